@@ -1,0 +1,264 @@
+"""What a task is: what its owner asked for, where it stands, and what came of it.
+
+Plain frozen values, shared by every package. Times are Unix seconds (UTC) as floats, durations are
+seconds, sizes are bytes. `TaskControl` is the small part that changes while a task lives; only
+`khala.core.lifecycle` makes a new one from an old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a task stands. A cancel request is a field, not a state."""
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+ACTIVE = frozenset({State.ASSIGNED, State.RUNNING})
+
+
+class Phase(StrEnum):
+    """The part of an attempt that runs now, or that ran last."""
+
+    COMPILE = "compile"
+    EXECUTE = "execute"
+
+
+class ExitReason(StrEnum):
+    """Why a task ended (api.md, section 1)."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    WALL_TIME_LIMIT = "wall_time_limit"
+    CPU_TIME_LIMIT = "cpu_time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    DISK_LIMIT = "disk_limit"
+    FILE_SIZE_LIMIT = "file_size_limit"
+    PROCESS_LIMIT = "process_limit"
+    SETUP_FAILED = "setup_failed"
+    EXECUTOR_LOST = "executor_lost"
+    CRASH_LIMIT = "crash_limit"
+    DEPENDENCY_FAILED = "dependency_failed"
+    QUEUE_TIMEOUT = "queue_timeout"
+    CANCELLED = "cancelled"
+    INTERNAL_ERROR = "internal_error"
+
+
+class OnDisconnect(StrEnum):
+    """What a cut-off executor does with a running attempt (P11)."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one phase. None or 0 means unlimited."""
+
+    wall_time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One phase's command: either `shell`, run by `bash -c`, or `argv`, run as it is."""
+
+    shell: str = ""
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+    stdin_file: str = ""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file put into the workspace: inline `content`, or a stored file's sha256 as `file_id`."""
+
+    path: str
+    content: bytes = b""
+    file_id: str = ""
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A stored zip file that is extracted under `path` of the workspace ("" is its top)."""
+
+    file_id: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a task occupies while it runs."""
+
+    cpus: float = 1.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """What the owner asked for; never changes after the task was accepted."""
+
+    name: str = ""
+    user: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    inputs: tuple[InputFile, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    compile: Command | None = None
+    execute: Command | None = None
+    resources: Resources = Resources()
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    expected_output: bytes | None = None
+    max_attempts: int = 5
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCapture:
+    """What is kept of one output stream: its head and its tail, and its true size in bytes.
+
+    When nothing was cut, `head` is the whole stream and `tail` is empty.
+    """
+
+    size: int = 0
+    head: bytes = b""
+    tail: bytes = b""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseResult:
+    """How one phase went. `exit_code` is None when a signal ended it, and the other way round."""
+
+    exit_reason: ExitReason
+    exit_code: int | None = None
+    signal: int | None = None
+    started_at: float = 0.0
+    wall_time_s: float = 0.0
+    cpu_user_s: float = 0.0
+    cpu_system_s: float = 0.0
+    max_rss_bytes: int = 0
+    stdout: StreamCapture = StreamCapture()
+    stderr: StreamCapture = StreamCapture()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of an attempt, phase by phase; a phase that did not run is None."""
+
+    compile: PhaseResult | None = None
+    execute: PhaseResult | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of one attempt, as its executor saw it."""
+
+    exit_reason: ExitReason
+    succeeded: bool = False
+    reason: str = ""
+    phase: Phase | None = None
+    result: Result | None = None
+    finished_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Epoch:
+    """The number of a leadership. A new generation outranks every epoch of an older one (P4)."""
+
+    generation: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskControl:
+    """The part of a task that changes. `rev` counts the changes, without a gap."""
+
+    rev: int = 1
+    state: State = State.PENDING
+    attempt: int = 0
+    starts: int = 0
+    losses: int = 0
+    executor: str = ""
+    incarnation: str = ""
+    phase: Phase | None = None
+    cancel_requested: bool = False
+    exit_reason: ExitReason | None = None
+    reason: str = ""
+    queued_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """The part of a specification that placement needs; small, for the leader keeps it in memory."""
+
+    priority: int = 0
+    created_at: float = 0.0
+    cpus: float = 1.0
+    memory_bytes: int = 0
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int = 5
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEvent:
+    """One line of a task's story, written in the same write as the change itself."""
+
+    rev: int
+    kind: str
+    at: float
+    from_state: State
+    to_state: State
+    attempt: int = 0
+    epoch: Epoch = Epoch()
+    executor: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A whole task as the store keeps it.
+
+    `id` is 24 hexadecimal digits. `request_digest` tells a repeated request with the same
+    idempotency key from another request that reuses the key.
+    """
+
+    id: str
+    spec: TaskSpec
+    owner: str = ""
+    created_at: float = 0.0
+    request_digest: str = ""
+    retried_from: str = ""
+    control: TaskControl = TaskControl()
+    result: Result | None = None
+    events: tuple[TaskEvent, ...] = ()
+
+
+def demand_of(task: Task) -> Demand:
+    """The part of `task` that placement needs."""
+    spec = task.spec
+    return Demand(
+        priority=spec.priority,
+        created_at=task.created_at,
+        cpus=spec.resources.cpus,
+        memory_bytes=spec.resources.memory_bytes,
+        constraints=spec.constraints,
+        max_attempts=spec.max_attempts,
+        on_disconnect=spec.on_disconnect,
+    )

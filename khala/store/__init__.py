@@ -1,0 +1,1 @@
+"""Durable tasks, epochs, files and tokens: one interface, MongoDB and an in-memory twin."""

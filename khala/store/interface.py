@@ -1,0 +1,118 @@
+"""The contract of the durable store; `tests/store` holds both implementations to it.
+
+Called from the threads of the actors that own it; every method blocks until a majority has the
+write on disk, or raises. `Unavailable` means that nothing can be said now; `OutcomeUnknown` that a
+write may have happened: read back by id, then decide (P2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from khala.core.changes import Change, Changed, Inserted
+from khala.core.commands import SearchTasks, TaskPage
+from khala.core.messages import QueuedTask
+from khala.core.task import Epoch, Task
+
+
+class TaskStore(Protocol):
+    """Tasks and the leader's epoch."""
+
+    def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
+        """Store new tasks; answers in order. A task whose id exists is `repeated` when the stored
+        `request_digest` is equal and not empty, or else `conflict`; told only from a majority read."""
+        ...
+
+    def take_epoch(self, holder: str) -> Epoch:
+        """Become the one holder of the next epoch of the current generation (P4)."""
+        ...
+
+    def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
+        """Apply all changes that still match, in one transaction guarded by `epoch` (P1).
+
+        Answers in order. Raises StaleEpoch (nothing written), Unavailable (nothing written) or
+        OutcomeUnknown (some or none written). Bounded by the caller: at most 1,000 changes and 8 MiB.
+        """
+        ...
+
+    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+        """Set `cancel_requested` (rev + 1, event `cancel_requested`) on those that are not finished.
+
+        Returns the named tasks that exist as they now are, finished ones included, without
+        specification bytes or results (view minimal); idempotent.
+        """
+        ...
+
+    def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
+        """The tasks that exist, in any order, as a majority has them."""
+        ...
+
+    def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
+        """Pending tasks ordered by (created_at, id) after the given key: the leader's re-scan (P3)."""
+        ...
+
+    def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
+        """Assigned and running tasks ordered by id after `after`: what a new leader rebuilds from."""
+        ...
+
+    def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
+        """Tasks not finished whose cancel is requested, in any order (P3)."""
+        ...
+
+    def search(self, query: SearchTasks) -> TaskPage:
+        """List tasks; raises Refusal for a malformed page token."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Tasks per state."""
+        ...
+
+
+class FileStore(Protocol):
+    """Content-addressed files. `sha256` is 64 lowercase hexadecimal digits."""
+
+    def has_file(self, sha256: str) -> bool:
+        """Is the whole file stored on a majority?"""
+        ...
+
+    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes]) -> None:
+        """Store a file; raises Refusal when digest or size disagree. Storing it again is harmless."""
+        ...
+
+    def read_file(self, sha256: str, offset: int, length: int) -> tuple[int, bytes]:
+        """The file's whole size and at most `length` bytes from `offset`; Refusal `not_found`."""
+        ...
+
+
+class TokenStore(Protocol):
+    """Access tokens, stored only as SHA-256 digests of the token text."""
+
+    def create_first_token(self, digest: str, name: str, role: str) -> bool:
+        """Store the cluster's first token; False (nothing stored) if any token exists already."""
+        ...
+
+    def create_token(self, digest: str, name: str, role: str) -> None:
+        """Store one more token."""
+        ...
+
+    def role_of(self, digest: str) -> tuple[str, str] | None:
+        """(name, role) of a stored token, or None."""
+        ...
+
+
+class Store(TaskStore, FileStore, TokenStore, Protocol):
+    """All of it, as one object that owns its connections."""
+
+    def prepare(self) -> None:
+        """Make or verify schema version, indexes and the epoch document; ConfigurationError if the
+        stored schema is another version's. Idempotent."""
+        ...
+
+    def cluster_id(self) -> str:
+        """The id made when the store was first prepared; never changes."""
+        ...
+
+    def close(self) -> None:
+        """Release the connections."""
+        ...

@@ -1,0 +1,613 @@
+/**
+ * The one wire contract of Khala: what nodes say to each other (service Bus) and what a program in
+ * any language may ask of a judicator (service Judicator). Both are spoken on the same port, framed,
+ * in the binary protocol, after a hello.
+ *
+ * Field names and types equal the dataclasses of khala/core (a test compares them), which carry the
+ * documentation. Enumerations travel as strings; absent optional fields mean "none".
+ * Fields are only ever added, with a new number; neighbours one version apart must understand each
+ * other (P16). After a change: `make gen`.
+ */
+
+namespace py khala.bus.gen
+
+const i32 PROTOCOL_VERSION = 1
+
+// ---- the domain (khala/core/task.py) ----
+
+/** Bounds of one phase. None or 0 means unlimited. */
+struct Limits {
+  1: optional double wall_time_s;
+}
+
+/** One phase's command: either `shell`, run by `bash -c`, or `argv`, run as it is. */
+struct Command {
+  1: string shell;
+  2: list<string> argv;
+  3: map<string, string> env;
+  4: binary stdin;
+  5: string stdin_file;
+  6: Limits limits;
+}
+
+/** A file put into the workspace: inline `content`, or a stored file's sha256 as `file_id`. */
+struct InputFile {
+  1: string path;
+  2: binary content;
+  3: string file_id;
+  4: i64 mode;
+}
+
+/** A stored zip file that is extracted under `path` of the workspace ("" is its top). */
+struct Archive {
+  1: string file_id;
+  2: string path;
+}
+
+/** What a task occupies while it runs. */
+struct Resources {
+  1: double cpus;
+  2: i64 memory_bytes;
+}
+
+/** What the owner asked for; never changes after the task was accepted. */
+struct TaskSpec {
+  1: string name;
+  2: i64 user;
+  3: map<string, string> labels;
+  4: i64 priority;
+  5: list<InputFile> inputs;
+  6: list<Archive> archives;
+  7: optional Command compile;
+  8: optional Command execute;
+  9: Resources resources;
+  10: map<string, string> constraints;
+  11: optional binary expected_output;
+  12: i64 max_attempts;
+  13: string on_disconnect;
+}
+
+/** What is kept of one output stream: its head and its tail, and its true size in bytes. */
+struct StreamCapture {
+  1: i64 size;
+  2: binary head;
+  3: binary tail;
+  4: bool truncated;
+}
+
+/** How one phase went. `exit_code` is None when a signal ended it, and the other way round. */
+struct PhaseResult {
+  1: string exit_reason;
+  2: optional i64 exit_code;
+  3: optional i64 signal;
+  4: double started_at;
+  5: double wall_time_s;
+  6: double cpu_user_s;
+  7: double cpu_system_s;
+  8: i64 max_rss_bytes;
+  9: StreamCapture stdout;
+  10: StreamCapture stderr;
+}
+
+/** What came of an attempt, phase by phase; a phase that did not run is None. */
+struct Result {
+  1: optional PhaseResult compile;
+  2: optional PhaseResult execute;
+}
+
+/** The end of one attempt, as its executor saw it. */
+struct Outcome {
+  1: string exit_reason;
+  2: bool succeeded;
+  3: string reason;
+  4: optional string phase;
+  5: optional Result result;
+  6: double finished_at;
+}
+
+/** The number of a leadership. A new generation outranks every epoch of an older one (P4). */
+struct Epoch {
+  1: i64 generation;
+  2: i64 number;
+}
+
+/** The part of a task that changes. `rev` counts the changes, without a gap. */
+struct TaskControl {
+  1: i64 rev;
+  2: string state;
+  3: i64 attempt;
+  4: i64 starts;
+  5: i64 losses;
+  6: string executor;
+  7: string incarnation;
+  8: optional string phase;
+  9: bool cancel_requested;
+  10: optional string exit_reason;
+  11: string reason;
+  12: double queued_at;
+  13: optional double started_at;
+  14: optional double finished_at;
+}
+
+/** The part of a specification that placement needs; small, for the leader keeps it in memory. */
+struct Demand {
+  1: i64 priority;
+  2: double created_at;
+  3: double cpus;
+  4: i64 memory_bytes;
+  5: map<string, string> constraints;
+  6: i64 max_attempts;
+  7: string on_disconnect;
+}
+
+/** One line of a task's story, written in the same write as the change itself. */
+struct TaskEvent {
+  1: i64 rev;
+  2: string kind;
+  3: double at;
+  4: string from_state;
+  5: string to_state;
+  6: i64 attempt;
+  7: Epoch epoch;
+  8: string executor;
+  9: string detail;
+}
+
+/** A whole task as the store keeps it. */
+struct Task {
+  1: string id;
+  2: TaskSpec spec;
+  3: string owner;
+  4: double created_at;
+  5: string request_digest;
+  6: string retried_from;
+  7: TaskControl control;
+  8: optional Result result;
+  9: list<TaskEvent> events;
+}
+
+// ---- between nodes (khala/core/messages.py) ----
+
+/** A leader asks for a report; answering it refuses every older epoch for good (P9). */
+struct LeaderAnnounced {
+  1: Epoch epoch;
+  2: string leader;
+}
+
+/** Run this attempt. `sequence` increases within an epoch and incarnation (P8). */
+struct AssignTask {
+  1: Epoch epoch;
+  2: string incarnation;
+  3: i64 sequence;
+  4: string task_id;
+  5: i64 attempt;
+  6: TaskSpec spec;
+  7: bool gated;
+}
+
+/** The start of a gated attempt is saved; it may execute now. */
+struct StartCleared {
+  1: Epoch epoch;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+}
+
+/** Hand this attempt back if it has not started; if unknown, never start it (P8). */
+struct RecallAttempt {
+  1: Epoch epoch;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+}
+
+/** End this attempt, its whole process tree: it was cancelled, or is superseded. */
+struct AbortAttempt {
+  1: Epoch epoch;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+  5: bool superseded;
+}
+
+/** The outcome is on a majority's disk (or lost the race): the executor may forget it. */
+struct OutcomeSettled {
+  1: string task_id;
+  2: i64 attempt;
+  3: bool superseded;
+}
+
+/** One attempt in a report. `status` is held, started, finished (unacknowledged) or crashed. */
+struct AttemptView {
+  1: string task_id;
+  2: i64 attempt;
+  3: string status;
+  4: string incarnation;
+}
+
+/** What an executor is and holds. An older `number` than one already seen is ignored. */
+struct ExecutorReport {
+  1: string executor;
+  2: string incarnation;
+  3: i64 number;
+  4: Epoch epoch;
+  5: Epoch highest_epoch;
+  6: i64 highest_sequence;
+  7: i64 slots;
+  8: double cpus;
+  9: i64 memory_bytes;
+  10: map<string, string> labels;
+  11: string hostname;
+  12: bool draining;
+  13: double load;
+  14: list<AttemptView> attempts;
+}
+
+/** A gated attempt is ready and asks to execute. */
+struct StartRequested {
+  1: string executor;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+}
+
+/** An attempt executes now; `at` is the executor's clock in Unix seconds. */
+struct AttemptStarted {
+  1: string executor;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+  5: double at;
+  6: string phase;
+}
+
+/** An attempt ended; resent until OutcomeSettled. `incarnation` is the one it was assigned to. */
+struct AttemptFinished {
+  1: string executor;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+  5: double started_at;
+  6: Outcome outcome;
+}
+
+/** An attempt was handed back, or refused, before it started; it will never start. */
+struct AttemptReturned {
+  1: string executor;
+  2: string incarnation;
+  3: string task_id;
+  4: i64 attempt;
+  5: string reason;
+}
+
+/** What the leader keeps of a task: its control part and its demand. */
+struct QueuedTask {
+  1: string task_id;
+  2: TaskControl control;
+  3: Demand demand;
+}
+
+/** A hint that these tasks were stored; it only saves latency (P3). */
+struct TasksQueued {
+  1: list<QueuedTask> tasks;
+}
+
+/** A hint that cancel requests were stored for these tasks (P3). */
+struct CancelsRequested {
+  1: list<QueuedTask> tasks;
+}
+
+/** These tasks reached a terminal state; whoever waits for them may read them. */
+struct TasksSettled {
+  1: list<string> task_ids;
+}
+
+// ---- commands and replies (khala/core/commands.py) ----
+
+/** Who asks: the bearer token as given, or empty on a cluster that was started open. */
+struct Caller {
+  1: string token;
+}
+
+/** Are you there? */
+struct Ping {
+  1: Caller caller;
+}
+
+/** A judicator's answer to Ping. `ready` means that it can accept tasks now. */
+struct Pong {
+  1: string judicator;
+  2: string version;
+  3: bool ready;
+  4: string leader;
+  5: Epoch epoch;
+  6: bool secured;
+}
+
+/** One task to create. A repeated `id` with the same digest is the same task (idempotency). */
+struct NewTask {
+  1: string id;
+  2: TaskSpec spec;
+  3: string request_digest;
+  4: string retried_from;
+}
+
+/** Store these tasks on a majority's disk, then acknowledge. */
+struct SubmitTasks {
+  1: list<NewTask> tasks;
+  2: Caller caller;
+}
+
+/** One task's answer: `error_code` is empty when it is stored (new, or by the same request before). */
+struct TaskAccepted {
+  1: string task_id;
+  2: bool created;
+  3: string error_code;
+  4: string error_detail;
+  5: string error_field;
+}
+
+/** The answers to SubmitTasks, in its order. */
+struct TasksAccepted {
+  1: list<TaskAccepted> results;
+}
+
+/** Ask that these tasks end as cancelled. */
+struct CancelTasks {
+  1: list<string> task_ids;
+  2: Caller caller;
+}
+
+/** One task's answer: requested, finished (too late; `state` says how) or not_found. */
+struct TaskCancel {
+  1: string task_id;
+  2: string answer;
+  3: optional string state;
+}
+
+/** The answers to CancelTasks, in its order. */
+struct TaskCancels {
+  1: list<TaskCancel> results;
+}
+
+/** Read tasks; with `wait_s`, answer when all of them are finished or the time is up. */
+struct GetTasks {
+  1: list<string> task_ids;
+  2: string view;
+  3: double wait_s;
+  4: Caller caller;
+}
+
+/** The tasks that exist, in no promised order; those that do not are left out. */
+struct TaskViews {
+  1: list<Task> tasks;
+}
+
+/** List tasks by creation time. `offset` skips; `limit` 0 means all (KV2), else at most 1,000. */
+struct SearchTasks {
+  1: optional i64 user;
+  2: list<string> states;
+  3: string name_prefix;
+  4: string executor;
+  5: string exit_reason;
+  6: string label;
+  7: optional double created_after;
+  8: optional double created_before;
+  9: bool oldest_first;
+  10: i64 offset;
+  11: i64 limit;
+  12: string page_token;
+  13: bool count_total;
+  14: string view;
+  15: Caller caller;
+}
+
+/** One page of SearchTasks. `total` is −1 unless it was asked for. */
+struct TaskPage {
+  1: list<Task> tasks;
+  2: string next_page_token;
+  3: i64 total;
+}
+
+/** Which executors does the leader know? */
+struct ListExecutors {
+  1: Caller caller;
+}
+
+/** One executor as the leader sees it. `reported_at` is Unix seconds of the last report. */
+struct ExecutorView {
+  1: string executor;
+  2: string incarnation;
+  3: string hostname;
+  4: double reported_at;
+  5: i64 slots;
+  6: double cpus;
+  7: i64 memory_bytes;
+  8: map<string, string> labels;
+  9: double load;
+  10: bool draining;
+  11: i64 assigned;
+  12: list<string> running;
+}
+
+/** The answer to ListExecutors. */
+struct ExecutorViews {
+  1: list<ExecutorView> executors;
+}
+
+/** Which judicators are registered, and who leads? */
+struct ListJudicators {
+  1: Caller caller;
+}
+
+/** One registered judicator; `address` is host:port of its bus and RPC. */
+struct JudicatorView {
+  1: string name;
+  2: string address;
+  3: bool leader;
+  4: map<string, i64> restarts;
+}
+
+/** The answer to ListJudicators. */
+struct JudicatorViews {
+  1: list<JudicatorView> judicators;
+  2: Epoch epoch;
+}
+
+/** How many tasks are in each state? */
+struct CountTasks {
+  1: Caller caller;
+}
+
+/** Tasks per state; states with none are left out. */
+struct TaskCounts {
+  1: map<string, i64> counts;
+}
+
+/** A part of a file, at most 1 MiB, sent in order; the last one completes and verifies it. */
+struct PutFileChunk {
+  1: string upload_id;
+  2: string sha256;
+  3: i64 size;
+  4: i64 offset;
+  5: binary data;
+  6: Caller caller;
+}
+
+/** The answer to PutFileChunk. `complete` once the whole file is on a majority's disk. */
+struct FileStored {
+  1: string sha256;
+  2: bool complete;
+}
+
+/** Read at most `length` bytes (1 MiB) of a stored file from `offset`. */
+struct GetFileChunk {
+  1: string sha256;
+  2: i64 offset;
+  3: i64 length;
+  4: Caller caller;
+}
+
+/** A part of a stored file and the file's whole size. */
+struct FileChunk {
+  1: string sha256;
+  2: i64 size;
+  3: i64 offset;
+  4: binary data;
+}
+
+/** The caller is wrong; nothing was changed. */
+exception Refused {
+  1: string code;
+  2: string detail;
+  3: string field;
+}
+
+/** Not now: the same call may succeed after `retry_after_s` seconds. */
+exception NotAvailable {
+  1: string detail;
+  2: double retry_after_s;
+  3: bool outcome_unknown;
+}
+
+// ---- the bus (khala/bus) ----
+
+/** One typed message; exactly one member is set. */
+union Payload {
+  1: LeaderAnnounced leader_announced;
+  2: AssignTask assign_task;
+  3: StartCleared start_cleared;
+  4: RecallAttempt recall_attempt;
+  5: AbortAttempt abort_attempt;
+  6: OutcomeSettled outcome_settled;
+  7: ExecutorReport executor_report;
+  8: StartRequested start_requested;
+  9: AttemptStarted attempt_started;
+  10: AttemptFinished attempt_finished;
+  11: AttemptReturned attempt_returned;
+  12: TasksQueued tasks_queued;
+  13: CancelsRequested cancels_requested;
+  14: TasksSettled tasks_settled;
+  15: Ping ping;
+  16: Pong pong;
+  17: SubmitTasks submit_tasks;
+  18: TasksAccepted tasks_accepted;
+  19: CancelTasks cancel_tasks;
+  20: TaskCancels task_cancels;
+  21: GetTasks get_tasks;
+  22: TaskViews task_views;
+  23: SearchTasks search_tasks;
+  24: TaskPage task_page;
+  25: ListExecutors list_executors;
+  26: ExecutorViews executor_views;
+  27: ListJudicators list_judicators;
+  28: JudicatorViews judicator_views;
+  29: CountTasks count_tasks;
+  30: TaskCounts task_counts;
+  31: PutFileChunk put_file_chunk;
+  32: FileStored file_stored;
+  33: GetFileChunk get_file_chunk;
+  34: FileChunk file_chunk;
+  35: Refused refused;
+  36: NotAvailable not_available;
+}
+
+/** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
+struct Envelope {
+  1: string id;
+  2: string sender;
+  3: string destination;
+  /** The id of the envelope that this one answers, or empty. */
+  4: string cause;
+  /** Unix seconds after which nobody wants it any more; 0 means never. */
+  5: double deadline;
+  6: Payload payload;
+}
+
+/** The first thing that a server says of itself; `nonce` is fresh for each connection. */
+struct Challenge {
+  1: i32 protocol_version;
+  2: string cluster_id;
+  3: binary nonce;
+  4: bool secured;
+}
+
+/** Who dials, and proof that it knows the cluster secret (HMAC-SHA-256 over both nonces). */
+struct Hello {
+  1: i32 protocol_version;
+  2: string cluster_id;
+  3: string node;
+  4: string role;
+  5: string incarnation;
+  6: binary nonce;
+  7: binary proof;
+}
+
+/** Who answers, and its own proof. */
+struct Welcome {
+  1: string node;
+  2: string role;
+  3: binary proof;
+}
+
+/** Envelopes, both ways over the connection that the dialling node opened (P14). */
+service Bus {
+  Challenge challenge();
+  Welcome hello(1: Hello hello) throws (1: Refused refused);
+  oneway void deliver(1: list<Envelope> envelopes);
+  oneway void keep_alive();
+}
+
+/** The public RPC. */
+service Judicator extends Bus {
+  Pong ping(1: Ping command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TasksAccepted submit(1: SubmitTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskCancels cancel(1: CancelTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskViews get(1: GetTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskPage search(1: SearchTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskCounts count(1: CountTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  ExecutorViews executors(1: ListExecutors command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JudicatorViews judicators(1: ListJudicators command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  FileStored put_file(1: PutFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
+}
