@@ -1,0 +1,72 @@
+"""What a decision asks its actor to do.
+
+Order matters between kinds, not within one: durable effects (`Save`, `Journal`) first and only then
+whatever tells somebody (`Send`, `StartAttempt`, `StopAttempt`), because nothing may be said that a
+crash could unsay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from khala.core.changes import Change
+from khala.core.journal import JournalRecord
+from khala.core.task import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Commit this change under the leader's epoch; the answer comes back to the scheduler."""
+
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Read these tasks from a majority; the answer comes back to the scheduler."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """These tasks reached a terminal state: tell whoever waits for them."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `message` to an address of the bus (`node/actor` or `leader/scheduler`)."""
+
+    destination: str
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Write this record to the executor's journal; later effects wait until it is on disk."""
+
+    record: JournalRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartAttempt:
+    """Run this attempt in this slot."""
+
+    slot: int
+    task_id: str
+    attempt: int
+    spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAttempt:
+    """End this attempt's whole process tree; its end is reported like any other."""
+
+    slot: int
+    task_id: str
+    attempt: int
+
+
+Effect = Save | Reread | Settled | Send | Journal | StartAttempt | StopAttempt

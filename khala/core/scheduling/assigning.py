@@ -1,0 +1,147 @@
+"""Giving tasks to executors, sending them again, and taking back what has not started."""
+
+from __future__ import annotations
+
+from khala.core.effects import Reread
+from khala.core.lifecycle import Assigned, Cancelled
+from khala.core.messages import AbortAttempt, AssignTask, RecallAttempt
+from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
+from khala.core.scheduling.placement import place
+from khala.core.scheduling.queue import signature_of
+from khala.core.task import State, TaskSpec
+
+PLACE_LIMIT = 1_000
+"""At most this many assignments a pass, so that one pass stays short."""
+RESEND_AFTER_S = 1.5
+RECALL_AFTER_S = 0.5
+ABORT_AGAIN_S = 1.0
+
+
+def assign_waiting(ledger: Ledger) -> None:
+    """Place what waits on executors with room, and ask for each assignment to be saved."""
+    if not len(ledger.queue):
+        return
+    rooms = [(executor.name, executor.room) for executor in ledger.executors.values()]
+    for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT):
+        entry = ledger.entries[task_id]
+        executor = ledger.executors[name]
+        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), task=True)
+        reserve(executor, entry)
+
+
+def reserve(executor: ExecutorEntry, entry: Entry) -> None:
+    """Count a pending entry into the room it is being saved for (see `release`)."""
+    executor.room.take(entry.demand, suspect=entry.suspect)
+
+
+def release(executor: ExecutorEntry, entry: Entry) -> None:
+    """Undo `reserve`: the save was answered."""
+    executor.room.give_back(entry.demand, suspect=entry.suspect)
+
+
+def send_assignment(ledger: Ledger, entry: Entry, spec: TaskSpec) -> None:
+    """Send a saved assignment, with the next number unless it had one already (P8)."""
+    control = entry.control
+    executor = ledger.executor(control.executor)
+    if executor.incarnation != control.incarnation:
+        return
+    if not entry.sequence:
+        entry.sequence = executor.next_sequence
+        executor.next_sequence += 1
+    entry.sent_at = ledger.at.boot_s
+    ledger.send(
+        executor.name,
+        AssignTask(
+            epoch=ledger.epoch,
+            incarnation=control.incarnation,
+            sequence=entry.sequence,
+            task_id=entry.task_id,
+            attempt=control.attempt,
+            spec=spec,
+            gated=control.attempt >= entry.demand.max_attempts,
+        ),
+    )
+
+
+def resend_unconfirmed(ledger: Ledger) -> None:
+    """Read again, to send again, what no report has confirmed for a while."""
+    late = ledger.at.boot_s - RESEND_AFTER_S
+    wanted = []
+    for entry in ledger.active():
+        if (
+            entry.control.state == State.ASSIGNED
+            and entry.sequence
+            and not entry.confirmed
+            and entry.sent_at < late
+            and ledger.executor(entry.control.executor).live
+        ):
+            entry.resending = True
+            entry.sent_at = ledger.at.boot_s
+            wanted.append(entry.task_id)
+    if wanted:
+        ledger.effects.append(Reread(tuple(wanted)))
+
+
+def stop_if_cancelled(ledger: Ledger, entry: Entry) -> None:
+    """Do what a requested cancel asks for in the entry's state."""
+    control = entry.control
+    if not control.cancel_requested or entry.saving is not None:
+        return
+    if control.state == State.PENDING:
+        ledger.queue.discard(entry.task_id)
+        ledger.save(entry, Cancelled())
+    elif ledger.at.boot_s - entry.aborted_at >= ABORT_AGAIN_S or not entry.aborted_at:
+        entry.aborted_at = ledger.at.boot_s
+        ledger.send(
+            control.executor,
+            AbortAttempt(
+                epoch=ledger.epoch,
+                incarnation=control.incarnation,
+                task_id=entry.task_id,
+                attempt=control.attempt,
+            ),
+        )
+
+
+def recall_for_idle(ledger: Ledger) -> None:
+    """Take back tasks that wait ahead at a busy executor while a suitable one is idle."""
+    idle = [e for e in ledger.executors.values() if e.room.open and e.room.taken_slots < e.room.slots]
+    if not idle or len(ledger.queue):
+        return
+    free = sum(e.room.slots - e.room.taken_slots for e in idle)
+    waited = ledger.at.boot_s - RECALL_AFTER_S
+    for executor in ledger.executors.values():
+        if executor.room.taken_slots <= executor.room.slots:
+            continue
+        surplus = executor.room.taken_slots - executor.room.slots
+        for entry in reversed(executor.entries.values()):
+            if free <= 0 or surplus <= 0:
+                break
+            if not _may_recall(entry, waited) or not _fits_one(entry, idle):
+                continue
+            entry.recalled_at = ledger.at.boot_s
+            free -= 1
+            surplus -= 1
+            ledger.send(
+                executor.name,
+                RecallAttempt(
+                    epoch=ledger.epoch,
+                    incarnation=entry.control.incarnation,
+                    task_id=entry.task_id,
+                    attempt=entry.control.attempt,
+                ),
+            )
+
+
+def _may_recall(entry: Entry, waited: float) -> bool:
+    return (
+        entry.control.state == State.ASSIGNED
+        and entry.saving is None
+        and 0 < entry.sent_at < waited
+        and entry.recalled_at < waited
+    )
+
+
+def _fits_one(entry: Entry, idle: list[ExecutorEntry]) -> bool:
+    signature = signature_of(entry.demand, entry.suspect)
+    return any(e.room.could_ever_fit(signature) and e.room.fits_now(signature) for e in idle)

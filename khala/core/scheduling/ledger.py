@@ -1,0 +1,190 @@
+"""What the leader knows: its tasks, its executors, and what it is having saved.
+
+The store is the truth; an entry is what the store said last. At most one change of a task is being
+saved at a time: whatever happens to it meanwhile is put off and handled after the answer, so every
+decision stands on a state that a majority has on disk.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from khala.core.changes import Change
+from khala.core.effects import Effect, Save, Send
+from khala.core.instant import Instant
+from khala.core.lifecycle import Occurrence, transition
+from khala.core.messages import AttemptFinished, ExecutorReport
+from khala.core.scheduling.placement import Room
+from khala.core.scheduling.queue import TaskQueue
+from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl
+
+SETTLED_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One unfinished task.
+
+    `saving` is the change under way and `cause` the event that asked for it, which is handled again
+    if the change missed; `put_off` holds the events that came meanwhile. `sequence` is the number of
+    the assignment that this leader sent, 0 if it did not.
+    """
+
+    task_id: str
+    control: TaskControl
+    demand: Demand
+    saving: Change | None = None
+    cause: object = None
+    put_off: list[object] = field(default_factory=list)
+    sequence: int = 0
+    sent_at: float = 0.0
+    confirmed: bool = False
+    resending: bool = False
+    recalled_at: float = 0.0
+    aborted_at: float = 0.0
+
+    @property
+    def suspect(self) -> bool:
+        """Was an executor lost while it ran this task?"""
+        return self.control.losses > 0
+
+    def held_by(self, executor: str, incarnation: str, attempt: int) -> bool:
+        """Is this its current attempt, assigned to exactly this process?"""
+        control = self.control
+        return (
+            control.state in ACTIVE
+            and control.attempt == attempt
+            and control.executor == executor
+            and control.incarnation == incarnation
+        )
+
+
+@dataclass(slots=True)
+class ExecutorEntry:
+    """One executor. `entries` are the tasks assigned to this name, of any incarnation."""
+
+    name: str
+    incarnation: str = ""
+    live: bool = False
+    missing_since: float = 0.0
+    room: Room = field(default_factory=Room)
+    report: ExecutorReport | None = None
+    reported_at: float = 0.0
+    reported_unix_s: float = 0.0
+    announced_at: float = float("-inf")
+    next_sequence: int = 1
+    finished: int = 0
+    pace_since: float = 0.0
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All of it, and the effects that the current event has asked for so far."""
+
+    epoch: Epoch
+    leader: str
+    lease_s: float
+    at: Instant
+    grace_until: float = 0.0
+    entries: dict[str, Entry] = field(default_factory=dict)
+    executors: dict[str, ExecutorEntry] = field(default_factory=dict)
+    queue: TaskQueue = field(default_factory=TaskQueue)
+    unsure: set[str] = field(default_factory=set)
+    questions: dict[str, list[object]] = field(default_factory=dict)
+    settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
+    effects: list[Effect] = field(default_factory=list)
+
+    def executor(self, name: str) -> ExecutorEntry:
+        """The executor of that name, known from now on."""
+        found = self.executors.get(name)
+        if found is None:
+            found = self.executors[name] = ExecutorEntry(name=name, missing_since=self.at.boot_s)
+        return found
+
+    def send(self, executor: str, message: object) -> None:
+        """Ask for a message to an executor."""
+        self.effects.append(Send(f"{executor}/executor", message))
+
+    def save(self, entry: Entry, happened: Occurrence, *, cause: object = None, task: bool = False) -> None:
+        """Ask for the change that `happened` makes; the entry itself changes when it is saved."""
+        control, event = transition(entry.control, happened, at=self.at.unix_s, epoch=self.epoch)
+        result = cause.outcome.result if isinstance(cause, AttemptFinished) else None
+        entry.saving = Change(
+            task_id=entry.task_id,
+            expected_rev=entry.control.rev,
+            control=control,
+            event=event,
+            result=result if control.state in TERMINAL else None,
+            want_task=task,
+        )
+        entry.cause = cause
+        self.effects.append(Save(entry.saving))
+
+    def adopt(self, task_id: str, control: TaskControl, demand: Demand) -> Entry | None:
+        """Take over what the store says of a task, if it is news; None when it is finished."""
+        entry = self.entries.get(task_id)
+        if entry is None:
+            if control.state in TERMINAL:
+                return None
+            entry = self.entries[task_id] = Entry(task_id, control, demand)
+            self._attach(entry)
+            return entry
+        if entry.saving is None and control.rev > entry.control.rev:
+            self.move(entry, control)
+        return self.entries.get(task_id)
+
+    def adopt_task(self, task: Task, demand: Demand) -> Entry | None:
+        """`adopt` for a whole task as it was read."""
+        return self.adopt(task.id, task.control, demand)
+
+    def move(self, entry: Entry, control: TaskControl) -> None:
+        """Give an entry the control part that is now stored, and keep rooms and queue true to it."""
+        same_attempt = control.attempt == entry.control.attempt and control.state in ACTIVE
+        if same_attempt and entry.control.state in ACTIVE:
+            entry.control = control
+            return
+        self._detach(entry)
+        entry.control = control
+        if not same_attempt:
+            entry.sequence, entry.sent_at, entry.confirmed = 0, 0.0, False
+            entry.resending, entry.recalled_at, entry.aborted_at = False, 0.0, 0.0
+        if control.state in TERMINAL:
+            del self.entries[entry.task_id]
+        else:
+            self._attach(entry)
+
+    def forget(self, task_id: str) -> None:
+        """Drop a task that the store does not have."""
+        entry = self.entries.pop(task_id, None)
+        if entry is not None:
+            self._detach(entry)
+
+    def remember_settled(self, task_id: str, control: TaskControl) -> None:
+        """Note whose outcome was recorded, so that a repeated report needs no read."""
+        self.settled[task_id] = (control.attempt, control.executor, control.incarnation)
+        while len(self.settled) > SETTLED_REMEMBERED:
+            self.settled.popitem(last=False)
+
+    def active(self) -> Iterable[Entry]:
+        """All assigned and running entries."""
+        for executor in self.executors.values():
+            yield from executor.entries.values()
+
+    def _attach(self, entry: Entry) -> None:
+        if entry.control.state in ACTIVE:
+            executor = self.executor(entry.control.executor)
+            executor.entries[entry.task_id] = entry
+            executor.room.take(entry.demand, suspect=entry.suspect)
+        elif entry.control.state == State.PENDING and not entry.control.cancel_requested:
+            self.queue.push(entry.task_id, entry.demand, suspect=entry.suspect)
+
+    def _detach(self, entry: Entry) -> None:
+        if entry.control.state in ACTIVE:
+            executor = self.executor(entry.control.executor)
+            if executor.entries.pop(entry.task_id, None) is not None:
+                executor.room.give_back(entry.demand, suspect=entry.suspect)
+        else:
+            self.queue.discard(entry.task_id)

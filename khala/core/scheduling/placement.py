@@ -1,0 +1,143 @@
+"""Which waiting task goes to which executor: priority, then age, onto the freest that fits.
+
+An executor has room *now* while slots, cpus and memory are free. Beyond that it takes a few tasks
+*ahead*, so that its slots never idle for the length of a round trip; how many follows from how fast
+it finishes them. A suspect (a task whose executor was lost while running it) is never sent ahead,
+and an executor holds at most one (P12).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from khala.core.scheduling.queue import Signature, TaskQueue
+from khala.core.task import Demand
+
+AHEAD_S = 0.2
+"""An executor is given about this many seconds of work ahead, at its recent pace."""
+AHEAD_MAX_PER_SLOT = 64
+
+
+@dataclass(slots=True)
+class Room:
+    """What an executor offers and what is taken of it. Counts both running and ahead attempts."""
+
+    slots: int = 0
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    open: bool = False
+    taken_slots: int = 0
+    taken_cpus: float = 0.0
+    taken_memory_bytes: int = 0
+    suspects: int = 0
+    pace_per_s: float = 0.0
+
+    def take(self, demand: Demand, *, suspect: bool) -> None:
+        """Count an attempt in."""
+        self.taken_slots += 1
+        self.taken_cpus += demand.cpus
+        self.taken_memory_bytes += demand.memory_bytes
+        self.suspects += suspect
+
+    def give_back(self, demand: Demand, *, suspect: bool) -> None:
+        """Count an attempt out."""
+        self.taken_slots -= 1
+        self.taken_cpus -= demand.cpus
+        self.taken_memory_bytes -= demand.memory_bytes
+        self.suspects -= suspect
+
+    def could_ever_fit(self, signature: Signature) -> bool:
+        """Would it fit if the executor were empty?"""
+        cpus, memory_bytes, _, constraints = signature
+        return (
+            self.slots > 0
+            and cpus <= self.cpus
+            and memory_bytes <= self.memory_bytes
+            and all(self.labels.get(name) == value for name, value in constraints)
+        )
+
+    def fits_now(self, signature: Signature) -> bool:
+        """Is there room this moment? (`could_ever_fit` is known to hold.)"""
+        cpus, memory_bytes, suspect, _ = signature
+        return (
+            self.taken_slots < self.slots
+            and self.taken_cpus + cpus <= self.cpus
+            and self.taken_memory_bytes + memory_bytes <= self.memory_bytes
+            and not (suspect and self.suspects)
+        )
+
+    def ahead_limit(self) -> int:
+        """How many attempts beyond its slots this executor may hold."""
+        wanted = max(self.slots, math.ceil(self.pace_per_s * AHEAD_S))
+        return min(wanted, self.slots * AHEAD_MAX_PER_SLOT)
+
+    def fits_ahead(self, signature: Signature) -> bool:
+        """May it wait at the executor, to start as soon as there is room?"""
+        return not signature[2] and self.taken_slots < self.slots + self.ahead_limit()
+
+    def rank(self, signature: Signature) -> tuple[int, float] | None:
+        """Smaller is better; None if there is no room, not even ahead."""
+        if self.fits_now(signature):
+            return (0, self.taken_slots / self.slots)
+        if self.fits_ahead(signature):
+            return (1, self.taken_slots / self.slots)
+        return None
+
+
+class _Candidates:
+    """The executors for one kind of demand, best first; ranks are checked again when popped."""
+
+    def __init__(self, signature: Signature, rooms: Iterable[tuple[str, Room]]) -> None:
+        self._signature = signature
+        self._heap: list[tuple[tuple[int, float], str, Room]] = []
+        for name, room in rooms:
+            if room.open and room.could_ever_fit(signature):
+                rank = room.rank(signature)
+                if rank is not None:
+                    self._heap.append((rank, name, room))
+        heapq.heapify(self._heap)
+
+    def best(self) -> tuple[str, Room] | None:
+        """The best executor now, which stays a candidate."""
+        while self._heap:
+            rank, name, room = self._heap[0]
+            now = room.rank(self._signature)
+            if now == rank:
+                return name, room
+            if now is None:
+                heapq.heappop(self._heap)
+            else:
+                heapq.heapreplace(self._heap, (now, name, room))
+        return None
+
+
+def place(queue: TaskQueue, rooms: Iterable[tuple[str, Room]], limit: int) -> Iterator[tuple[str, str]]:
+    """Take up to `limit` tasks off the queue; yields (task id, executor name).
+
+    The caller must count each task into the executor's room before asking for the next.
+    """
+    rooms = list(rooms)
+    heads = []
+    for signature in queue.signatures():
+        head = queue.head(signature)
+        if head is not None:
+            heads.append((head, signature))
+    heapq.heapify(heads)
+    candidates: dict[Signature, _Candidates] = {}
+    placed = 0
+    while heads and placed < limit:
+        _, signature = heapq.heappop(heads)
+        if signature not in candidates:
+            candidates[signature] = _Candidates(signature, rooms)
+        best = candidates[signature].best()
+        if best is None:
+            continue
+        yield queue.take(signature), best[0]
+        placed += 1
+        head = queue.head(signature)
+        if head is not None:
+            heapq.heappush(heads, (head, signature))

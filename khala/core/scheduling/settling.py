@@ -1,0 +1,226 @@
+"""What an executor says of one attempt, and what the store says of one change."""
+
+from __future__ import annotations
+
+from khala.core.changes import Changed
+from khala.core.effects import Reread, Settled
+from khala.core.lifecycle import Ended, Lost, PhaseEntered, Returned, Started
+from khala.core.messages import (
+    AbortAttempt,
+    AttemptFinished,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptView,
+    OutcomeSettled,
+    StartCleared,
+    StartRequested,
+)
+from khala.core.scheduling.assigning import release, send_assignment, stop_if_cancelled
+from khala.core.scheduling.ledger import Entry, Ledger
+from khala.core.task import TERMINAL, ExitReason, Phase, State, Task, demand_of
+
+PACE_WINDOW_S = 0.5
+
+
+def attempt_finished(ledger: Ledger, said: AttemptFinished) -> None:
+    """Record an outcome once; tell the executor of one that came too late."""
+    entry = ledger.entries.get(said.task_id)
+    if entry is None:
+        known = ledger.settled.get(said.task_id)
+        if known is None:
+            ask(ledger, said.task_id, said)
+        else:
+            _acknowledge(ledger, said, won=known == (said.attempt, said.executor, said.incarnation))
+    elif entry.saving is not None:
+        entry.put_off.append(said)
+    elif entry.held_by(said.executor, said.incarnation, said.attempt):
+        _count_pace(ledger, said.executor)
+        if said.outcome.exit_reason == ExitReason.EXECUTOR_LOST:
+            ledger.save(entry, _lost(entry, said.outcome.reason), cause=said)
+        else:
+            ledger.save(entry, Ended(outcome=said.outcome, started_at=said.started_at), cause=said)
+    elif said.attempt > entry.control.attempt:
+        ask(ledger, said.task_id, said)
+    else:
+        _acknowledge(ledger, said, won=False)
+
+
+def attempt_started(ledger: Ledger, said: AttemptStarted) -> None:
+    """Record that an attempt runs, and in which phase."""
+    entry = ledger.entries.get(said.task_id)
+    if entry is None or not entry.held_by(said.executor, said.incarnation, said.attempt):
+        if entry is not None and entry.saving is not None:
+            entry.put_off.append(said)
+        return
+    entry.confirmed = True
+    if entry.saving is not None:
+        entry.put_off.append(said)
+        return
+    phase = Phase(said.phase) if said.phase else None
+    if entry.control.state == State.ASSIGNED:
+        ledger.save(entry, Started(at=said.at, phase=phase), cause=said)
+    elif phase is not None and entry.control.phase != phase and entry.control.phase != Phase.EXECUTE:
+        ledger.save(entry, PhaseEntered(phase=phase), cause=said)
+
+
+def attempt_returned(ledger: Ledger, said: AttemptReturned) -> None:
+    """Queue again what will never start there."""
+    entry = ledger.entries.get(said.task_id)
+    if entry is None:
+        return
+    if entry.saving is not None:
+        entry.put_off.append(said)
+    elif entry.held_by(said.executor, said.incarnation, said.attempt):
+        ledger.save(entry, Returned(detail=said.reason), cause=said)
+
+
+def start_requested(ledger: Ledger, said: StartRequested) -> None:
+    """Save the start of a gated attempt before it may execute (P8)."""
+    entry = ledger.entries.get(said.task_id)
+    if entry is None:
+        return
+    if entry.saving is not None:
+        entry.put_off.append(said)
+    elif entry.held_by(said.executor, said.incarnation, said.attempt):
+        entry.confirmed = True
+        if entry.control.state == State.RUNNING:
+            _clear(ledger, entry)
+        elif not entry.control.cancel_requested and not entry.recalled_at:
+            ledger.save(entry, Started(at=ledger.at.unix_s), cause=said)
+
+
+def abort_superseded(ledger: Ledger, executor: str, view: AttemptView) -> None:
+    """Tell an executor to end an attempt that does not count any more."""
+    ledger.send(
+        executor,
+        AbortAttempt(
+            epoch=ledger.epoch,
+            incarnation=view.incarnation,
+            task_id=view.task_id,
+            attempt=view.attempt,
+            superseded=True,
+        ),
+    )
+
+
+def ask(ledger: Ledger, task_id: str, question: object) -> None:
+    """Read a task that the ledger does not hold before answering about it (P2)."""
+    waiting = ledger.questions.setdefault(task_id, [])
+    if not waiting:
+        ledger.effects.append(Reread((task_id,)))
+    waiting.append(question)
+
+
+def changed(ledger: Ledger, answer: Changed) -> list[object]:
+    """Take the store's answer to one change; returns the events to handle now."""
+    entry = ledger.entries.get(answer.task_id)
+    if entry is None or entry.saving is None:
+        return []
+    change, cause = entry.saving, entry.cause
+    entry.saving, entry.cause = None, None
+    ledger.unsure.discard(entry.task_id)
+    put_off, entry.put_off = entry.put_off, []
+    if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
+        release(ledger.executor(change.control.executor), entry)
+    if answer.applied:
+        ledger.move(entry, change.control)
+        _tell(ledger, entry, cause, answer.current)
+        return put_off
+    if answer.current is None:
+        ledger.forget(answer.task_id)
+        return [event for event in [cause, *put_off] if isinstance(event, AttemptFinished)]
+    ledger.move(entry, answer.current.control)
+    return [cause, *put_off] if cause is not None else put_off
+
+
+def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
+    """Take a majority read of one task; returns the events to handle now."""
+    entry = ledger.entries.get(task_id)
+    events: list[object] = []
+    if task_id in ledger.unsure and entry is not None and entry.saving is not None:
+        applied = task is not None and task.control == entry.saving.control
+        events += changed(ledger, Changed(task_id=task_id, applied=applied, current=task))
+    elif task is not None:
+        entry = ledger.adopt_task(task, demand_of(task))
+        if entry is not None and entry.resending and entry.saving is None:
+            entry.resending = False
+            if entry.control.state == State.ASSIGNED:
+                send_assignment(ledger, entry, task.spec)
+    for question in ledger.questions.pop(task_id, []):
+        ahead = task is not None and isinstance(question, AttemptFinished) and (
+            question.attempt > task.control.attempt
+        )
+        if task_id in ledger.entries and not ahead:
+            events.append(question)
+        else:
+            _answer_finished(ledger, question, task)
+    return events
+
+
+def _answer_finished(ledger: Ledger, question: object, task: Task | None) -> None:
+    """Answer about a task that is finished, or that does not exist."""
+    if isinstance(question, AttemptFinished):
+        won = False
+        if task is not None and task.control.state in TERMINAL:
+            control = task.control
+            won = (control.attempt, control.executor, control.incarnation) == (
+                question.attempt,
+                question.executor,
+                question.incarnation,
+            )
+        _acknowledge(ledger, question, won=won)
+    elif isinstance(question, tuple):
+        executor, view = question
+        abort_superseded(ledger, executor, view)
+
+
+def _tell(ledger: Ledger, entry: Entry, cause: object, task: Task | None) -> None:
+    """A change is saved: now, and not before, tell whom it concerns."""
+    control = entry.control
+    if control.state in TERMINAL:
+        ledger.remember_settled(entry.task_id, control)
+        ledger.effects.append(Settled((entry.task_id,)))
+        if isinstance(cause, AttemptFinished):
+            _acknowledge(ledger, cause, won=True)
+    elif control.state == State.ASSIGNED and cause is None and task is not None:
+        send_assignment(ledger, entry, task.spec)
+    elif isinstance(cause, StartRequested):
+        _clear(ledger, entry)
+    elif isinstance(cause, AttemptFinished):
+        _acknowledge(ledger, cause, won=False)
+    stop_if_cancelled(ledger, entry)
+
+
+def _clear(ledger: Ledger, entry: Entry) -> None:
+    control = entry.control
+    cleared = StartCleared(
+        epoch=ledger.epoch,
+        incarnation=control.incarnation,
+        task_id=entry.task_id,
+        attempt=control.attempt,
+    )
+    ledger.send(control.executor, cleared)
+
+
+def _acknowledge(ledger: Ledger, said: AttemptFinished, *, won: bool) -> None:
+    settled = OutcomeSettled(task_id=said.task_id, attempt=said.attempt, superseded=not won)
+    ledger.send(said.executor, settled)
+
+
+def _lost(entry: Entry, detail: str) -> Lost:
+    return Lost(possibly_started=True, detail=detail, max_attempts=entry.demand.max_attempts)
+
+
+def _count_pace(ledger: Ledger, name: str) -> None:
+    """Follow how many attempts an executor finishes a second, over short windows."""
+    executor = ledger.executor(name)
+    executor.finished += 1
+    elapsed = ledger.at.boot_s - executor.pace_since
+    if elapsed >= PACE_WINDOW_S:
+        fresh = executor.finished / elapsed
+        executor.room.pace_per_s = fresh if elapsed > 4 * PACE_WINDOW_S else (
+            0.5 * executor.room.pace_per_s + 0.5 * fresh
+        )
+        executor.finished, executor.pace_since = 0, ledger.at.boot_s
+
+
