@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from khala.core.task import Epoch, State, Task, TaskSpec
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks: the bearer token as given, or empty on a cluster that was started open."""

@@ -214,7 +214,7 @@ KINDS = {
 
 
 def transition(
-    control: TaskControl, happened: Occurrence, *, at: float, epoch: Epoch = Epoch()
+    control: TaskControl, happened: Occurrence, *, at: float, epoch: Epoch
 ) -> tuple[TaskControl, TaskEvent]:
     """The next control part and the line of the story that goes with it; `at` is Unix seconds."""
     move = TRANSITIONS.get((control.state, type(happened)))

@@ -58,6 +58,8 @@ def reported(ledger: Ledger, report: ExecutorReport) -> None:
         return
     executor.report = report
     executor.reported_at, executor.reported_unix_s = ledger.at.boot_s, ledger.at.unix_s
+    if report.highest_epoch == ledger.epoch:
+        executor.next_sequence = max(executor.next_sequence, report.highest_sequence + 1)
     room = executor.room
     room.slots, room.cpus, room.memory_bytes = report.slots, report.cpus, report.memory_bytes
     room.labels, room.open = dict(report.labels), not report.draining
@@ -138,7 +140,5 @@ def lose_the_missing(ledger: Ledger) -> None:
 def _lose(ledger: Ledger, entry: Entry, detail: str, *, possibly_started: bool) -> None:
     ledger.save(
         entry,
-        Lost(
-            possibly_started=possibly_started, detail=detail, max_attempts=entry.demand.max_attempts
-        ),
+        Lost(possibly_started=possibly_started, detail=detail, max_attempts=entry.demand.max_attempts),
     )

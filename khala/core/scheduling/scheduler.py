@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from khala.core.changes import Changed
+from khala.core.commands import ExecutorView
 from khala.core.effects import Effect, Reread
 from khala.core.instant import Instant
 from khala.core.messages import (
     AttemptFinished,
     AttemptReturned,
     AttemptStarted,
+    AttemptView,
     CancelsRequested,
     ExecutorReport,
-    ExecutorView,
     QueuedTask,
     StartRequested,
     TasksQueued,
@@ -126,7 +127,7 @@ class Scheduler:
             case TasksQueued() | CancelsRequested():
                 for task in message.tasks:
                     self._adopt(task)
-            case (str() as executor, view):
+            case (str() as executor, AttemptView() as view):
                 reconciling.check_view(ledger, executor, view)
             case _:
                 raise TypeError(f"the scheduler does not understand {type(message).__name__}")

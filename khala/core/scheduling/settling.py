@@ -147,8 +147,10 @@ def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
             if entry.control.state == State.ASSIGNED:
                 send_assignment(ledger, entry, task.spec)
     for question in ledger.questions.pop(task_id, []):
-        ahead = task is not None and isinstance(question, AttemptFinished) and (
-            question.attempt > task.control.attempt
+        ahead = (
+            task is not None
+            and isinstance(question, AttemptFinished)
+            and (question.attempt > task.control.attempt)
         )
         if task_id in ledger.entries and not ahead:
             events.append(question)
@@ -218,9 +220,7 @@ def _count_pace(ledger: Ledger, name: str) -> None:
     elapsed = ledger.at.boot_s - executor.pace_since
     if elapsed >= PACE_WINDOW_S:
         fresh = executor.finished / elapsed
-        executor.room.pace_per_s = fresh if elapsed > 4 * PACE_WINDOW_S else (
-            0.5 * executor.room.pace_per_s + 0.5 * fresh
+        executor.room.pace_per_s = (
+            fresh if elapsed > 4 * PACE_WINDOW_S else (0.5 * executor.room.pace_per_s + 0.5 * fresh)
         )
         executor.finished, executor.pace_since = 0, ledger.at.boot_s
-
-

@@ -1,0 +1,188 @@
+"""What an executor has in hand, and the room that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from khala.core.journal import Fact, JournalRecord
+from khala.core.task import Epoch, ExitReason, Outcome, TaskSpec
+
+
+class Status(StrEnum):
+    """held: waits for room. asked: gated, has room, waits to be cleared. started: runs.
+    finished: ended, its outcome is not acknowledged yet."""
+
+    HELD = "held"
+    ASKED = "asked"
+    STARTED = "started"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class Holding:
+    """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's."""
+
+    task_id: str
+    attempt: int
+    incarnation: str
+    spec: TaskSpec | None = None
+    gated: bool = False
+    status: Status = Status.HELD
+    slot: int = -1
+    started_at: float = 0.0
+    phase: str = ""
+    announced: str | None = None
+    said_at: float = float("-inf")
+    superseded: bool = False
+    stopping: bool = False
+    outcome: Outcome | None = None
+
+    def record(self, fact: Fact, at: float, outcome: Outcome | None = None) -> JournalRecord:
+        """A journal record of this attempt; `at` is Unix seconds."""
+        return JournalRecord(
+            fact=fact,
+            incarnation=self.incarnation,
+            task_id=self.task_id,
+            attempt=self.attempt,
+            at=at,
+            outcome=outcome,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What this executor offers: attempts at a time, cpus, and bytes of memory (0: unlimited)."""
+
+    slots: int
+    cpus: float
+    memory_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Holdings:
+    """All attempts in hand by (task, attempt), in order of arrival, and the free slots."""
+
+    capacity: Capacity
+    by_key: dict[tuple[str, int], Holding] = field(default_factory=dict)
+    waiting: dict[tuple[str, int], Holding] = field(default_factory=dict)
+    free_slots: list[int] = field(default_factory=list)
+    taken_cpus: float = 0.0
+    taken_memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.free_slots = list(range(self.capacity.slots - 1, -1, -1))
+
+    def add(self, holding: Holding) -> None:
+        """Take an attempt in hand, to wait for room."""
+        key = (holding.task_id, holding.attempt)
+        self.by_key[key] = holding
+        if holding.status == Status.HELD:
+            self.waiting[key] = holding
+
+    def get(self, task_id: str, attempt: int) -> Holding | None:
+        """That attempt, if in hand."""
+        return self.by_key.get((task_id, attempt))
+
+    def next_to_start(self) -> Holding | None:
+        """The first in order that fits into the room left, if any."""
+        if not self.free_slots:
+            return None
+        for holding in self.waiting.values():
+            if holding.spec is not None and self._fits(holding.spec):
+                return holding
+        return None
+
+    def occupy(self, holding: Holding, status: Status) -> None:
+        """Give a waiting attempt a slot and its share."""
+        del self.waiting[(holding.task_id, holding.attempt)]
+        holding.status = status
+        holding.slot = self.free_slots.pop()
+        if holding.spec is not None:
+            self.taken_cpus += holding.spec.resources.cpus
+            self.taken_memory_bytes += holding.spec.resources.memory_bytes
+
+    def vacate(self, holding: Holding) -> None:
+        """Take back slot and share."""
+        if holding.slot >= 0:
+            self.free_slots.append(holding.slot)
+            holding.slot = -1
+            if holding.spec is not None:
+                self.taken_cpus -= holding.spec.resources.cpus
+                self.taken_memory_bytes -= holding.spec.resources.memory_bytes
+
+    def drop(self, holding: Holding) -> None:
+        """Forget an attempt altogether."""
+        self.vacate(holding)
+        key = (holding.task_id, holding.attempt)
+        self.by_key.pop(key, None)
+        self.waiting.pop(key, None)
+
+    def __iter__(self) -> Iterator[Holding]:
+        return iter(list(self.by_key.values()))
+
+    def _fits(self, spec: TaskSpec) -> bool:
+        memory_bytes = self.capacity.memory_bytes
+        return self.taken_cpus + spec.resources.cpus <= self.capacity.cpus and (
+            not memory_bytes or self.taken_memory_bytes + spec.resources.memory_bytes <= memory_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What a journal says: the newest epoch obeyed, attempts begun without an end, and outcomes
+    that nobody has acknowledged, both as (record of the start or the end)."""
+
+    epoch: Epoch
+    crashed: tuple[JournalRecord, ...]
+    unacknowledged: tuple[tuple[JournalRecord, JournalRecord], ...]
+
+    def records(self) -> list[JournalRecord]:
+        """The records that say the same, for a compacted journal."""
+        kept = [JournalRecord(fact=Fact.EPOCH, epoch=self.epoch), *self.crashed]
+        for start, end in self.unacknowledged:
+            kept += [start, end]
+        return kept
+
+
+def remember(records: Sequence[JournalRecord]) -> Remembered:
+    """Replay a journal."""
+    epoch = Epoch()
+    begun: dict[tuple[str, int], JournalRecord] = {}
+    ended: dict[tuple[str, int], JournalRecord] = {}
+    for record in records:
+        key = (record.task_id, record.attempt)
+        if record.fact == Fact.EPOCH:
+            epoch = max(epoch, record.epoch)
+        elif record.fact == Fact.START:
+            begun[key] = record
+        elif record.fact == Fact.END:
+            ended[key] = record
+        elif record.fact == Fact.SETTLED:
+            begun.pop(key, None)
+            ended.pop(key, None)
+    crashed = tuple(start for key, start in begun.items() if key not in ended)
+    pairs = tuple((begun.get(key, end), end) for key, end in ended.items())
+    return Remembered(epoch=epoch, crashed=crashed, unacknowledged=pairs)
+
+
+def crash_outcome(executor: str, at: float) -> Outcome:
+    """How an attempt ended that ran when its executor's process died; `at` is Unix seconds."""
+    return Outcome(
+        exit_reason=ExitReason.EXECUTOR_LOST,
+        reason=f"executor {executor} died while it ran",
+        finished_at=at,
+    )
+
+
+def ended_holding(start: JournalRecord, outcome: Outcome | None) -> Holding:
+    """An attempt of an earlier life that ended, to be told until it is settled."""
+    return Holding(
+        task_id=start.task_id,
+        attempt=start.attempt,
+        incarnation=start.incarnation,
+        status=Status.FINISHED,
+        started_at=start.at,
+        outcome=outcome,
+    )

@@ -1,0 +1,308 @@
+"""The executor as a state machine: events in, effects out.
+
+What it promises its leader (P8, P9): an assignment of an older epoch, of another incarnation, at or
+below the highest number seen, or of an attempt once handed back is never started; a start is on disk
+before anything executes and an end before anybody is told; and an end is told again and again, to
+each new leader, until it is settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.execution import speech
+from khala.core.execution.holdings import (
+    Capacity,
+    Holding,
+    Holdings,
+    Status,
+    crash_outcome,
+    ended_holding,
+    remember,
+)
+from khala.core.execution.speech import Identity
+from khala.core.instant import Instant
+from khala.core.journal import Fact, JournalRecord
+from khala.core.messages import (
+    AbortAttempt,
+    AssignTask,
+    ExecutorReport,
+    LeaderAnnounced,
+    OutcomeSettled,
+    RecallAttempt,
+    StartCleared,
+)
+from khala.core.task import Epoch, Outcome, Phase
+
+LEADER = "leader/scheduler"
+SAY_AGAIN_S = 1.0
+ANNOUNCE_START_AFTER_S = 0.1
+"""A start is told only of attempts that run at least this long: the end of a short one says it all."""
+
+
+class ExecutorMachine:
+    """All of an executor's decisions during one incarnation (one life of its process)."""
+
+    def __init__(self, *, identity: Identity, capacity: Capacity, report_interval_s: float = 1.0) -> None:
+        self._me = identity
+        self._capacity = capacity
+        self._report_interval_s = report_interval_s
+        self._holdings = Holdings(capacity)
+        self._tombstones: set[tuple[str, int]] = set()
+        self._epoch = Epoch()
+        self._highest: tuple[Epoch, int] = (Epoch(), 0)
+        self._report_number = 0
+        self._reported_at = float("-inf")
+        self._effects: list[Effect] = []
+        self.draining = False
+        self.load = 0.0
+
+    @property
+    def epoch(self) -> Epoch:
+        """The newest epoch that this executor obeys."""
+        return self._epoch
+
+    @property
+    def busy(self) -> bool:
+        """Is anything in hand that has not been handed back or settled?"""
+        return bool(self._holdings.by_key)
+
+    def begin(self, journal: Sequence[JournalRecord], at: Instant) -> list[Effect]:
+        """Rebuild from the journal of earlier lives; attempts that ran when one died have ended."""
+        past = remember(journal)
+        self._epoch = past.epoch
+        self._journal(JournalRecord(fact=Fact.INCARNATION, incarnation=self._me.incarnation, at=at.unix_s))
+        for start, end in past.unacknowledged:
+            self._holdings.add(ended_holding(start, end.outcome))
+        for start in past.crashed:
+            outcome = crash_outcome(self._me.executor, at.unix_s)
+            holding = ended_holding(start, outcome)
+            self._holdings.add(holding)
+            self._journal(holding.record(Fact.END, at.unix_s, outcome))
+        return self._take_effects()
+
+    def handle(self, message: object, at: Instant) -> list[Effect]:
+        """Take one message of the leader."""
+        handlers: dict[type, Callable[..., None]] = {
+            LeaderAnnounced: self._leader_announced,
+            AssignTask: self._assign_task,
+            StartCleared: self._start_cleared,
+            RecallAttempt: self._recall_attempt,
+            AbortAttempt: self._abort_attempt,
+            OutcomeSettled: self._outcome_settled,
+        }
+        handler = handlers.get(type(message))
+        if handler is None:
+            raise TypeError(f"an executor does not understand {type(message).__name__}")
+        if isinstance(message, OutcomeSettled) or self._obeys(message.epoch):  # type: ignore[attr-defined]
+            handler(message, at)
+        self._start_what_fits(at)
+        return self._take_effects()
+
+    def phase_entered(self, task_id: str, attempt: int, phase: Phase, at: Instant) -> list[Effect]:
+        """A running attempt began this phase."""
+        holding = self._holdings.get(task_id, attempt)
+        if holding is not None and holding.status == Status.STARTED:
+            holding.phase = phase
+            holding.said_at = at.boot_s
+        return self._take_effects()
+
+    def attempt_ended(self, task_id: str, attempt: int, outcome: Outcome, at: Instant) -> list[Effect]:
+        """A running attempt is over, its processes gone: on disk first, then told."""
+        holding = self._holdings.get(task_id, attempt)
+        if holding is not None and holding.status == Status.STARTED:
+            self._holdings.vacate(holding)
+            if holding.superseded:
+                self._settle(holding, at)
+            else:
+                holding.status, holding.outcome, holding.spec = Status.FINISHED, outcome, None
+                self._journal(holding.record(Fact.END, at.unix_s, outcome))
+                self._tell_end(holding, outcome, at)
+        self._start_what_fits(at)
+        return self._take_effects()
+
+    def drain(self, at: Instant) -> list[Effect]:
+        """Hand back what has not started and take nothing more; what runs goes on."""
+        self.draining = True
+        for holding in self._holdings:
+            if holding.status in (Status.HELD, Status.ASKED):
+                self._hand_back(holding, "the executor is draining")
+        self._report(at)
+        return self._take_effects()
+
+    def tick(self, at: Instant) -> list[Effect]:
+        """Say again what nobody has answered, and report; call a few times a second."""
+        for holding in self._holdings:
+            if holding.status == Status.FINISHED and holding.outcome is not None:
+                if at.boot_s - holding.said_at >= SAY_AGAIN_S:
+                    self._tell_end(holding, holding.outcome, at)
+            elif holding.status == Status.ASKED:
+                if at.boot_s - holding.said_at >= SAY_AGAIN_S:
+                    self._ask_to_start(holding, at)
+            elif holding.status == Status.STARTED:
+                self._tell_start(holding, at)
+        if at.boot_s - self._reported_at >= self._report_interval_s:
+            self._report(at)
+        return self._take_effects()
+
+    def obeys_sequence(self, message: AssignTask) -> bool:
+        """Is this assignment new? Everything at or below the highest number seen is refused (P8)."""
+        return (message.epoch, message.sequence) > self._highest
+
+    def _obeys(self, epoch: Epoch) -> bool:
+        """Older leaders are refused for good; a newer one is noted on disk before it is answered."""
+        if epoch < self._epoch:
+            return False
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._journal(JournalRecord(fact=Fact.EPOCH, epoch=epoch))
+        return True
+
+    def _leader_announced(self, message: LeaderAnnounced, at: Instant) -> None:
+        self._report(at)
+
+    def _assign_task(self, message: AssignTask, at: Instant) -> None:
+        key = (message.task_id, message.attempt)
+        if message.incarnation != self._me.incarnation or not self.obeys_sequence(message):
+            return
+        self._highest = (message.epoch, message.sequence)
+        if key in self._holdings.by_key:
+            return
+        if key in self._tombstones or self.draining:
+            self._return(message.task_id, message.attempt, "draining" if self.draining else "recalled")
+            return
+        self._holdings.add(
+            Holding(
+                task_id=message.task_id,
+                attempt=message.attempt,
+                incarnation=message.incarnation,
+                spec=message.spec,
+                gated=message.gated,
+            )
+        )
+
+    def _start_cleared(self, message: StartCleared, at: Instant) -> None:
+        holding = self._holdings.get(message.task_id, message.attempt)
+        if holding is not None and holding.status == Status.ASKED:
+            self._start(holding, at)
+
+    def _recall_attempt(self, message: RecallAttempt, at: Instant) -> None:
+        holding = self._mine(message.task_id, message.attempt, message.incarnation)
+        if holding is not None and holding.status in (Status.HELD, Status.ASKED):
+            self._hand_back(holding, "taken back")
+
+    def _abort_attempt(self, message: AbortAttempt, at: Instant) -> None:
+        holding = self._mine(message.task_id, message.attempt, message.incarnation)
+        if holding is None or (holding.status == Status.FINISHED and not message.superseded):
+            return
+        if holding.status in (Status.HELD, Status.ASKED):
+            self._hand_back(holding, "aborted before it started")
+        elif holding.status == Status.FINISHED:
+            self._settle(holding, at)
+        else:
+            holding.superseded = holding.superseded or message.superseded
+            self._stop(holding)
+
+    def _outcome_settled(self, message: OutcomeSettled, at: Instant) -> None:
+        holding = self._holdings.get(message.task_id, message.attempt)
+        if holding is None:
+            return
+        if holding.status == Status.FINISHED:
+            self._settle(holding, at)
+        elif message.superseded and holding.status == Status.STARTED:
+            holding.superseded = True
+            self._stop(holding)
+
+    def _mine(self, task_id: str, attempt: int, incarnation: str) -> Holding | None:
+        """The attempt in hand; an unknown one of this incarnation can never start from now on."""
+        holding = self._holdings.get(task_id, attempt)
+        if holding is None and incarnation == self._me.incarnation:
+            self._return(task_id, attempt, "not held")
+        return holding
+
+    def _start_what_fits(self, at: Instant) -> None:
+        while (holding := self._holdings.next_to_start()) is not None:
+            if holding.gated:
+                self._holdings.occupy(holding, Status.ASKED)
+                self._ask_to_start(holding, at)
+            else:
+                self._holdings.occupy(holding, Status.STARTED)
+                self._start(holding, at)
+
+    def _start(self, holding: Holding, at: Instant) -> None:
+        if holding.spec is None:
+            raise ValueError(f"{holding.task_id} has no specification")
+        holding.status = Status.STARTED
+        holding.started_at, holding.said_at = at.unix_s, at.boot_s
+        self._journal(holding.record(Fact.START, at.unix_s))
+        self._effects.append(
+            StartAttempt(
+                slot=holding.slot, task_id=holding.task_id, attempt=holding.attempt, spec=holding.spec
+            )
+        )
+
+    def _stop(self, holding: Holding) -> None:
+        if not holding.stopping:
+            holding.stopping = True
+            self._effects.append(
+                StopAttempt(slot=holding.slot, task_id=holding.task_id, attempt=holding.attempt)
+            )
+
+    def _hand_back(self, holding: Holding, reason: str) -> None:
+        self._holdings.drop(holding)
+        self._return(holding.task_id, holding.attempt, reason)
+
+    def _return(self, task_id: str, attempt: int, reason: str) -> None:
+        self._tombstones.add((task_id, attempt))
+        self._send(speech.returned(self._me, task_id, attempt, reason))
+
+    def _settle(self, holding: Holding, at: Instant) -> None:
+        self._holdings.drop(holding)
+        self._journal(holding.record(Fact.SETTLED, at.unix_s))
+
+    def _ask_to_start(self, holding: Holding, at: Instant) -> None:
+        holding.said_at = at.boot_s
+        self._send(speech.start_requested(self._me, holding))
+
+    def _tell_start(self, holding: Holding, at: Instant) -> None:
+        long_enough = at.boot_s - holding.said_at >= ANNOUNCE_START_AFTER_S
+        if holding.announced != holding.phase and long_enough:
+            holding.announced = holding.phase
+            self._send(speech.started(self._me, holding))
+
+    def _tell_end(self, holding: Holding, outcome: Outcome, at: Instant) -> None:
+        holding.said_at = at.boot_s
+        self._send(speech.finished(self._me, holding, outcome))
+
+    def _report(self, at: Instant) -> None:
+        self._report_number += 1
+        self._reported_at = at.boot_s
+        self._send(
+            ExecutorReport(
+                executor=self._me.executor,
+                incarnation=self._me.incarnation,
+                number=self._report_number,
+                epoch=self._epoch,
+                highest_epoch=self._highest[0],
+                highest_sequence=self._highest[1],
+                slots=self._capacity.slots,
+                cpus=self._capacity.cpus,
+                memory_bytes=self._capacity.memory_bytes,
+                labels=self._me.labels,
+                hostname=self._me.hostname,
+                draining=self.draining,
+                load=self.load,
+                attempts=tuple(speech.view(holding) for holding in self._holdings),
+            )
+        )
+
+    def _journal(self, record: JournalRecord) -> None:
+        self._effects.append(Journal(record))
+
+    def _send(self, message: object) -> None:
+        self._effects.append(Send(LEADER, message))
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects

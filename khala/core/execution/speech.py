@@ -1,0 +1,82 @@
+"""What an executor says to its leader: messages made from what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from khala.core.execution.holdings import Holding, Status
+from khala.core.messages import (
+    AttemptFinished,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptView,
+    StartRequested,
+)
+from khala.core.task import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this executor is; `labels` and `hostname` only travel in its reports."""
+
+    executor: str
+    incarnation: str
+    hostname: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def view(holding: Holding) -> AttemptView:
+    """One line of a report."""
+    status = Status.HELD if holding.status == Status.ASKED else holding.status
+    return AttemptView(
+        task_id=holding.task_id,
+        attempt=holding.attempt,
+        status=status,
+        incarnation=holding.incarnation,
+    )
+
+
+def start_requested(me: Identity, holding: Holding) -> StartRequested:
+    """A gated attempt asks to execute."""
+    return StartRequested(
+        executor=me.executor,
+        incarnation=holding.incarnation,
+        task_id=holding.task_id,
+        attempt=holding.attempt,
+    )
+
+
+def started(me: Identity, holding: Holding) -> AttemptStarted:
+    """An attempt executes, in this phase."""
+    return AttemptStarted(
+        executor=me.executor,
+        incarnation=holding.incarnation,
+        task_id=holding.task_id,
+        attempt=holding.attempt,
+        at=holding.started_at,
+        phase=holding.phase,
+    )
+
+
+def finished(me: Identity, holding: Holding, outcome: Outcome) -> AttemptFinished:
+    """An attempt ended."""
+    return AttemptFinished(
+        executor=me.executor,
+        incarnation=holding.incarnation,
+        task_id=holding.task_id,
+        attempt=holding.attempt,
+        started_at=holding.started_at,
+        outcome=outcome,
+    )
+
+
+def returned(me: Identity, task_id: str, attempt: int, reason: str) -> AttemptReturned:
+    """An attempt will never start here."""
+    return AttemptReturned(
+        executor=me.executor,
+        incarnation=me.incarnation,
+        task_id=task_id,
+        attempt=attempt,
+        reason=reason,
+    )
