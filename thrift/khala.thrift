@@ -588,6 +588,7 @@ struct Welcome {
   1: string node;
   2: string role;
   3: binary proof;
+  4: string incarnation;
 }
 
 /** Envelopes, both ways over the connection that the dialling node opened (P14). */

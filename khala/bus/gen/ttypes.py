@@ -7731,6 +7731,7 @@ class Welcome(object):
      - node
      - role
      - proof
+     - incarnation
 
     """
 
@@ -7738,13 +7739,15 @@ class Welcome(object):
         'node',
         'role',
         'proof',
+        'incarnation',
     )
 
 
-    def __init__(self, node=None, role=None, proof=None,):
+    def __init__(self, node=None, role=None, proof=None, incarnation=None,):
         self.node = node
         self.role = role
         self.proof = proof
+        self.incarnation = incarnation
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7770,6 +7773,11 @@ class Welcome(object):
                     self.proof = iprot.readBinary()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.incarnation = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7791,6 +7799,10 @@ class Welcome(object):
         if self.proof is not None:
             oprot.writeFieldBegin('proof', TType.STRING, 3)
             oprot.writeBinary(self.proof)
+            oprot.writeFieldEnd()
+        if self.incarnation is not None:
+            oprot.writeFieldBegin('incarnation', TType.STRING, 4)
+            oprot.writeString(self.incarnation.encode('utf-8') if sys.version_info[0] == 2 else self.incarnation)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -8381,6 +8393,7 @@ Welcome.thrift_spec = (
     (1, TType.STRING, 'node', 'UTF8', None, ),  # 1
     (2, TType.STRING, 'role', 'UTF8', None, ),  # 2
     (3, TType.STRING, 'proof', 'BINARY', None, ),  # 3
+    (4, TType.STRING, 'incarnation', 'UTF8', None, ),  # 4
 )
 fix_spec(all_structs)
 del all_structs

@@ -1,0 +1,100 @@
+# Khala's tasks. `make demo` and `make test` work on a machine with nothing but Python 3.11, make and
+# (for the tests) apt-get: the first use makes .venv and installs what is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+SYSTEM_STAMP := $(VENV)/.setup-stamp-system
+SEEDS ?= 200
+
+# What the tests use beyond Python: program=Debian package.
+PROGRAMS := thrift=thrift-compiler g++=g++ bwrap=bubblewrap etcd=etcd-server
+
+.PHONY: help setup system demo test check format lint types imports gen drift simulate clean
+
+help:
+	@echo "make demo       a cluster on this machine, one task, everything gone again"
+	@echo "make test       all tests"
+	@echo "make check      format, lint, types, import rules, drift of generated code, tests"
+	@echo "make lint|types|imports|drift   one of them"
+	@echo "make format     rewrite the code in the common format"
+	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
+	@echo "make simulate SEEDS=N   N seeded histories"
+	@echo "make clean      remove what was built"
+
+setup: $(STAMP)
+
+$(STAMP): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Khala needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \
+	    { rm -rf $(VENV); $(MAKE) --no-print-directory install-venv && $(PYTHON) -m venv $(VENV); }
+	@echo "installing Khala and what it needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@touch $(STAMP)
+
+.PHONY: install-venv
+install-venv:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+	    { echo "Python's venv module is missing: apt-get install python3-venv (as root), then try again"; exit 1; }
+	@echo "installing python3-venv"
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+
+# The Debian packages that the tests use; installed once as root, named otherwise.
+system: $(STAMP) $(SYSTEM_STAMP)
+
+$(SYSTEM_STAMP): Makefile
+	@missing=""; \
+	for pair in $(PROGRAMS); do \
+	    command -v "$${pair%%=*}" >/dev/null 2>&1 || missing="$$missing $${pair#*=}"; \
+	done; \
+	if [ -z "$$missing" ]; then touch $@; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo "installing$$missing"; \
+	    apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null && \
+	    touch $@; \
+	else \
+	    echo "not installed:$$missing; the tests that need them are skipped (apt-get install$$missing)"; \
+	fi
+
+demo: setup
+	@$(BIN)/khala demo
+
+test: setup system
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: lint types imports drift test
+
+format: setup
+	@$(BIN)/ruff format khala tests setup.py
+	@$(BIN)/ruff check --fix khala tests setup.py
+
+lint: setup
+	@$(BIN)/ruff format --check khala tests setup.py
+	@$(BIN)/ruff check khala tests setup.py
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/python -m pytest -q tests/architecture/test_imports.py tests/architecture/test_form.py
+
+drift: setup system
+	@$(BIN)/python -m pytest -q tests/architecture/test_drift.py
+
+gen:
+	@command -v thrift >/dev/null || \
+	    { echo "the Thrift compiler is missing: apt-get install thrift-compiler, then make gen"; exit 1; }
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	    thrift -r --gen py:slots -out "$$scratch" thrift/khala.thrift && \
+	    rm -f khala/bus/gen/*.py && cp "$$scratch"/khala/bus/gen/*.py khala/bus/gen/
+	@echo "khala/bus/gen is generated from thrift/khala.thrift"
+
+simulate: setup
+	@KHALA_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find khala tests -name __pycache__ -type d -prune -exec rm -rf {} +

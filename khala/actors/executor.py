@@ -1,0 +1,153 @@
+"""Drives `khala.core.execution`: takes the leader's orders, keeps the journal, commands the slots.
+
+Whatever its inbox held is handled as one batch: the records that it asked for go to disk with one
+sync, and only then is anything sent or started. A fault here ends the node, whose next life reads
+the journal; to go on with a state that may be wrong would be worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from khala.actors.actor import NodeActor, Stage
+from khala.actors.messages import (
+    AttemptEnded,
+    Drain,
+    Flush,
+    LoadMeasured,
+    PhaseEntered,
+    RunAttempt,
+    StopRunning,
+    Tick,
+)
+from khala.bus.envelope import Envelope
+from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.execution.holdings import remember
+from khala.core.execution.machine import ExecutorMachine
+from khala.core.journal import JournalRecord
+from khala.core.messages import (
+    AbortAttempt,
+    AssignTask,
+    LeaderAnnounced,
+    OutcomeSettled,
+    RecallAttempt,
+    StartCleared,
+)
+from khala.errors import Unavailable
+from khala.execution.journal import Journal as JournalFile
+
+COMPACT_BYTES = 32 << 20
+
+
+class Executor(NodeActor):
+    """`drained` is called once, when the executor was asked to drain and has nothing in hand."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        machine: ExecutorMachine,
+        journal: JournalFile,
+        drained: Callable[[], None],
+    ) -> None:
+        super().__init__(stage, "executor")
+        self._machine = machine
+        self._journal = journal
+        self._drained = drained
+        self._effects: list[Effect] = []
+        self._flushing = False
+        self._compact_at = COMPACT_BYTES
+
+    def begin(self) -> None:
+        """Rebuild from the journal."""
+        past = self._journal.load()
+        self._take(self._machine.begin(past, self.now()))
+
+    def _order(self, order: object) -> None:
+        self._take(self._machine.handle(order, self.now()))
+
+    def handle_leader_announced(self, order: LeaderAnnounced, envelope: Envelope) -> None:
+        """A leader asks for a report."""
+        self._order(order)
+
+    def handle_assign_task(self, order: AssignTask, envelope: Envelope) -> None:
+        """A leader gives an attempt."""
+        self._order(order)
+
+    def handle_start_cleared(self, order: StartCleared, envelope: Envelope) -> None:
+        """A gated attempt may execute."""
+        self._order(order)
+
+    def handle_recall_attempt(self, order: RecallAttempt, envelope: Envelope) -> None:
+        """A leader wants an attempt back."""
+        self._order(order)
+
+    def handle_abort_attempt(self, order: AbortAttempt, envelope: Envelope) -> None:
+        """A leader wants an attempt ended."""
+        self._order(order)
+
+    def handle_outcome_settled(self, order: OutcomeSettled, envelope: Envelope) -> None:
+        """An outcome is recorded."""
+        self._order(order)
+
+    def handle_phase_entered(self, entered: PhaseEntered, envelope: Envelope) -> None:
+        """A slot's attempt began a phase."""
+        at = self.now()
+        self._take(self._machine.phase_entered(entered.task_id, entered.attempt, entered.phase, at))
+
+    def handle_attempt_ended(self, ended: AttemptEnded, envelope: Envelope) -> None:
+        """A slot's attempt is over."""
+        at = self.now()
+        self._take(self._machine.attempt_ended(ended.task_id, ended.attempt, ended.outcome, at))
+
+    def handle_load_measured(self, measured: LoadMeasured, envelope: Envelope) -> None:
+        """The next report carries it."""
+        self._machine.load = measured.load
+
+    def handle_drain(self, drain: Drain, envelope: Envelope) -> None:
+        """Hand back what has not started; end when the rest is done."""
+        self._take(self._machine.drain(self.now()))
+
+    def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
+        """Time has passed."""
+        self._take(self._machine.tick(self.now()))
+        if self._machine.draining and not self._machine.busy:
+            self._drained()
+
+    def _take(self, effects: list[Effect]) -> None:
+        self._effects += effects
+        if effects and not self._flushing:
+            self._flushing = True
+            self.tell(self.name, Flush())
+
+    def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
+        """Disk first, then everything else, in order."""
+        effects, self._effects, self._flushing = self._effects, [], False
+        records = [effect.record for effect in effects if isinstance(effect, Journal)]
+        if records:
+            self._write(records)
+        for effect in effects:
+            match effect:
+                case Send(destination, message):
+                    self.send(destination, message)
+                case StartAttempt():
+                    run = RunAttempt(effect.task_id, effect.attempt, effect.spec)
+                    self.tell(f"slot-{effect.slot}", run)
+                case StopAttempt():
+                    self.tell(f"slot-{effect.slot}", StopRunning(effect.task_id, effect.attempt))
+                case Journal():
+                    continue
+                case _:
+                    raise TypeError(f"an executor has no such effect: {effect!r}")
+
+    def _write(self, records: list[JournalRecord]) -> None:
+        try:
+            self._journal.append(records)
+        except Unavailable as why:
+            self.log.error("the journal cannot be written; this executor ends", reason=str(why))
+            raise
+        if self._journal.size_bytes() > self._compact_at:
+            past = self._journal.load()
+            running = [r for r in past if r.fact == "incarnation"][-1:]
+            self._journal.compact([*running, *remember(past).records()])
+            self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes())

@@ -1,0 +1,237 @@
+"""Messages that never leave their node: between a node's own actors and its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from khala.bus.envelope import Envelope
+from khala.coordination.interface import ClusterView
+from khala.core.changes import Change, Changed
+from khala.core.messages import QueuedTask
+from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; `period_s` tells which of a node's tickers it is."""
+
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Everything that was in the inbox before this has been handled: act on it as one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewWanted:
+    """An actor that has just started asks for the cluster's view."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """What coordination knows now. `gap`: it could not be read until just before."""
+
+    view: ClusterView
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeEpoch:
+    """The scheduler won leadership and needs an epoch of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTaken:
+    """The answer to TakeEpoch."""
+
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class CommitChange:
+    """Write this change in the next guarded batch of `epoch`."""
+
+    epoch: Epoch
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesAnswered:
+    """The store's answers to a batch of `epoch`."""
+
+    epoch: Epoch
+    answers: Sequence[Changed]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesUnknown:
+    """The store could not say what became of a batch of `epoch`."""
+
+    epoch: Epoch
+    task_ids: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLost:
+    """A batch of `epoch` met a newer leader: nothing was written (P1)."""
+
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class RereadTasks:
+    """Read whole tasks for the scheduler of `epoch`."""
+
+    epoch: Epoch
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReread:
+    """The answer to RereadTasks: what was asked for, and what of it exists."""
+
+    epoch: Epoch
+    asked: tuple[str, ...]
+    found: Sequence[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanActive:
+    """Read a page of the active tasks after an id, for a new leader."""
+
+    epoch: Epoch
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveScanned:
+    """A page of active tasks; `done` when it is the last."""
+
+    epoch: Epoch
+    tasks: Sequence[QueuedTask]
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScanWaiting:
+    """Read a page of the pending tasks after a key, and the cancel requests (P3)."""
+
+    epoch: Epoch
+    after: tuple[float, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingScanned:
+    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end."""
+
+    epoch: Epoch
+    tasks: Sequence[QueuedTask]
+    cancels: Sequence[QueuedTask]
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InsertTasks:
+    """Store these tasks and answer the envelope; `answers` holds what was refused before, by place."""
+
+    tasks: tuple[Task, ...]
+    refused: dict[int, object]
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerQuery:
+    """Read what an authorised envelope asks for, and answer it."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class CheckToken:
+    """Whose is the token of this digest?"""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChecked:
+    """The answer to CheckToken: the role, or empty; `failed` when the store could not say."""
+
+    digest: str
+    role: str
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinished:
+    """Which of these tasks are finished? Asked once for each new waiter."""
+
+    waiter: int
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedChecked:
+    """The answer to CheckFinished: those that are finished or do not exist."""
+
+    waiter: int
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChecked:
+    """How a native service of this node does."""
+
+    service: str
+    running: bool
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttempt:
+    """Run this in the slot that receives it."""
+
+    task_id: str
+    attempt: int
+    spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopRunning:
+    """End this attempt, if it still runs in the slot that receives it."""
+
+    task_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEntered:
+    """A slot's attempt began a phase."""
+
+    task_id: str
+    attempt: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """A slot's attempt is over, nothing of it runs."""
+
+    task_id: str
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LoadMeasured:
+    """The host's load average of the last minute."""
+
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take nothing more; hand back what has not started."""

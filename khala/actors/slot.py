@@ -1,0 +1,79 @@
+"""One slot of an executor: one attempt at a time, from its files to its outcome.
+
+Its thread may block while stored files are fetched, which holds up nobody but the attempt that needs
+them. The commands themselves run in the slot's launcher process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from khala.actors.actor import NodeActor, Stage
+from khala.actors.messages import AttemptEnded, PhaseEntered, RunAttempt, StopRunning
+from khala.bus.envelope import Envelope
+from khala.core.files import file_ids_of
+from khala.core.task import ExitReason, Outcome
+from khala.errors import KhalaError
+from khala.execution.job import Job, JobEnded, PhaseStarted
+from khala.execution.pool import LauncherPool
+
+FetchFile = Callable[[str], Path]
+"""Make a stored file available on this host until it is released; raises KhalaError."""
+ReleaseFile = Callable[[str], None]
+
+
+class Slot(NodeActor):
+    """`fetch` and `release` bracket each use of a stored file."""
+
+    def __init__(
+        self, stage: Stage, *, number: int, pool: LauncherPool, fetch: FetchFile, release: ReleaseFile
+    ) -> None:
+        super().__init__(stage, f"slot-{number}")
+        self._number = number
+        self._pool = pool
+        self._fetch = fetch
+        self._release = release
+        self._running: RunAttempt | None = None
+        self._held: list[str] = []
+
+    def handle_run_attempt(self, run: RunAttempt, envelope: Envelope) -> None:
+        """Fetch what it needs, then give it to the launcher."""
+        self._running = run
+        files = {}
+        try:
+            for file_id in file_ids_of(run.spec):
+                files[file_id] = self._fetch(file_id)
+                self._held.append(file_id)
+            job = Job(task_id=run.task_id, attempt=run.attempt, spec=run.spec, files=files)
+            self._pool.run(self._number, job)
+        except KhalaError as why:
+            self._end(
+                Outcome(
+                    exit_reason=ExitReason.SETUP_FAILED,
+                    reason=f"a stored file could not be fetched: {why}",
+                    finished_at=self.now().unix_s,
+                )
+            )
+
+    def handle_stop_running(self, stop: StopRunning, envelope: Envelope) -> None:
+        """End it, if it is still the one that runs."""
+        running = self._running
+        if running is not None and (running.task_id, running.attempt) == (stop.task_id, stop.attempt):
+            self._pool.abort(self._number)
+
+    def handle_phase_started(self, started: PhaseStarted, envelope: Envelope) -> None:
+        """The launcher began a phase."""
+        self.tell("executor", PhaseEntered(started.task_id, started.attempt, started.phase))
+
+    def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
+        """The launcher is done, and nothing of the attempt is left."""
+        self._end(ended.outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        run, self._running = self._running, None
+        held, self._held = self._held, []
+        for file_id in held:
+            self._release(file_id)
+        if run is not None:
+            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome))

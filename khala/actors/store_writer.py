@@ -1,0 +1,101 @@
+"""Group commit of the leader's changes: at once when idle, gathering only while a write is in flight.
+
+Its thread blocks in the store, which is what makes the next batch gather in its inbox; nobody waits
+for it. Every batch is guarded by the epoch that decided it (P1).
+"""
+
+from __future__ import annotations
+
+from khala.actors.actor import NodeActor, Stage
+from khala.actors.messages import (
+    ChangesAnswered,
+    ChangesUnknown,
+    CommitChange,
+    EpochLost,
+    EpochTaken,
+    Flush,
+    TakeEpoch,
+)
+from khala.bus.envelope import Envelope
+from khala.core.changes import Change
+from khala.core.task import Epoch
+from khala.errors import StaleEpoch, Unavailable
+from khala.store.interface import TaskStore
+
+BATCH_CHANGES = 1_000
+BATCH_BYTES = 8 << 20
+
+
+class StoreWriter(NodeActor):
+    """Answers go to the node's scheduler."""
+
+    def __init__(self, stage: Stage, *, store: TaskStore) -> None:
+        super().__init__(stage, "store-writer")
+        self._store = store
+        self._epoch = Epoch()
+        self._waiting: list[Change] = []
+        self._flushing = False
+
+    def handle_take_epoch(self, wanted: TakeEpoch, envelope: Envelope) -> None:
+        """Take the next epoch; if the store cannot, the scheduler asks again by its own clock."""
+        try:
+            epoch = self._store.take_epoch(self.stage.node)
+        except Unavailable as why:
+            self.log.warning("no epoch", reason=str(why))
+            return
+        self.tell("scheduler", EpochTaken(epoch))
+
+    def handle_commit_change(self, commit: CommitChange, envelope: Envelope) -> None:
+        """Gather; an older epoch's changes are dropped with it."""
+        if commit.epoch < self._epoch:
+            return
+        if commit.epoch > self._epoch:
+            self._epoch, self._waiting = commit.epoch, []
+        self._waiting.append(commit.change)
+        if not self._flushing:
+            self._flushing = True
+            self.tell(self.name, Flush())
+
+    def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
+        """Write what has gathered, at most one batch, then look at the inbox again."""
+        batch = self._next_batch()
+        if self._waiting:
+            self.tell(self.name, Flush())
+        else:
+            self._flushing = False
+        if batch:
+            self._commit(batch)
+
+    def _commit(self, batch: list[Change]) -> None:
+        epoch = self._epoch
+        try:
+            answers = self._store.commit(epoch, batch)
+        except StaleEpoch:
+            self._waiting = []
+            self.tell("scheduler", EpochLost(epoch))
+        except Unavailable as why:
+            task_ids = tuple(change.task_id for change in batch)
+            self.tell("scheduler", ChangesUnknown(epoch, task_ids, str(why)))
+        else:
+            self.tell("scheduler", ChangesAnswered(epoch, answers))
+
+    def _next_batch(self) -> list[Change]:
+        size, count = 0, 0
+        for change in self._waiting[:BATCH_CHANGES]:
+            size += _size_of(change)
+            if count and size > BATCH_BYTES:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+
+def _size_of(change: Change) -> int:
+    """The bytes that dominate a change: what its result keeps of the outputs."""
+    size = 512
+    if change.result is not None:
+        for phase in (change.result.compile, change.result.execute):
+            if phase is not None:
+                for stream in (phase.stdout, phase.stderr):
+                    size += len(stream.head) + len(stream.tail)
+    return size

@@ -1,0 +1,1 @@
+"""The `khala` command. Each subcommand's module is imported only when that subcommand is used."""

@@ -1,0 +1,73 @@
+"""`khala run -- CMD…`: a command on the cluster as if it ran here."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from khala.cli.connecting import cluster_options, connect
+from khala.cli.exits import Exit, note, tell
+from khala.cli.output import print_json
+from khala.cli.task_exit import exit_code, print_output
+from khala.cli.task_options import build_task, task_options
+from khala.client import Client, TaskView
+from khala.errors import ConfigurationError, KhalaError
+
+_AFTER_CANCEL_S = 10.0
+
+
+@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.option("-i", "--stdin", "with_stdin", is_flag=True, help="Send standard input (text) to the command.")
+@task_options
+@cluster_options
+@click.argument("command", nargs=-1, required=True)
+def run(
+    command: Sequence[str], data_dir: Path | None, as_json: bool, with_stdin: bool, **description: Any
+) -> int:
+    """Run a command on the cluster, print its output, exit as it did.
+
+    \b
+      khala run -- echo hello
+      khala run --input-file main.c --compile 'cc -o main main.c' -- ./main
+      sort < names | khala run -i -- uniq -c
+
+    Exit code: the command's own; 128 + N after signal N; 124 if a time limit ended it; 125 if Khala
+    could not run it; 130 after Ctrl-C, which cancels the task.
+    """
+    try:
+        task = build_task(command, stdin=sys.stdin.buffer.read() if with_stdin else b"", **description)
+        with connect(data_dir) as client:
+            done = _run(client, task)
+    except ConfigurationError:
+        raise
+    except KhalaError as failure:
+        tell(failure)
+        return Exit.NO_OUTCOME
+    if done is None:
+        return Exit.INTERRUPTED
+    if as_json:
+        print_json(done.raw)
+    else:
+        print_output(done)
+    return exit_code(done)
+
+
+def _run(client: Client, task: Mapping[str, Any]) -> TaskView | None:
+    """Submit and wait; None after Ctrl-C, when the task has been cancelled."""
+    key = uuid.uuid4().hex
+    task_id = ""
+    try:
+        task_id = client.submit(task, key=key).id
+        return client.wait(task_id)
+    except KeyboardInterrupt:
+        # The same key answers with the id, also if Ctrl-C came before the first answer did.
+        task_id = task_id or client.submit(task, key=key).id
+        note(f"khala: cancelling task {task_id}")
+        client.cancel(task_id)
+        client.wait(task_id, timeout_s=_AFTER_CANCEL_S)
+        return None

@@ -1,0 +1,138 @@
+"""`khala show`, `ls`, `cancel`: tasks that exist already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from khala.cli.connecting import cluster_options, connect
+from khala.cli.exits import Exit, note
+from khala.cli.output import moment, print_json, print_table
+from khala.client import STATES, OutputView, PhaseView, TaskView
+from khala.errors import Refusal
+
+
+@click.command()
+@click.argument("task_id")
+@cluster_options
+def show(task_id: str, data_dir: Path | None, as_json: bool) -> int:
+    """Show one task: its standing, its times, its output.
+
+    \b
+      khala show 65f0c1a2b3c4d5e6f7a8b9c0
+    """
+    with connect(data_dir) as client:
+        task = client.get(task_id)
+    if as_json:
+        print_json(task.raw)
+    else:
+        print_task(task)
+    return Exit.OK
+
+
+def print_task(task: TaskView) -> None:
+    """A task for reading."""
+    ended = f" ({task.exit_reason.replace('_', ' ')})" if task.exit_reason else ""
+    click.echo(f"{task.id}  {task.state}{ended}  {task.name}")
+    if task.reason:
+        click.echo(f"reason    {task.reason}")
+    click.echo(f"created   {moment(task.created_at)}")
+    click.echo(f"started   {moment(task.started_at)}  attempt {task.attempt} on {task.executor or '-'}")
+    click.echo(f"finished  {moment(task.finished_at)}")
+    for name, phase in (("compile", task.compile), ("execute", task.execute)):
+        if phase is not None:
+            _print_phase(name, phase)
+
+
+def _print_phase(name: str, phase: PhaseView) -> None:
+    end = f"signal {phase.signal}" if phase.signal is not None else f"exit code {phase.exit_code}"
+    megabytes = phase.max_rss_bytes / 1e6
+    click.echo(f"{name}   {end}, {phase.wall_time_s:.3f} s, at most {megabytes:.1f} MB")
+    _print_output("stdout", phase.stdout)
+    _print_output("stderr", phase.stderr)
+
+
+def _print_output(name: str, output: OutputView) -> None:
+    if not output.size:
+        return
+    cut = ", its middle left out" if output.truncated else ""
+    click.echo(f"--- {name} ({output.size} bytes{cut})")
+    click.echo(output.text, nl=not output.text.endswith("\n"))
+
+
+@click.command()
+@click.option("--state", type=click.Choice(STATES), help="Only tasks in this state.")
+@click.option("--name-prefix", default="", help="Only tasks whose name begins so.")
+@click.option("--label", default="", metavar="K=V", help="Only tasks with this label.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option("--page-token", default="", help="Go on where an earlier list ended.")
+@cluster_options
+def ls(
+    data_dir: Path | None,
+    as_json: bool,
+    state: str | None,
+    name_prefix: str,
+    label: str,
+    limit: int,
+    page_token: str,
+) -> int:
+    """List tasks, newest first.
+
+    \b
+      khala ls --state running
+      khala ls --name-prefix night- --limit 100
+    """
+    with connect(data_dir) as client:
+        page = client.list(
+            page_size=limit, page_token=page_token, state=state or "", name_prefix=name_prefix, label=label
+        )
+    if as_json:
+        print_json({"tasks": [task.raw for task in page.tasks], "next_page_token": page.next_page_token})
+        return Exit.OK
+    rows = [
+        (
+            task.id,
+            task.state,
+            task.exit_reason or "-",
+            moment(task.created_at),
+            task.executor or "-",
+            task.name,
+        )
+        for task in page.tasks
+    ]
+    print_table(("TASK", "STATE", "EXIT", "CREATED", "EXECUTOR", "NAME"), rows)
+    if page.next_page_token:
+        note(f"more: khala ls --page-token {page.next_page_token}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@cluster_options
+def cancel(task_ids: Sequence[str], data_dir: Path | None, as_json: bool) -> int:
+    """Stop tasks, with all their processes.
+
+    \b
+      khala cancel 65f0c1a2b3c4d5e6f7a8b9c0
+      khala ls --state pending --json | jq -r '.tasks[].id' | xargs khala cancel
+
+    Exits with 4 if one of them does not exist or is finished already; the others are cancelled.
+    """
+    answers: list[object] = []
+    refused = False
+    with connect(data_dir) as client:
+        for task_id in task_ids:
+            try:
+                answers.append(client.cancel(task_id))
+            except Refusal as refusal:
+                refused = True
+                note(f"khala: {task_id}: {refusal}")
+                answers.append({"id": task_id, "error": {"code": refusal.code, "detail": refusal.detail}})
+                continue
+            if not as_json:
+                click.echo(f"{task_id}  cancel requested")
+    if as_json:
+        print_json({"results": answers})
+    return Exit.REFUSED if refused else Exit.OK

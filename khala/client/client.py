@@ -1,0 +1,122 @@
+"""The synchronous client: one method per thing that the HTTP API can do.
+
+A task is given as the JSON object of `POST /tasks` (docs/http-api.md). Thread-safe; every method
+blocks. Errors: `Refusal` when the request is wrong, `Unavailable` when the cluster cannot do it now.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from khala.client.transport import Transport
+from khala.client.views import TaskPageView, TaskView, task_view
+from khala.errors import Unavailable
+
+_API = "/api/v1"
+_FIRST_POLL_S = 0.01
+_LONGEST_POLL_S = 0.5
+
+
+class Client:
+    """A connection to one gateway. `token` may be empty on a cluster that was started open."""
+
+    def __init__(
+        self, url: str, token: str = "", *, patience_s: float = 30.0, timeout_s: float = 30.0
+    ) -> None:
+        self._transport = Transport(url, token, patience_s=patience_s, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def submit(self, task: Mapping[str, Any], *, key: str = "", wait_s: float = 0.0) -> TaskView:
+        """Create a task; it is on a majority's disk when this returns.
+
+        With the same `key` (one is made if none is given) the same task is never created twice. With
+        `wait_s` the answer comes when the task is finished or the time is up.
+        """
+        query = {"wait": str(wait_s)} if wait_s else None
+        answer = self._transport.call(
+            "POST", f"{_API}/tasks", body=task, query=query, key=key or uuid.uuid4().hex, wait_s=wait_s
+        )
+        return task_view(answer)
+
+    def submit_many(
+        self, tasks: Sequence[Mapping[str, Any]], *, key: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Create up to 10,000 tasks; answers `{"id"}` or `{"error"}` for each, in order."""
+        answer = self._transport.call(
+            "POST", f"{_API}/tasks/batch", body={"tasks": tasks}, key=key or uuid.uuid4().hex
+        )
+        results: Sequence[Mapping[str, Any]] = answer["results"]
+        return results
+
+    def get(self, task_id: str) -> TaskView:
+        """One task, with its result when it is finished; Refusal `not_found`."""
+        return task_view(self._transport.call("GET", f"{_API}/tasks/{task_id}"))
+
+    def wait(self, task_id: str, *, timeout_s: float | None = None) -> TaskView:
+        """The task once it is finished; Unavailable after `timeout_s` seconds (None: wait for ever)."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = _FIRST_POLL_S
+        while True:
+            task = self.get(task_id)
+            if task.finished:
+                return task
+            if deadline is not None and time.monotonic() + pause_s > deadline:
+                raise Unavailable(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+
+    def list(self, *, page_size: int = 100, page_token: str = "", **filters: str) -> TaskPageView:
+        """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …"""
+        query = {"page_size": str(page_size), **{name: value for name, value in filters.items() if value}}
+        if page_token:
+            query["page_token"] = page_token
+        answer = self._transport.call("GET", f"{_API}/tasks", query=query)
+        return TaskPageView(
+            tasks=tuple(task_view(one) for one in answer["tasks"]),
+            next_page_token=answer.get("next_page_token") or "",
+        )
+
+    def cancel(self, task_id: str) -> Mapping[str, Any]:
+        """Ask that the task and all its processes stop; answers what became of the request."""
+        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tasks/{task_id}/cancel")
+        return answer
+
+    def executors(self) -> Sequence[Mapping[str, Any]]:
+        """The executors that the leader knows."""
+        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/executors")["executors"]
+        return answer
+
+    def judicators(self) -> Sequence[Mapping[str, Any]]:
+        """The registered judicators, and who leads."""
+        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/judicators")["judicators"]
+        return answer
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts of tasks per state."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/stats")
+        return answer
+
+    def version(self) -> Mapping[str, Any]:
+        """The gateway's version."""
+        answer: Mapping[str, Any] = self._transport.call("GET", "/version")
+        return answer
+
+    def ready(self) -> bool:
+        """Can the cluster accept tasks now? Unavailable says why not."""
+        self._transport.call("GET", "/readyz")
+        return True

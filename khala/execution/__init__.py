@@ -1,0 +1,1 @@
+"""Running commands on an executor: launchers, workspaces, capture, journal, file cache."""

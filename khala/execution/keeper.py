@@ -1,0 +1,304 @@
+"""Keeps one live launcher per slot, gives them jobs and turns what they say into events.
+
+All of it runs in the pool's reader thread, which is the only one that touches it. A launcher that
+dies loses its job as internal_error, told only when its processes and files are gone: the zygote
+kills what it left before it reports the death, and the next launcher of the slot sweeps its
+workspaces before it is ready. A zygote that dies is started again; its launchers live on, and each
+is replaced by a child of the new one as soon as it is idle.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from khala.core.task import ExitReason, Outcome, Phase
+from khala.errors import Fault
+from khala.execution.job import Job, JobEnded, LauncherEvent, PhaseStarted
+from khala.execution.launching.framing import BadFrame, Header
+from khala.execution.settings import ExecutionSettings
+from khala.execution.slot_link import SlotLink
+from khala.execution.wire import decode_outcome, encode_abort, encode_job
+from khala.execution.zygote_process import ZygoteProcess
+
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 5.0
+ZYGOTE_STOPS_WITHIN_S = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Slot:
+    """A slot's launcher and job. `launch` numbers its launchers, `zygote` says whose child it is."""
+
+    number: int
+    launch: int = -1
+    zygote: int = -1
+    link: SlotLink | None = None
+    ready: bool = False
+    deaths: int = 0
+    launch_at_s: float | None = None
+    lost: str = ""
+    job: Job | None = None
+    sent: bool = False
+    started_at: float = 0.0
+    phase: Phase | None = None
+
+
+class Keeper:
+    """The launchers of all slots. `tell` gets every event, in the reader thread."""
+
+    def __init__(
+        self,
+        settings: ExecutionSettings,
+        selector: selectors.BaseSelector,
+        kept_fd: int,
+        tell: Callable[[LauncherEvent], None],
+    ) -> None:
+        self._settings = settings
+        self._selector = selector
+        self._kept_fd = kept_fd
+        self._tell = tell
+        self._slots = [_Slot(number=number) for number in range(settings.slots)]
+        self._launches = 0
+        self._zygotes = 0
+        self._zygote_deaths = 0
+        self._zygote_at_s = 0.0
+        self._zygote: ZygoteProcess | None = None
+        self._log = structlog.get_logger(__name__)
+
+    def start(self) -> None:
+        """Start the zygote and ask for all launchers. Fault if it cannot be started."""
+        self._start_zygote()
+        for slot in self._slots:
+            self._launch(slot)
+
+    @property
+    def ready(self) -> bool:
+        """Has every slot a launcher that takes jobs?"""
+        return all(slot.ready for slot in self._slots)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The running zygote's pid, if there is one."""
+        return () if self._zygote is None else (self._zygote.pid,)
+
+    def stop(self) -> None:
+        """Let go of all launchers and the zygote, and wait until they have ended."""
+        for slot in self._slots:
+            self._drop_link(slot)
+        if self._zygote is not None:
+            self._selector.unregister(self._zygote)
+            self._zygote.stop(ZYGOTE_STOPS_WITHIN_S)
+            self._zygote = None
+
+    def run(self, number: int, job: Job) -> None:
+        """Give a job to an idle slot; it waits while the slot's launcher is being replaced."""
+        slot = self._slots[number]
+        slot.job, slot.sent, slot.phase = job, False, None
+        self._send_job(slot)
+
+    def abort(self, number: int, job: Job, kill_grace_s: float) -> None:
+        """Abort the slot's job if it still is `job`."""
+        slot = self._slots[number]
+        if slot.job is not job:
+            return
+        if not slot.sent:
+            slot.started_at = time.time()
+            self._end(slot, Outcome(
+                exit_reason=ExitReason.CANCELLED, reason="aborted before it started", finished_at=time.time()
+            ))  # fmt: skip
+        elif slot.link is not None:
+            slot.link.send(encode_abort(job, kill_grace_s))
+
+    def pause_s(self) -> float | None:
+        """How long until `tend` has something to do; None: until something else happens."""
+        due = [slot.launch_at_s for slot in self._slots if slot.launch_at_s is not None]
+        if self._zygote is None:
+            due = [self._zygote_at_s]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def tend(self) -> None:
+        """Start again what is due."""
+        now_s = time.monotonic()
+        if self._zygote is None and now_s >= self._zygote_at_s:
+            try:
+                self._start_zygote()
+            except Fault as fault:
+                self._log.error("zygote not started, trying again", reason=str(fault))
+                self._zygote_gone()
+        for slot in self._slots:
+            if slot.launch_at_s is not None and now_s >= slot.launch_at_s:
+                self._launch(slot)
+
+    def _start_zygote(self) -> None:
+        self._zygote = ZygoteProcess((self._kept_fd,))
+        self._zygotes += 1
+        self._selector.register(self._zygote, selectors.EVENT_READ, self._read_notices)
+
+    def _read_notices(self) -> None:
+        if self._zygote is None:
+            return
+        notices = self._zygote.read_notices()
+        if notices is None:
+            self._selector.unregister(self._zygote)
+            self._zygote.stop(1.0)
+            self._log.error("the zygote died and is started again")
+            self._zygote_gone()
+            return
+        for notice in notices:
+            self._heed(notice)
+
+    def _zygote_gone(self) -> None:
+        self._zygote = None
+        self._zygote_deaths += 1
+        self._zygote_at_s = time.monotonic() + _back_off_s(self._zygote_deaths)
+        for slot in self._slots:
+            if slot.link is None or slot.job is None or not slot.sent:
+                self._replace(slot)
+
+    def _heed(self, notice: dict[str, Any]) -> None:
+        launch = notice.get("died", notice.get("failed"))
+        slot = next((slot for slot in self._slots if slot.launch == launch), None)
+        if slot is None:
+            return
+        if slot.link is not None:
+            # What it sent before it died counts.
+            self._read_link(slot)
+        if slot.launch == launch:
+            self._bury(slot, notice.get("reason") or _how_it_ended(notice["status"]))
+
+    def _bury(self, slot: _Slot, why: str) -> None:
+        """The slot's launcher is dead and its processes are gone."""
+        self._drop_link(slot)
+        slot.deaths += 1
+        slot.lost = f"the slot's launcher {why}"
+        slot.launch_at_s = time.monotonic() + (_back_off_s(slot.deaths - 1) if slot.deaths > 1 else 0.0)
+        self._log.error("launcher lost", slot=slot.number, reason=slot.lost)
+
+    def _replace(self, slot: _Slot) -> None:
+        """Let go of an idle launcher, or of one that is gone, and get another."""
+        self._drop_link(slot)
+        slot.lost = slot.lost or "the slot's launcher and the zygote ended"
+        slot.launch_at_s = time.monotonic()
+
+    def _launch(self, slot: _Slot) -> None:
+        if self._zygote is None:
+            return
+        slot.launch_at_s = None
+        self._launches += 1
+        slot.launch = self._launches
+        slot.zygote = self._zygotes
+        try:
+            sock = self._zygote.launch(self._request(slot))
+        except OSError as error:
+            self._bury(slot, f"could not be asked for: {error}")
+            return
+        slot.link = SlotLink(sock, self._selector, partial(self._read_link, slot))
+
+    def _request(self, slot: _Slot) -> dict[str, Any]:
+        settings = self._settings
+        uid = settings.slot_uid(slot.number)
+        return {
+            "launch": slot.launch,
+            "slot": slot.number,
+            "slots": settings.slots,
+            "root": str(settings.workspace_root.absolute()),
+            "owner": None if uid is None else [uid, uid],
+            "env": {"PATH": settings.path, "LANG": "C.UTF-8", **settings.env},
+            "head_bytes": settings.capture_head_bytes,
+            "tail_bytes": settings.capture_tail_bytes,
+            "reserve_bytes": settings.reserve_bytes,
+        }
+
+    def _read_link(self, slot: _Slot) -> None:
+        link = slot.link
+        if link is None:
+            return
+        try:
+            link.flush()
+            for header, blobs in link.frames():
+                self._take(slot, header, blobs)
+                if slot.link is not link:
+                    return
+        except BadFrame as why:
+            self._log.error("launcher dropped", slot=slot.number, reason=str(why))
+            self._drop_link(slot)
+        if link.closed_by_launcher:
+            self._drop_link(slot)
+        if slot.link is None and (self._zygote is None or slot.zygote != self._zygotes):
+            self._bury(slot, "ended after its zygote had died")
+
+    def _take(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:
+        if "ready" in header:
+            self._take_ready(slot)
+        elif "phase" in header:
+            self._take_phase(slot, header)
+        elif "ended" in header:
+            self._take_end(slot, header, blobs)
+        else:
+            raise BadFrame(f"a frame of no known kind: {sorted(header)}")
+
+    def _take_ready(self, slot: _Slot) -> None:
+        slot.ready, slot.deaths, self._zygote_deaths = True, 0, 0
+        why, slot.lost = slot.lost, ""
+        if slot.job is not None and slot.sent:
+            self._end(slot, Outcome(
+                exit_reason=ExitReason.INTERNAL_ERROR, reason=why, phase=slot.phase, finished_at=time.time()
+            ))  # fmt: skip
+        elif slot.job is not None:
+            self._send_job(slot)
+
+    def _take_phase(self, slot: _Slot, header: Header) -> None:
+        job = self._job_of(slot, header)
+        slot.phase = Phase(header["phase"])
+        self._tell(PhaseStarted(
+            slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=slot.phase, at=header["at"]
+        ))  # fmt: skip
+
+    def _take_end(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:
+        self._job_of(slot, header["ended"])
+        outcome = decode_outcome(header["ended"], blobs)
+        if header["leaving"]:
+            slot.ready = False
+        elif slot.zygote != self._zygotes or self._zygote is None:
+            self._replace(slot)
+        self._end(slot, outcome)
+
+    def _job_of(self, slot: _Slot, header: Header) -> Job:
+        job = slot.job
+        if job is None or (header["task_id"], header["attempt"]) != (job.task_id, job.attempt):
+            raise BadFrame("a frame about a job that the slot does not have")
+        return job
+
+    def _send_job(self, slot: _Slot) -> None:
+        if slot.ready and slot.link is not None and slot.job is not None:
+            slot.sent, slot.started_at = True, time.time()
+            slot.link.send(encode_job(slot.job))
+
+    def _end(self, slot: _Slot, outcome: Outcome) -> None:
+        job, slot.job = slot.job, None
+        if job is not None:
+            self._tell(JobEnded(
+                slot=slot.number, task_id=job.task_id, attempt=job.attempt,
+                started_at=slot.started_at, outcome=outcome,
+            ))  # fmt: skip
+
+    def _drop_link(self, slot: _Slot) -> None:
+        slot.ready = False
+        if slot.link is not None:
+            slot.link.close()
+            slot.link = None
+
+
+def _back_off_s(failures: int) -> float:
+    return min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures, 10))
+
+
+def _how_it_ended(status: int) -> str:
+    return f"was ended by signal {-status}" if status < 0 else f"exited with code {status}"

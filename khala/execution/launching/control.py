@@ -1,0 +1,65 @@
+"""The launcher's end of its socket to the executor: jobs and aborts in, frames out.
+
+Used by the launcher's only thread. The executor is trusted: its frames are taken as they are.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Sequence
+
+from .framing import FrameReader, Header, encode
+
+MAX_FRAME_BYTES = 1 << 30
+
+
+class ExecutorGone(Exception):
+    """The executor has closed the socket, or died: end everything and exit."""
+
+
+class Control:
+    """Frames over one connected stream socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._frames: deque[tuple[Header, list[bytes]]] = deque()
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._sock.fileno()
+
+    def next_frame(self) -> tuple[Header, list[bytes]]:
+        """Wait for the executor's next frame."""
+        while not self._frames:
+            self._receive(0)
+        return self._frames.popleft()
+
+    def abort_of(self, task_id: str, attempt: int) -> float | None:
+        """Read what has arrived; the kill grace in seconds if it asks to abort this attempt."""
+        try:
+            self._receive(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        grace_s = None
+        for header, _ in self._frames:
+            if header.get("abort") == [task_id, attempt]:
+                grace_s = float(header["kill_grace_s"])
+        return grace_s
+
+    def send(self, header: Header, blobs: Sequence[bytes] = ()) -> None:
+        """Send a frame."""
+        try:
+            self._sock.sendall(encode(header, blobs))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ExecutorGone("the executor closed the socket") from error
+
+    def _receive(self, flags: int) -> None:
+        try:
+            data = self._sock.recv(1 << 18, flags)
+        except ConnectionResetError as error:
+            raise ExecutorGone("the executor closed the socket") from error
+        if not data:
+            raise ExecutorGone("the executor closed the socket")
+        self._frames.extend(self._reader.feed(data))

@@ -1,0 +1,137 @@
+"""The zygote: forks a launcher per slot on request, and sweeps up after launchers that died.
+
+A single-threaded process started before the executor has threads. It is the parent, by adoption
+too, of everything that a dead launcher leaves, and kills that before it reports the death. It ends
+when the executor closes its socket or dies, after its last launcher.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+from . import launcher
+from .children import ChildWatch, now_s
+from .kernel import Kernel
+from .tree import children_of, end_all
+
+MAX_REQUEST_BYTES = 1 << 17
+LAUNCHERS_END_WITHIN_S = 8.0
+SWEEP_WITHIN_S = 1.0
+IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def serve(control_fd: int, kept_fds: list[int]) -> None:
+    """The zygote's whole life. `kept_fds` are locks that last as long as any launcher does."""
+    for fd in (control_fd, *kept_fds):
+        os.set_inheritable(fd, False)
+    for number in IGNORED_SIGNALS:
+        # A terminal or a service manager signals whole groups; the executor decides when to end.
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    kernel = Kernel()
+    kernel.adopt_orphans()
+    kernel.name_process("khala-zygote")
+    zygote = Zygote(socket.socket(fileno=control_fd), kernel)
+    gc.collect()
+    gc.freeze()
+    zygote.serve()
+
+
+class Zygote:
+    """Requests are single SEQPACKET messages with one descriptor; notices are JSON messages back."""
+
+    def __init__(self, control: socket.socket, kernel: Kernel) -> None:
+        self._control = control
+        self._kernel = kernel
+        self._watch = ChildWatch()
+        self._launchers: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Fork and sweep until the executor is gone, then see the launchers out."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._watch, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._watch.fileno() in ready:
+                self._watch.clear()
+                self._bury()
+            if self._control.fileno() in ready and not self._take_request():
+                break
+        self._see_launchers_out()
+
+    def _take_request(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1)
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        with socket.socket(fileno=fds[0]) as sock:
+            settings = json.loads(data)
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._notice({"failed": settings["launch"], "reason": f"cannot fork: {error.strerror}"})
+                return True
+            if pid == 0:
+                self._be_launcher(sock, settings)
+        self._launchers[pid] = settings["launch"]
+        return True
+
+    def _be_launcher(self, sock: socket.socket, settings: dict[str, Any]) -> None:
+        code = 1
+        try:
+            self._control.close()
+            self._watch.close()
+            launcher.serve(sock, settings, self._kernel)
+            code = 0
+        except BaseException:  # noqa: BLE001 - a forked child must not return into the zygote's frames
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            os._exit(code)
+
+    def _bury(self) -> None:
+        """Reap dead launchers, kill what they left, and only then tell."""
+        dead = self._reap()
+        end_all(self._orphans_left, self._watch, within_s=SWEEP_WITHIN_S, spared=self._launchers)
+        for launch, status in dead:
+            self._notice({"died": launch, "status": status})
+
+    def _reap(self) -> list[tuple[int, int]]:
+        dead = []
+        for pid in list(self._launchers):
+            reaped, status = os.waitpid(pid, os.WNOHANG)
+            if reaped:
+                dead.append((self._launchers.pop(pid), os.waitstatus_to_exitcode(status)))
+        return dead
+
+    def _orphans_left(self) -> bool:
+        orphans = [pid for pid in children_of(os.getpid()) if pid not in self._launchers]
+        return any(not os.waitpid(pid, os.WNOHANG)[0] for pid in orphans)
+
+    def _notice(self, notice: dict[str, Any]) -> None:
+        try:
+            self._control.send(json.dumps(notice).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def _see_launchers_out(self) -> None:
+        """They saw their sockets close too; those that do not end in time are killed."""
+        deadline_s = now_s() + LAUNCHERS_END_WITHIN_S
+        while self._launchers and now_s() < deadline_s:
+            self._watch.wait(0.1)
+            self._bury()
+        for pid in self._launchers:
+            os.kill(pid, signal.SIGKILL)
+        while self._launchers:
+            self._watch.wait(0.1)
+            self._bury()

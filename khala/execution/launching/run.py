@@ -1,0 +1,153 @@
+"""Running one child process of an attempt to its end, and ending all that it leaves behind.
+
+The launcher's only thread. The child is untrusted: all that is taken from it is bytes and a wait
+status. Its output is always read, so that it never blocks, and kept within bounds.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+import traceback
+from collections.abc import Callable
+
+from .capture import Capture
+from .children import Reaper, now_s
+from .slot import Slot, restore_signals
+from .tree import descendants, end_all, signal_family
+
+READ_BYTES = 1 << 16
+DRAIN_READS = 64
+KILL_WITHIN_S = 0.8
+
+
+class Run:
+    """One child with its process tree, from fork until nothing of it is left.
+
+    `ended_by` is "" (it ended by itself), "wall_time_limit" or "cancelled"; `left` lists pids that
+    even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time.
+    """
+
+    def __init__(self, slot: Slot, task_id: str, attempt: int, *, wall_time_s: float = 0.0) -> None:
+        self._slot = slot
+        self._attempt = (task_id, attempt)
+        self._wall_time_s = wall_time_s
+        self._poll = select.poll()
+        self._streams: dict[int, Capture] = {}
+        self._kill_at_s: float | None = None
+        self._pid = 0
+        self._reaper = Reaper(0)
+        self.stdout = Capture(slot.head_bytes, slot.tail_bytes)
+        self.stderr = Capture(slot.head_bytes, slot.tail_bytes)
+        self.started_at = 0.0
+        self.wall_time_s = 0.0
+        self.ended_by = ""
+        self.left: list[int] = []
+
+    @property
+    def use(self) -> Reaper:
+        """The wait status of the child, and the CPU time and memory of its tree."""
+        return self._reaper
+
+    def start(self, entry: Callable[[], int], *, stdin_fd: int) -> None:
+        """Fork; the child runs `entry`, in its own session, and exits with what it returns."""
+        out_read, out_write = self._pipe()
+        err_read, err_write = self._pipe()
+        self.started_at = time.time()
+        self._started_s = now_s()
+        if self._wall_time_s > 0:
+            self._kill_at_s = self._started_s + self._wall_time_s
+        self._pid = os.fork()
+        if self._pid == 0:
+            _be_child(entry, stdin_fd, out_write, err_write)
+        os.close(out_write)
+        os.close(err_write)
+        self._reaper = Reaper(self._pid)
+        self._streams = {out_read: self.stdout, err_read: self.stderr}
+        for fd in (*self._streams, self._slot.watch.fileno(), self._slot.control.fileno()):
+            self._poll.register(fd, select.POLLIN)
+
+    def finish(self) -> None:
+        """Wait for the end, the limit or an abort; end the whole tree; take what is in the pipes.
+
+        ExecutorGone when the executor is; the tree is ended then as well.
+        """
+        try:
+            self._watch_child()
+        finally:
+            self.left = end_all(self._reaper.reap, self._slot.watch, within_s=KILL_WITHIN_S)
+            if not self.wall_time_s:
+                self.wall_time_s = now_s() - self._started_s
+            for fd, capture in self._streams.items():
+                _drain(fd, capture)
+                os.close(fd)
+
+    def _pipe(self) -> tuple[int, int]:
+        read, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read, False)
+        if self._slot.owner is not None:
+            # Without this a task cannot open /dev/stdout or /dev/stderr.
+            os.fchown(write, *self._slot.owner)
+        return read, write
+
+    def _watch_child(self) -> None:
+        open_streams = dict(self._streams)
+        watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
+        while self._reaper.main_status is None:
+            pause_s = None if self._kill_at_s is None else self._kill_at_s - now_s()
+            if pause_s is not None and pause_s <= 0:
+                self.ended_by = self.ended_by or "wall_time_limit"
+                return
+            for fd, _ in self._poll.poll(None if pause_s is None else pause_s * 1000 + 1):
+                if fd == watch:
+                    self._slot.watch.clear()
+                    self._reaper.reap()
+                elif fd == control:
+                    self._heed_executor()
+                elif not _pump(fd, open_streams[fd]):
+                    self._poll.unregister(fd)
+        self.wall_time_s = now_s() - self._started_s
+
+    def _heed_executor(self) -> None:
+        grace_s = self._slot.control.abort_of(*self._attempt)
+        if grace_s is None or self.ended_by:
+            return
+        self.ended_by = "cancelled"
+        self._kill_at_s = now_s() + grace_s
+        signal_family(descendants(), signal.SIGTERM)
+
+
+def _pump(fd: int, capture: Capture) -> bool:
+    """Read once; False at the end of the stream."""
+    try:
+        data = os.read(fd, READ_BYTES)
+    except BlockingIOError:
+        return True
+    capture.feed(data)
+    return bool(data)
+
+
+def _drain(fd: int, capture: Capture) -> None:
+    """Take what is still in a pipe; bounded, for a process that could not be killed may hold it."""
+    for _ in range(DRAIN_READS):
+        before = capture.size
+        if not _pump(fd, capture) or capture.size == before:
+            return
+
+
+def _be_child(entry: Callable[[], int], stdin_fd: int, out_fd: int, err_fd: int) -> None:
+    """The child's whole life; never returns."""
+    code = 127
+    try:
+        os.setsid()
+        os.dup2(stdin_fd, 0)
+        os.dup2(out_fd, 1)
+        os.dup2(err_fd, 2)
+        restore_signals()
+        code = entry()
+    except BaseException:  # noqa: BLE001 - a forked child must not return into the launcher's frames
+        os.write(2, traceback.format_exc().encode(errors="replace"))
+    finally:
+        os._exit(code)

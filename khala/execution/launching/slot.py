@@ -1,0 +1,53 @@
+"""What a launcher knows of its slot for all its life, and how a child of it becomes a task."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+from .children import ChildWatch
+from .control import Control
+from .kernel import Kernel
+
+RESTORED_SIGNALS = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One slot's settings and its launcher's connections.
+
+    `owner` is the (uid, gid) that a task runs as, or None when the launcher is not root and a task
+    runs as the launcher's own user. `env` is the part of the environment that all tasks share.
+    """
+
+    number: int
+    launcher_pid: int
+    root: str
+    root_fd: int
+    owner: tuple[int, int] | None
+    env: dict[str, str]
+    head_bytes: int
+    tail_bytes: int
+    reserve_bytes: int
+    kernel: Kernel
+    control: Control
+    watch: ChildWatch
+
+    def become_task(self) -> None:
+        """In a forked child: give up root for good, and die with the launcher (P18)."""
+        if self.owner is not None:
+            uid, gid = self.owner
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        self.kernel.die_with(self.launcher_pid)
+
+
+def restore_signals() -> None:
+    """In a forked child before an exec: what the launcher ignores or handles is the default again."""
+    signal.set_wakeup_fd(-1)
+    for number in RESTORED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)

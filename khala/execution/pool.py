@@ -1,0 +1,170 @@
+"""The launchers of an executor: one per slot, each running one job at a time in its own process.
+
+`LauncherPool` may be used from any thread. One reader thread owns all sockets and calls the
+listener; it starts no process but the zygote and does no work on a task's behalf.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from khala.errors import ConfigurationError, Fault
+from khala.execution.job import Job, JobEnded, LauncherEvent
+from khala.execution.keeper import Keeper
+from khala.execution.settings import ExecutionSettings
+
+READY_WITHIN_S = 20.0
+ROOT_FREE_WITHIN_S = 10.0
+
+
+class LauncherPool:
+    """Runs jobs in slots numbered 0 … `settings.slots` - 1.
+
+    The listener is called in the reader thread, one event at a time: PhaseStarted, then exactly one
+    JobEnded for each job. It must return quickly and must not raise; it may call `run` and `abort`.
+    """
+
+    def __init__(self, settings: ExecutionSettings, listener: Callable[[LauncherEvent], None]) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._jobs: dict[int, Job] = {}
+        self._selector = selectors.DefaultSelector()
+        self._commands: deque[Callable[[Keeper], None]] = deque()
+        self._ready = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._root_fd = -1
+        self._wake_fd = -1
+        self._keeper: Keeper | None = None
+
+    def start(self) -> None:
+        """Start the zygote and the launchers; return when every slot takes jobs.
+
+        Workspaces that a killed executor left under the root are removed. Call it before this process
+        makes threads or channels. ConfigurationError if another executor uses the workspace root, or
+        it cannot be used; Fault if no launcher comes up.
+        """
+        try:
+            self._root_fd = self._lock_root()
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._selector.register(self._wake_fd, selectors.EVENT_READ, self._take_wake)
+            keeper = self._keeper = Keeper(self._settings, self._selector, self._root_fd, self._tell)
+            keeper.start()
+        except BaseException:
+            self.close()
+            raise
+        self._thread = threading.Thread(target=self._serve, args=(keeper,), name="launcher-pool")
+        self._thread.start()
+        if not self._ready.wait(READY_WITHIN_S):
+            self.close()
+            raise Fault(f"no launchers after {READY_WITHIN_S} s; the executor's log says why")
+
+    def run(self, slot: int, job: Job) -> None:
+        """Run `job` in an idle slot. Fault if the slot has a job already, or the pool is closed."""
+        with self._lock:
+            self._require_open(slot)
+            if slot in self._jobs:
+                raise Fault(f"slot {slot} is busy with {self._jobs[slot].task_id}, cannot take {job.task_id}")
+            self._jobs[slot] = job
+            self._ask(lambda keeper: keeper.run(slot, job))
+
+    def abort(self, slot: int, *, kill_grace_s: float | None = None) -> None:
+        """End the slot's job: SIGTERM to all its processes, and SIGKILL after `kill_grace_s` seconds
+        (None: as set). It ends as cancelled, unless it ended first. An idle slot is no error."""
+        grace_s = self._settings.kill_grace_s if kill_grace_s is None else kill_grace_s
+        with self._lock:
+            self._require_open(slot)
+            job = self._jobs.get(slot)
+            if job is not None:
+                self._ask(lambda keeper: keeper.abort(slot, job, grace_s))
+
+    def close(self) -> None:
+        """End running jobs, without an event for them, and all processes; return when they are gone.
+
+        May be called again; not from the listener.
+        """
+        with self._lock:
+            self._closing = True
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._keeper is not None:
+            self._keeper.stop()
+            self._keeper = None
+        self._selector.close()
+        with self._lock:
+            for fd in (self._wake_fd, self._root_fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._wake_fd = self._root_fd = -1
+
+    def _lock_root(self) -> int:
+        """Hold the root for this pool. The zygote and its launchers hold it with us, so that a new
+        executor waits until the last process of a killed one is gone."""
+        root = self._settings.workspace_root
+        try:
+            fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigurationError(
+                f"workspace root {root}: {error.strerror}; make it, or choose another with --workspace-root"
+            ) from error
+        deadline_s = time.monotonic() + ROOT_FREE_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline_s:
+                    time.sleep(0.02)
+                    continue
+                os.close(fd)
+                raise ConfigurationError(
+                    f"workspace root {root} is in use by another executor; give each its own --workspace-root"
+                ) from None
+            return fd
+
+    def _require_open(self, slot: int) -> None:
+        if self._closing or self._thread is None or not self._thread.is_alive():
+            raise Fault("the launcher pool is not running")
+        if not 0 <= slot < self._settings.slots:
+            raise Fault(f"there is no slot {slot}; there are {self._settings.slots}")
+
+    def _ask(self, command: Callable[[Keeper], None]) -> None:
+        """Have the reader thread do `command`; called with the lock held."""
+        self._commands.append(command)
+        if threading.current_thread() is not self._thread:
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _take_wake(self) -> None:
+        os.eventfd_read(self._wake_fd)
+
+    def _tell(self, event: LauncherEvent) -> None:
+        if isinstance(event, JobEnded):
+            with self._lock:
+                del self._jobs[event.slot]
+        self._listener(event)
+
+    def _serve(self, keeper: Keeper) -> None:
+        while True:
+            with self._lock:
+                commands = list(self._commands)
+                self._commands.clear()
+                if self._closing:
+                    return
+            for command in commands:
+                command(keeper)
+            keeper.tend()
+            if keeper.ready:
+                self._ready.set()
+            with self._lock:
+                waiting = bool(self._commands)
+            for key, _ in self._selector.select(0 if waiting else keeper.pause_s()):
+                key.data()

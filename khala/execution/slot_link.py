@@ -1,0 +1,70 @@
+"""The executor's end of one launcher's socket: buffered both ways, never blocking.
+
+Used by the pool's reader thread only.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+
+from khala.execution.launching.framing import FrameReader, Header
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+READ_BYTES = 1 << 18
+
+
+class SlotLink:
+    """Frames to and from one launcher. `wake` is what the selector calls when the socket is ready."""
+
+    def __init__(
+        self, sock: socket.socket, selector: selectors.BaseSelector, wake: Callable[[], None]
+    ) -> None:
+        self._sock = sock
+        self._selector = selector
+        self._wake = wake
+        self._unsent = bytearray()
+        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self.closed_by_launcher = False
+        selector.register(sock, selectors.EVENT_READ, wake)
+
+    def send(self, frame: bytes) -> None:
+        """Send now what the socket takes, and the rest when it takes more."""
+        self._unsent += frame
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is left. A dead launcher is noticed by reading, not here."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._sock.send(memoryview(self._unsent)[: 1 << 20].tobytes())]
+        except BlockingIOError:
+            wanted = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(self._sock, wanted, self._wake)
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._unsent.clear()
+        self._selector.modify(self._sock, selectors.EVENT_READ, self._wake)
+
+    def frames(self) -> Iterator[tuple[Header, list[bytes]]]:
+        """The frames that have arrived; sets `closed_by_launcher` at the end of the stream.
+
+        BadFrame if the launcher does not speak as it should.
+        """
+        while True:
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self.closed_by_launcher = True
+                return
+            yield from self._reader.feed(data)
+
+    def close(self) -> None:
+        """Let go of the launcher: it ends its job, if any, and itself."""
+        self._selector.unregister(self._sock)
+        self._sock.close()

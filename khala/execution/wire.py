@@ -1,0 +1,114 @@
+"""Between the domain's values and the launcher's frames. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from khala.core.task import Command, ExitReason, Outcome, Phase, PhaseResult, Result, StreamCapture
+from khala.execution.job import Job
+from khala.execution.launching.framing import BadFrame, Header, encode
+
+
+def encode_job(job: Job) -> bytes:
+    """The frame that starts `job`."""
+    blobs: list[bytes] = []
+    spec = job.spec
+    inputs: list[Header] = []
+    for item in spec.inputs:
+        entry: Header = {"path": item.path, "mode": item.mode}
+        if item.file_id:
+            entry |= {"file_id": item.file_id, "file": _local(job.files, item.file_id)}
+        else:
+            entry["blob"] = _add(blobs, item.content)
+        inputs.append(entry)
+    archives = [
+        {"file_id": archive.file_id, "path": archive.path, "file": _local(job.files, archive.file_id)}
+        for archive in spec.archives
+    ]
+    header = {
+        "task_id": job.task_id,
+        "attempt": job.attempt,
+        "inputs": inputs,
+        "archives": archives,
+        "compile": _command(spec.compile, job.files, blobs),
+        "execute": _command(spec.execute, job.files, blobs),
+    }
+    return encode({"job": header}, blobs)
+
+
+def encode_abort(job: Job, kill_grace_s: float) -> bytes:
+    """The frame that aborts `job`."""
+    return encode({"abort": [job.task_id, job.attempt], "kill_grace_s": kill_grace_s})
+
+
+def decode_outcome(end: Header, blobs: Sequence[bytes]) -> Outcome:
+    """The outcome out of a launcher's frame; BadFrame if it is not one."""
+    try:
+        return Outcome(
+            exit_reason=ExitReason(end["exit_reason"]),
+            succeeded=bool(end["succeeded"]),
+            reason=str(end["reason"]),
+            phase=Phase(end["phase"]) if end["phase"] else None,
+            result=_result(end, blobs),
+            finished_at=float(end["finished_at"]),
+        )
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise BadFrame(f"no outcome: {error!r}") from error
+
+
+def _command(command: Command | None, files: Mapping[str, Path], blobs: list[bytes]) -> Header | None:
+    if command is None:
+        return None
+    header: Header = {
+        "shell": command.shell,
+        "argv": list(command.argv),
+        "env": dict(command.env),
+        "wall_time_s": command.limits.wall_time_s or 0.0,
+    }
+    if command.stdin_file:
+        return header | {"stdin_file": _local(files, command.stdin_file)}
+    return header | {"stdin": _add(blobs, command.stdin)}
+
+
+def _local(files: Mapping[str, Path], sha256: str) -> str:
+    """Where the stored file is; a missing one is found out, and told, in the launcher."""
+    return str(files.get(sha256, ""))
+
+
+def _add(blobs: list[bytes], data: bytes) -> int:
+    blobs.append(data)
+    return len(blobs) - 1
+
+
+def _result(end: Header, blobs: Sequence[bytes]) -> Result | None:
+    if end["compile"] is None and end["execute"] is None:
+        return None
+    return Result(compile=_phase(end["compile"], blobs), execute=_phase(end["execute"], blobs))
+
+
+def _phase(phase: Header | None, blobs: Sequence[bytes]) -> PhaseResult | None:
+    if phase is None:
+        return None
+    return PhaseResult(
+        exit_reason=ExitReason(phase["exit_reason"]),
+        exit_code=phase["exit_code"],
+        signal=phase["signal"],
+        started_at=phase["started_at"],
+        wall_time_s=phase["wall_time_s"],
+        cpu_user_s=phase["cpu_user_s"],
+        cpu_system_s=phase["cpu_system_s"],
+        max_rss_bytes=phase["max_rss_bytes"],
+        stdout=_stream(phase["stdout"], blobs),
+        stderr=_stream(phase["stderr"], blobs),
+    )
+
+
+def _stream(stream: dict[str, Any], blobs: Sequence[bytes]) -> StreamCapture:
+    return StreamCapture(
+        size=stream["size"],
+        head=blobs[stream["head"]],
+        tail=blobs[stream["tail"]],
+        truncated=stream["truncated"],
+    )

@@ -1,0 +1,107 @@
+"""The cluster's members and state: executors, judicators, counts, health. Runs on the event loop."""
+
+from __future__ import annotations
+
+from sanic.response import HTTPResponse
+
+from khala import __version__
+from khala.core.commands import (
+    CountTasks,
+    ExecutorViews,
+    JudicatorViews,
+    ListExecutors,
+    ListJudicators,
+    Ping,
+    Pong,
+    TaskCounts,
+)
+from khala.core.task import State
+from khala.errors import Refusal, Unavailable
+from khala.gateway.exchange import Call, json_response
+from khala.gateway.queries import Query
+from khala.gateway.routes import Route
+from khala.gateway.views import executor_view, judicator_view
+
+READY_TIMEOUT_S = 2.0
+
+
+def cluster_routes() -> tuple[Route, ...]:
+    """The routes about the cluster, and the three outside `/api` that ask for no token."""
+    api = "/api/v1"
+    return (
+        Route(method="GET", path=f"{api}/executors", handler=list_executors, summary="List executors"),
+        Route(method="GET", path=f"{api}/executors/<id>", handler=get_executor, summary="Read an executor"),
+        Route(method="GET", path=f"{api}/judicators", handler=list_judicators, summary="List judicators"),
+        Route(method="GET", path=f"{api}/cluster", handler=get_cluster, summary="Leader, epoch, security"),
+        Route(method="GET", path=f"{api}/stats", handler=get_stats, summary="Tasks per state"),
+        Route(method="GET", path="/healthz", handler=healthz, summary="Is it alive?", public=True),
+        Route(method="GET", path="/readyz", handler=readyz, summary="Can it accept tasks?", public=True),
+        Route(method="GET", path="/version", handler=version, summary="Which version is it?", public=True),
+    )
+
+
+async def list_executors(call: Call) -> HTTPResponse:
+    """Every executor that the leader knows."""
+    Query(call.request, ())
+    reply = await call.ask(ListExecutors(caller=call.caller), ExecutorViews)
+    return json_response({"executors": [executor_view(executor) for executor in reply.executors]})
+
+
+async def get_executor(call: Call, id: str) -> HTTPResponse:
+    """One executor by its name."""
+    Query(call.request, ())
+    reply = await call.ask(ListExecutors(caller=call.caller), ExecutorViews)
+    for executor in reply.executors:
+        if executor.executor == id:
+            return json_response(executor_view(executor))
+    raise Refusal("there is no such executor", code="not_found", field="id")
+
+
+async def list_judicators(call: Call) -> HTTPResponse:
+    """Every registered judicator."""
+    Query(call.request, ())
+    reply = await call.ask(ListJudicators(caller=call.caller), JudicatorViews)
+    return json_response({"judicators": [judicator_view(judicator) for judicator in reply.judicators]})
+
+
+async def get_cluster(call: Call) -> HTTPResponse:
+    """Who leads, under which epoch, and whether the cluster has a secret (P17)."""
+    Query(call.request, ())
+    reply = await call.ask(ListJudicators(caller=call.caller), JudicatorViews)
+    pong = await call.ask(Ping(caller=call.caller), Pong)
+    return json_response(
+        {
+            "leader": pong.leader or None,
+            "epoch": {"generation": reply.epoch.generation, "number": reply.epoch.number},
+            "security": "secured" if pong.secured else "open",
+            "ready": pong.ready,
+            "judicators": [judicator_view(judicator) for judicator in reply.judicators],
+        }
+    )
+
+
+async def get_stats(call: Call) -> HTTPResponse:
+    """How many tasks there are in each state."""
+    Query(call.request, ())
+    counts = (await call.ask(CountTasks(caller=call.caller), TaskCounts)).counts
+    return json_response(
+        {"tasks": {state: counts.get(state, 0) for state in State}, "total": sum(counts.values())}
+    )
+
+
+async def healthz(call: Call) -> HTTPResponse:
+    """This process answers."""
+    return json_response({"ok": True})
+
+
+async def readyz(call: Call) -> HTTPResponse:
+    """A judicator answers that it can accept tasks; 503 otherwise."""
+    pong = await call.ask(Ping(caller=call.caller), Pong, timeout_s=READY_TIMEOUT_S)
+    if not pong.ready:
+        raise Unavailable("the judicators are not ready to accept tasks yet")
+    return json_response({"ready": True})
+
+
+async def version(call: Call) -> HTTPResponse:
+    """The gateway's version."""
+    return json_response({"version": __version__})

@@ -1,0 +1,72 @@
+"""The one thing behind the gateway: something that answers commands.
+
+`khala.gateway.rpc` makes it out of the bus's RPC client; tests put a model of a cluster there.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from khala.core.commands import (
+    CancelTasks,
+    CountTasks,
+    ExecutorViews,
+    FileChunk,
+    FileStored,
+    GetFileChunk,
+    GetTasks,
+    JudicatorViews,
+    ListExecutors,
+    ListJudicators,
+    Ping,
+    Pong,
+    PutFileChunk,
+    SearchTasks,
+    SubmitTasks,
+    TaskCancels,
+    TaskCounts,
+    TaskPage,
+    TasksAccepted,
+    TaskViews,
+)
+
+Command = (
+    Ping
+    | SubmitTasks
+    | CancelTasks
+    | GetTasks
+    | SearchTasks
+    | ListExecutors
+    | ListJudicators
+    | CountTasks
+    | PutFileChunk
+    | GetFileChunk
+)
+Reply = (
+    Pong
+    | TasksAccepted
+    | TaskCancels
+    | TaskViews
+    | TaskPage
+    | ExecutorViews
+    | JudicatorViews
+    | TaskCounts
+    | FileStored
+    | FileChunk
+)
+AnyReply = TypeVar("AnyReply", bound=Reply)
+
+
+class Judicators(Protocol):
+    """The cluster's judicators, whichever of them answers. Used from one event loop."""
+
+    async def call(self, command: Command, *, timeout_s: float = 10.0) -> Reply:
+        """The reply that belongs to `command`, within `timeout_s` seconds.
+
+        Raises Refusal (the caller is wrong), Unavailable (nothing happened) or OutcomeUnknown.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the connections."""
+        ...

@@ -1,0 +1,203 @@
+"""The JSON that a task is made of, decoded strictly (api.md, section 1, "Task fields").
+
+Owns the shape only: types and field names. Bounds are `khala.core.validation`'s. A field that the
+API documents and this version does not carry out is named here too, so that it is refused clearly
+instead of being ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from khala.errors import Refusal
+
+MAX_JSON_VALUES = 1_000_000
+
+Unsupported = Raw | UnsetType
+AnyBody = TypeVar("AnyBody")
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True):
+    """A JSON object that takes no field but its own."""
+
+
+class LimitsBody(Body):
+    """`limits`, of a task or of one phase. Seconds; 0 and null mean unlimited."""
+
+    wall_time: float | None = None
+    cpu_time: Unsupported = UNSET
+    memory: Unsupported = UNSET
+    processes: Unsupported = UNSET
+    open_files: Unsupported = UNSET
+    file_size: Unsupported = UNSET
+    output_size: Unsupported = UNSET
+    disk: Unsupported = UNSET
+
+
+class CompileBody(Body):
+    """`compile`: a shell string or a list of arguments."""
+
+    command: str | list[str]
+    env: dict[str, str] = {}
+    limits: LimitsBody = LimitsBody()
+
+
+class ExecuteBody(Body):
+    """`execute`: `args` are appended to a command that is a list."""
+
+    command: str | list[str]
+    args: list[str] = []
+    env: dict[str, str] = {}
+    stdin: str = ""
+    stdin_file: str = ""
+    limits: LimitsBody = LimitsBody()
+
+
+class InputBody(Body):
+    """One of `inputs`. `mode` is a number, or text in octal such as "755"."""
+
+    path: str
+    content: str | None = None
+    file_id: str = ""
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    mode: int | str = 0o644
+
+
+class ArchiveBody(Body):
+    """One of `archives`: a stored zip file, extracted under `path`."""
+
+    file_id: str
+    path: str = ""
+
+
+class ResourcesBody(Body):
+    """`resources`: cpus, and memory in bytes."""
+
+    cpus: float = 1.0
+    memory: int = 0
+
+
+class RetryBody(Body):
+    """`retry`."""
+
+    max_attempts: int = 5
+    on: Unsupported = UNSET
+    backoff: Unsupported = UNSET
+
+
+class TaskBody(Body):
+    """A task to create."""
+
+    name: str = ""
+    user: int = 0
+    labels: dict[str, str] = {}
+    priority: int = 0
+    inputs: list[InputBody] = []
+    archives: list[ArchiveBody] = []
+    compile: CompileBody | None = None
+    execute: ExecuteBody | None = None
+    limits: LimitsBody = LimitsBody()
+    resources: ResourcesBody = ResourcesBody()
+    constraints: dict[str, str] = {}
+    expected_output: str | None = None
+    retry: RetryBody = RetryBody()
+    on_disconnect: Literal["continue", "stop"] = "continue"
+    outputs: Unsupported = UNSET
+    checker: Unsupported = UNSET
+    network: Unsupported = UNSET
+    isolation: Unsupported = UNSET
+    depends_on: Unsupported = UNSET
+    queue_timeout: Unsupported = UNSET
+    ttl_after_finished: Unsupported = UNSET
+
+
+class BatchBody(Body):
+    """Tasks to create; each is decoded on its own, so that one bad task does not spoil the rest."""
+
+    tasks: list[Raw]
+
+
+def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:
+    """`body` as a `shape`; raises Refusal `malformed` (no JSON) or `invalid`, naming the field."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(f"the body is not valid JSON: {error}", code="malformed") from None
+    except RecursionError:
+        raise Refusal("the body is nested too deeply", code="malformed") from None
+
+
+def refuse_oversized_json(body: bytes) -> None:
+    """Raise Refusal when `body` holds so many values that decoding them would take much memory.
+
+    Values inside strings do not count; they are only cut out when the cheap count is too high.
+    """
+    if _separators(body) > MAX_JSON_VALUES and _separators(_STRINGS.sub(b"", body)) > MAX_JSON_VALUES:
+        raise Refusal(
+            f"the body holds more than {MAX_JSON_VALUES} values; send it in parts", code="too_large"
+        )
+
+
+def refuse_unsupported(task: TaskBody) -> None:
+    """Raise Refusal `not_supported` when a field is set that this version does not carry out."""
+    _refuse_set(task, "")
+    _refuse_set(task.limits, "limits.")
+    _refuse_set(task.retry, "retry.")
+    for name, phase in (("compile", task.compile), ("execute", task.execute)):
+        if phase is not None:
+            _refuse_set(phase.limits, f"{name}.limits.")
+
+
+def request_digest(task: TaskBody) -> str:
+    """SHA-256 of a task's canonical JSON: equal for equal requests, however they were written."""
+    return hashlib.sha256(msgspec.json.encode(task, order="sorted")).hexdigest()
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WORDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "array": "list",
+    "bool": "true or false",
+    "null": "null",
+    "object": "object",
+}
+
+
+def _separators(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _refuse_set(body: Struct, where: str) -> None:
+    for name in body.__struct_fields__:
+        value: Any = getattr(body, name)
+        if isinstance(value, Raw) and bytes(value) != b"null":
+            raise Refusal(
+                f"{where}{name}: this version does not support it yet; leave it out",
+                code="not_supported",
+                field=where + name,
+            )
+
+
+def _explained(message: str) -> Refusal:
+    """msgspec's message, such as "Expected `int`, got `str` - at `$.priority`", as a refusal."""
+    problem, _, place = message.rpartition(" - at `$")
+    if not problem:
+        problem, place = message, ""
+    field = place.removesuffix("`").removeprefix(".")
+    unknown = _UNKNOWN.fullmatch(problem)
+    if unknown:
+        field = f"{field}.{unknown[1]}" if field else unknown[1]
+        return Refusal(f"{field[:200]}: there is no such field", code="unknown_field", field=field[:200])
+    plain = re.sub(r"\b(str|int|float|array|bool)\b", lambda word: _WORDS[word[0]], problem.replace("`", ""))
+    detail = plain[:1].lower() + plain[1:]
+    return Refusal(f"{field or 'body'}: {detail}", field=field)

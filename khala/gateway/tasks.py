@@ -1,0 +1,178 @@
+"""`/api/v1/tasks`: create, list, read, cancel (api.md, section 1). Runs on the event loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import cast
+
+from sanic.response import HTTPResponse
+
+from khala.core.commands import (
+    CancelTasks,
+    GetTasks,
+    NewTask,
+    SearchTasks,
+    TaskCancels,
+    TaskPage,
+    TaskViews,
+)
+from khala.core.task import TERMINAL, ExitReason, State, Task
+from khala.core.validation import MAX_USER
+from khala.errors import OutcomeUnknown, Refusal, Unavailable
+from khala.gateway.exchange import Call, json_response
+from khala.gateway.queries import Query, task_id
+from khala.gateway.routes import Route
+from khala.gateway.schemas import TaskBody, decode, refuse_oversized_json, request_digest
+from khala.gateway.specs import spec_of
+from khala.gateway.submitting import ids_for, submit_one
+from khala.gateway.uploads import move_large
+from khala.gateway.views import View, task_view
+
+MAX_WAIT_S = 300.0
+WAIT_SLICE_S = 20.0
+MAX_PAGE = 1000
+MAX_EMPTY_BODY_BYTES = 64 * 1024
+
+_VIEWS = ("basic", "minimal", "full")
+_LIST_QUERY = (
+    "state", "user", "name_prefix", "label", "job_id", "executor", "exit_reason", "created_after",
+    "created_before", "page_size", "page_token", "order_by", "view",
+)  # fmt: skip
+
+
+def task_routes() -> tuple[Route, ...]:
+    """The routes of single tasks and their list."""
+    one = "/api/v1/tasks/<id>"
+    return (
+        Route(
+            method="POST", path="/api/v1/tasks", handler=create_task, summary="Create a task",
+            body=TaskBody, query=("wait",),
+        ),
+        Route(
+            method="GET", path="/api/v1/tasks", handler=list_tasks, summary="List tasks", query=_LIST_QUERY
+        ),
+        Route(method="GET", path=one, handler=get_task, summary="Read a task", query=("view", "wait")),
+        Route(method="POST", path=f"{one}/cancel", handler=cancel_task, summary="Stop a task"),
+    )  # fmt: skip
+
+
+async def create_task(call: Call) -> HTTPResponse:
+    """201 with the id; with `?wait=` the task as it is when finished or when the time is up."""
+    wait_s = Query(call.request, ("wait",)).seconds("wait", MAX_WAIT_S)
+    ids = ids_for(call)
+    text = await call.json_body()
+    refuse_oversized_json(text)
+    body = decode(text, TaskBody)
+    spec = await move_large(call, spec_of(body))
+    task = NewTask(id=ids.of(0), spec=spec, request_digest=request_digest(body))
+    try:
+        accepted = await submit_one(call, task)
+    except OutcomeUnknown as error:
+        raise OutcomeUnknown(
+            f"task {task.id} may or may not have been stored: read it, or send the same request with "
+            f"the same Idempotency-Key again ({error})",
+            retry_after_s=error.retry_after_s,
+        ) from error
+    view = await _finished_view(call, task.id, wait_s) if wait_s is not None else None
+    return json_response(
+        view or {"id": task.id},
+        201 if accepted.created else 200,
+        Location=f"/api/v1/tasks/{task.id}",
+    )
+
+
+async def list_tasks(call: Call) -> HTTPResponse:
+    """One page of tasks, the newest first unless `order_by=created_at`."""
+    query = Query(call.request, _LIST_QUERY)
+    command = _search(query)
+    try:
+        page = await call.ask(replace(command, caller=call.caller), TaskPage)
+    except Refusal as error:
+        if error.code == "invalid":
+            raise Refusal(error.detail, code="malformed", field=error.field) from error
+        raise
+    view = cast(View, command.view)
+    return json_response(
+        {
+            "tasks": [task_view(task, view) for task in page.tasks],
+            "next_page_token": page.next_page_token or None,
+        }
+    )
+
+
+async def get_task(call: Call, id: str) -> HTTPResponse:
+    """One task, whole unless `view` says less; `?wait=` waits until it is finished."""
+    query = Query(call.request, ("view", "wait"))
+    view = cast(View, query.choice("view", ("full", "basic", "minimal")))
+    wait_s = query.seconds("wait", MAX_WAIT_S) or 0.0
+    task = await _read(call, task_id(id), view, wait_s)
+    return json_response(task_view(task, view))
+
+
+async def cancel_task(call: Call, id: str) -> HTTPResponse:
+    """202 when the cancel is recorded, 200 when it was cancelled before, 409 when it ended otherwise."""
+    await call.body(MAX_EMPTY_BODY_BYTES)
+    reply = await call.ask(CancelTasks(task_ids=(task_id(id),), caller=call.caller), TaskCancels)
+    (answer,) = reply.results
+    if answer.answer == "not_found":
+        raise _not_found(id)
+    if answer.answer == "finished" and answer.state != State.CANCELLED:
+        raise Refusal(f"the task has finished already: {answer.state}", code="finished")
+    done = answer.answer == "finished"
+    return json_response(
+        {"id": id, "state": answer.state, "cancel_requested": True}, 200 if done else 202
+    )
+
+
+def _search(query: Query) -> SearchTasks:
+    if query.text("job_id"):
+        raise Refusal("job_id: this version has no jobs yet", code="not_supported", field="job_id")
+    return SearchTasks(
+        user=query.integer("user", 0, MAX_USER),
+        states=tuple(_state(text) for text in query.texts("state")),
+        name_prefix=query.text("name_prefix"),
+        executor=query.text("executor"),
+        exit_reason=query.choice("exit_reason", ("", *ExitReason)),
+        label=query.text("label"),
+        created_after=query.time("created_after"),
+        created_before=query.time("created_before"),
+        oldest_first=query.choice("order_by", ("-created_at", "created_at")) == "created_at",
+        limit=query.integer("page_size", 1, MAX_PAGE) or 100,
+        page_token=query.text("page_token"),
+        view=query.choice("view", _VIEWS),
+    )
+
+
+def _state(text: str) -> State:
+    try:
+        return State(text)
+    except ValueError:
+        raise Refusal(
+            f"state: expected one of {', '.join(State)}", code="malformed", field="state"
+        ) from None
+
+
+async def _read(call: Call, id: str, view: View, wait_s: float) -> Task:
+    """The task, once it is finished or after `wait_s` seconds; in slices, as the cluster may change."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        slice_s = min(max(deadline - time.monotonic(), 0.0), WAIT_SLICE_S)
+        command = GetTasks(task_ids=(id,), view=view, wait_s=slice_s, caller=call.caller)
+        found = (await call.ask(command, TaskViews, timeout_s=slice_s + 10.0)).tasks
+        if not found:
+            raise _not_found(id)
+        if found[0].control.state in TERMINAL or time.monotonic() >= deadline:
+            return found[0]
+
+
+async def _finished_view(call: Call, id: str, wait_s: float) -> dict[str, object] | None:
+    """The view after waiting, or None when it cannot be read: the task is stored all the same."""
+    try:
+        return task_view(await _read(call, id, "full", wait_s), "full")
+    except Unavailable:
+        return None
+
+
+def _not_found(id: str) -> Refusal:
+    return Refusal(f"there is no task {id}", code="not_found", field="id")

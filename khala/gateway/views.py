@@ -1,0 +1,190 @@
+"""Tasks and cluster members as the JSON of `/api/v1` (api.md, section 1, "Status fields").
+
+Pure. Times are RFC 3339 in UTC, durations seconds, sizes bytes. Bytes become text; where they are
+not valid UTF-8 the text is a lossy reading and a base64 twin has the truth.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from khala.core.commands import ExecutorView, JudicatorView
+from khala.core.task import TERMINAL, Command, Limits, PhaseResult, StreamCapture, Task, TaskSpec
+
+Json = dict[str, Any]
+View = Literal["minimal", "basic", "full"]
+
+
+def time_view(unix_s: float | None) -> str | None:
+    """Unix seconds as RFC 3339, with microseconds; None stays None."""
+    if unix_s is None:
+        return None
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def task_view(task: Task, view: View) -> Json:
+    """A task. `minimal` is its standing; `basic` adds what was asked and how it went; `full` adds
+    contents, output and the story."""
+    control, spec = task.control, task.spec
+    shown: Json = {
+        "id": task.id,
+        "name": spec.name,
+        "user": spec.user,
+        "labels": dict(spec.labels),
+        "priority": spec.priority,
+        "owner": task.owner,
+        "state": control.state,
+        "phase": control.phase,
+        "reason": control.reason,
+        "cancel_requested": control.cancel_requested,
+        "created_at": time_view(task.created_at),
+        "queued_at": time_view(control.queued_at or task.created_at),
+        "started_at": time_view(control.started_at),
+        "finished_at": time_view(control.finished_at),
+        "executor": control.executor or None,
+        "attempt": control.attempt,
+        "exit_reason": control.exit_reason,
+        "verdict": "not_judged" if control.state in TERMINAL else None,
+        "retried_from": task.retried_from or None,
+    }
+    if view == "minimal":
+        return shown
+    shown |= spec_view(spec, contents=view == "full")
+    shown["result"] = None if task.result is None else {
+        "compile": _phase(task.result.compile, view),
+        "execute": _phase(task.result.execute, view),
+    }
+    if view == "full":
+        shown["events"] = [
+            {
+                "rev": event.rev,
+                "kind": event.kind,
+                "at": time_view(event.at),
+                "from": event.from_state,
+                "to": event.to_state,
+                "attempt": event.attempt,
+                "executor": event.executor or None,
+                "detail": event.detail,
+            }
+            for event in task.events
+        ]
+    return shown
+
+
+def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
+    """What was asked, in the fields in which it is asked; `contents` with inline bytes."""
+    return {
+        "inputs": [
+            {
+                "path": entry.path,
+                "mode": f"{entry.mode:o}",
+                **({"file_id": entry.file_id} if entry.file_id else {}),
+                **(_content(entry.content) if contents and not entry.file_id else {}),
+            }
+            for entry in spec.inputs
+        ],
+        "archives": [{"file_id": entry.file_id, "path": entry.path} for entry in spec.archives],
+        "compile": None if spec.compile is None else _command(spec.compile),
+        "execute": None if spec.execute is None else _command(spec.execute) | _stdin(spec.execute, contents),
+        "resources": {"cpus": spec.resources.cpus, "memory": spec.resources.memory_bytes},
+        "constraints": dict(spec.constraints),
+        "retry": {"max_attempts": spec.max_attempts},
+        "on_disconnect": spec.on_disconnect,
+        **({"expected_output": _optional_text(spec.expected_output)} if contents else {}),
+    }
+
+
+def executor_view(executor: ExecutorView) -> Json:
+    """One executor."""
+    return {
+        "id": executor.executor,
+        "incarnation": executor.incarnation,
+        "hostname": executor.hostname,
+        "reported_at": time_view(executor.reported_at),
+        "slots": executor.slots,
+        "resources": {"cpus": executor.cpus, "memory": executor.memory_bytes},
+        "labels": dict(executor.labels),
+        "load": executor.load,
+        "draining": executor.draining,
+        "assigned": executor.assigned,
+        "running": list(executor.running),
+    }
+
+
+def judicator_view(judicator: JudicatorView) -> Json:
+    """One judicator."""
+    return {
+        "name": judicator.name,
+        "address": judicator.address,
+        "leader": judicator.leader,
+        "restarts": dict(judicator.restarts),
+    }
+
+
+def _command(command: Command) -> Json:
+    return {
+        "command": command.shell if command.shell else list(command.argv),
+        "env": dict(command.env),
+        "limits": _limits(command.limits),
+    }
+
+
+def _stdin(command: Command, contents: bool) -> Json:
+    if command.stdin_file:
+        return {"stdin_file": command.stdin_file}
+    return {"stdin": _text(command.stdin)} if contents else {}
+
+
+def _limits(limits: Limits) -> Json:
+    return {} if limits.wall_time_s is None else {"wall_time": limits.wall_time_s}
+
+
+def _phase(phase: PhaseResult | None, view: View) -> Json | None:
+    if phase is None:
+        return None
+    return {
+        "exit_reason": phase.exit_reason,
+        "exit_code": phase.exit_code,
+        "signal": phase.signal,
+        "started_at": time_view(phase.started_at),
+        "wall_time": phase.wall_time_s,
+        "cpu_user": phase.cpu_user_s,
+        "cpu_system": phase.cpu_system_s,
+        "max_rss": phase.max_rss_bytes,
+        "stdout": _stream(phase.stdout, view),
+        "stderr": _stream(phase.stderr, view),
+    }
+
+
+def _stream(stream: StreamCapture, view: View) -> Json:
+    shown: Json = {"size": stream.size, "truncated": stream.truncated}
+    if view == "full":
+        for name, part in (("head", stream.head), ("tail", stream.tail)):
+            shown[name] = _text(part)
+            if not _is_text(part):
+                shown[f"{name}_base64"] = base64.b64encode(part).decode()
+    return shown
+
+
+def _content(content: bytes) -> Json:
+    if _is_text(content):
+        return {"content": content.decode(), "encoding": "utf-8"}
+    return {"content": base64.b64encode(content).decode(), "encoding": "base64"}
+
+
+def _optional_text(content: bytes | None) -> str | None:
+    return None if content is None else _text(content)
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

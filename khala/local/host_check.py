@@ -1,0 +1,65 @@
+"""What this host offers to a local cluster: programs, privileges, room. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from khala.errors import ConfigurationError
+from khala.services.executables import Executable, find_etcd, find_mongod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked for. `state` is ok, missing (`khala up` needs it) or optional (works without)."""
+
+    what: str
+    state: str
+    found: str
+
+
+def check_host() -> tuple[Finding, ...]:
+    """Look for everything; takes as long as asking the programs for their versions."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    root = os.geteuid() == 0
+    user = "root: tasks run as users of their own" if root else "not root: tasks run as this user"
+    return (
+        Finding(what="python", state="ok", found=platform.python_version()),
+        Finding(what="cpus, memory", state="ok", found=f"{len(os.sched_getaffinity(0))} CPUs, {gib:.1f} GiB"),
+        _server("etcd", find_etcd),
+        _server("mongod", find_mongod),
+        Finding(what="user", state="ok" if root else "optional", found=user),
+        _cgroups(),
+        _program("bwrap", "stronger isolation of tasks: apt-get install bubblewrap"),
+        _program("g++", "`khala demo` compiles with it: apt-get install g++"),
+    )
+
+
+def _server(what: str, find: Callable[[], Executable]) -> Finding:
+    try:
+        found = find()
+    except ConfigurationError as lacking:
+        return Finding(what=what, state="missing", found=str(lacking))
+    version = ".".join(map(str, found.version))
+    return Finding(what=what, state="ok", found=f"{version} at {found.path}")
+
+
+def _cgroups() -> Finding:
+    for version, mark in (("v2", "/sys/fs/cgroup/cgroup.controllers"), ("v1", "/sys/fs/cgroup/memory")):
+        if Path(mark).exists():
+            writable = os.access(Path(mark).parent, os.W_OK)
+            return Finding(
+                what="cgroups",
+                state="ok" if writable else "optional",
+                found=f"{version}, {'usable' if writable else 'not writable: limits of a task are weaker'}",
+            )
+    return Finding(what="cgroups", state="optional", found="none: limits of a task are weaker")
+
+
+def _program(name: str, use: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(what=name, state="ok" if path else "optional", found=path or f"not found; {use}")

@@ -1,0 +1,73 @@
+"""Which TCP ports a local cluster uses: chosen once, then kept, because etcd and mongod remember them.
+
+New ports lie below the kernel's range for outgoing connections (ip(7), ip_local_port_range), so
+that no passing connection sits on one when a server is started again.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Mapping
+
+from khala.errors import ConfigurationError
+
+_LOWEST, _HIGHEST = 20_000, 32_000
+_TRIES = 500
+
+
+def choose_ports(
+    names: Iterable[str], remembered: Mapping[str, int], chance: random.Random
+) -> Mapping[str, int]:
+    """A port for each name: the remembered one, which must be free, or a new free one."""
+    chosen: dict[str, int] = {}
+    for name in names:
+        port = remembered.get(name, 0)
+        if port and not is_free(port):
+            raise ConfigurationError(
+                f"port {port}, which {name} of this cluster uses, is taken by another program: "
+                "end that program, or give another --data-dir"
+            )
+        chosen[name] = port or _new_port(set(chosen.values()) | set(remembered.values()), chance)
+    return chosen
+
+
+def choose_gateway_port(wanted: int, host: str, taken: Iterable[int], chance: random.Random) -> int:
+    """`wanted`, if it is free; 0 means any."""
+    if wanted == 0:
+        return _new_port(set(taken), chance)
+    if not is_free(wanted, host):
+        raise ConfigurationError(
+            f"port {wanted} is taken by another program: "
+            "give --port 0 for any free port, or --port N for another"
+        )
+    return wanted
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Can a server listen there now?"""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def answers(port: int) -> bool:
+    """Does a server accept connections on this machine's `port`?"""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _new_port(taken: set[int], chance: random.Random) -> int:
+    for _ in range(_TRIES):
+        port = chance.randint(_LOWEST, _HIGHEST)
+        if port not in taken and is_free(port):
+            return port
+    raise ConfigurationError(f"no free TCP port between {_LOWEST} and {_HIGHEST} was found: end some servers")

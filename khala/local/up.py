@@ -1,0 +1,134 @@
+"""`khala up`: from what was asked to a running supervisor.
+
+Claims the data directory, chooses ports, makes the secret and the first token, then hands over to
+`ClusterSupervisor` in the same thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from khala import __version__
+from khala.errors import ConfigurationError
+from khala.local.data_directory import DataDirectory
+from khala.local.plan import ClusterSize, plan_cluster, port_names
+from khala.local.ports import choose_gateway_port, choose_ports
+from khala.local.record import ClusterRecord, read_record
+from khala.local.stopping import end_orphans
+from khala.local.supervisor import ClusterSupervisor, Patience, Say
+
+DEFAULT_PORT = 7000
+ROLE_COMMAND = (sys.executable, "-m", "khala.cli.main")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOrder:
+    """What the operator asked for; None means "as before, or the default"."""
+
+    data_dir: Path
+    judicators: int | None = None
+    executors: int = 1
+    gateways: int = 1
+    slots: int | None = None
+    port: int | None = None
+    host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A ready cluster; `new_token` if its token was made by this very start."""
+
+    record: ClusterRecord
+    new_token: bool
+
+
+def run_cluster(
+    order: UpOrder,
+    *,
+    environment: Mapping[str, str],
+    say: Say,
+    when_claimed: Callable[[DataDirectory], None],
+    when_ready: Callable[[Ready], None],
+    command: Sequence[str] = ROLE_COMMAND,
+    patience: Patience | None = None,
+) -> None:
+    """Run a cluster in this process until it is told to stop. Raises ConfigurationError (nothing was
+    changed), StartFailed or Interrupted (nothing is left running)."""
+    directory = DataDirectory.claim(order.data_dir)
+    try:
+        when_claimed(directory)
+        before = read_record(directory.path) or ClusterRecord()
+        if end_orphans(directory.path, before, say):
+            say("ended what an earlier, killed `khala up` had left")
+        size = _size(order, before)
+        chance = random.Random()
+        ports = _ports(order, size, before, chance)
+        token = before.token or f"khala_{secrets.token_urlsafe(32)}"
+        plans = plan_cluster(
+            size,
+            ports,
+            data_dir=directory.path,
+            secret_file=directory.secret_file,
+            gateway_host=order.host,
+            first_token_digest=hashlib.sha256(token.encode()).hexdigest(),
+            total_memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        )
+        record = ClusterRecord(
+            gateway=f"http://{_reachable(order.host)}:{ports['gateway-1']}",
+            token=token,
+            version=__version__,
+            started_at=time.time(),
+            judicators=size.judicators,
+            ports={**before.ports, **ports},
+        )
+        ClusterSupervisor(
+            directory,
+            plans,
+            record,
+            command=command,
+            environment=_role_environment(environment),
+            say=say,
+            when_ready=lambda ready: when_ready(Ready(record=ready, new_token=not before.token)),
+            patience=patience or Patience(),
+        ).run()
+    finally:
+        directory.release()
+
+
+def _size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
+    judicators = order.judicators or before.judicators or 1
+    if judicators < before.judicators:
+        raise ConfigurationError(
+            f"this cluster has {before.judicators} judicators, and {judicators} would be no majority: "
+            f"give --judicators {before.judicators}, or another --data-dir for a new cluster"
+        )
+    slots = order.slots or max(1, len(os.sched_getaffinity(0)) // order.executors)
+    return ClusterSize(judicators=judicators, executors=order.executors, gateways=order.gateways, slots=slots)
+
+
+def _ports(
+    order: UpOrder, size: ClusterSize, before: ClusterRecord, chance: random.Random
+) -> Mapping[str, int]:
+    wanted = before.ports.get("gateway-1", DEFAULT_PORT) if order.port is None else order.port
+    ports = choose_ports(port_names(size), before.ports, chance)
+    return {**ports, "gateway-1": choose_gateway_port(wanted, order.host, ports.values(), chance)}
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def _role_environment(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """What the roles inherit: nothing of Khala's own, for their flags say it all."""
+    kept = {name: value for name, value in environment.items() if not name.startswith("KHALA_")}
+    if "KHALA_DEBUG" in environment:
+        kept["KHALA_DEBUG"] = environment["KHALA_DEBUG"]
+    return kept

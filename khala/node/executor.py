@@ -1,0 +1,154 @@
+"""Builds and runs an executor: the launchers first, before any thread exists, then the rest."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from khala.actors.actor import Stage
+from khala.actors.executor import Executor
+from khala.actors.heartbeat import Heartbeat
+from khala.actors.membership import Membership
+from khala.actors.messages import Drain
+from khala.actors.slot import Slot
+from khala.actors.supervisor import Role, Supervisor
+from khala.actors.ticker import Ticker
+from khala.bus.bus import ThriftBus
+from khala.bus.interface import Bus, BusSettings
+from khala.bus.rpc_client import RpcClient, RpcSettings
+from khala.config import ExecutorConfig
+from khala.coordination.etcd import EtcdCoordination
+from khala.coordination.etcd_settings import EtcdSettings
+from khala.coordination.interface import ClusterView, Member
+from khala.core.execution.holdings import Capacity
+from khala.core.execution.machine import ExecutorMachine
+from khala.core.execution.speech import Identity
+from khala.execution.file_cache import FileCache
+from khala.execution.job import LauncherEvent
+from khala.execution.journal import Journal
+from khala.execution.pool import LauncherPool
+from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+from khala.node.joining import join
+from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
+from khala.node.stored_files import StoredFiles
+
+EXECUTOR_LEASE_S = 6.0
+DRAIN_WITHIN_S = 10.0
+FILE_CACHE_BYTES = 2 << 30
+UID_RANGES, UID_RANGE = 256, 256
+
+
+def run(config: ExecutorConfig) -> int:
+    """Run until a signal or a fault. The first SIGTERM drains, a second one ends at once."""
+    set_up_logging(verbose=config.main_print_log or config.boot_print_log)
+    lifetime, teardown = Lifetime("executor"), Teardown()
+    try:
+        _start(config, lifetime, teardown)
+        return lifetime.wait()
+    finally:
+        teardown.run()
+
+
+def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    journal = Journal(config.data_dir / "journal")
+    teardown.add("journal", journal.close)
+    said: list[Callable[[LauncherEvent], None]] = []
+    pool = LauncherPool(_execution_settings(config), lambda event: said[0](event))
+    name, incarnation = config.main_name, uuid.uuid4().hex
+    secret = config.secret.encode() or None
+    bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
+    said.append(lambda event: bus.send(f"{name}/slot-{event.slot}", event))
+    pool.start()
+    teardown.add("launchers", pool.close)
+    bus.start()
+    teardown.add("bus", bus.close)
+    coordination = EtcdCoordination(
+        EtcdSettings(
+            endpoints=[config.etcd_cluster_join_member_client], secret=secret, lease_ttl_s=EXECUTOR_LEASE_S
+        )
+    )
+    rpc = RpcClient(
+        RpcSettings(node=name, role="executor", incarnation=incarnation, secret=secret),
+        lambda: list(judicators_of(coordination.view()).values()),
+    )
+    rpc.start()
+    teardown.add("rpc", rpc.close)
+    cache = FileCache(config.data_dir / "files", FILE_CACHE_BYTES)
+    files = StoredFiles(cache, rpc)
+    capacity = Capacity(slots=config.main_task_vacant, cpus=config.cpus, memory_bytes=config.memory)
+    identity = Identity(
+        executor=name, incarnation=incarnation, hostname=socket.gethostname(), labels=dict(config.label)
+    )
+    machine = ExecutorMachine(
+        identity=identity, capacity=capacity, report_interval_s=config.main_report_interval
+    )
+
+    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
+        stage = Stage(node=name, bus=bus, clock=read_clocks, failed=failed)
+        executor = partial(Executor.start, stage, machine=machine, journal=journal, drained=lifetime.end)
+        slots = [
+            Role(
+                name=f"slot-{number}",
+                start=partial(
+                    Slot.start, stage, number=number, pool=pool, fetch=files.fetch, release=files.release
+                ),
+                essential=True,
+            )
+            for number in range(config.main_task_vacant)
+        ]
+        membership = partial(
+            Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
+        )
+        return [
+            *slots,
+            Role(name="executor", start=executor, essential=True),
+            Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
+            Role(name="membership", start=membership),
+        ]
+
+    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
+    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
+    member = Member(name=name, role="executor", incarnation=incarnation)
+    join(coordination, member, bus, config)
+    teardown.add("membership", coordination.close)
+    ticker = Ticker(name, bus, {"executor": 0.1, "heartbeat": config.main_report_interval})
+    ticker.start()
+    teardown.add("ticker", ticker.stop)
+    lifetime.catch_signals(drain=partial(_drain, name, bus, lifetime))
+
+
+def judicators_of(view: ClusterView) -> dict[str, str]:
+    """Everybody but judicators dials every judicator that lives (P14)."""
+    return {m.name: m.address for m in view.members.values() if m.role == "judicator"}
+
+
+def _drain(name: str, bus: Bus, lifetime: Lifetime) -> None:
+    """Hand back what has not started; end when the rest is done, or after a while."""
+    bus.send(f"{name}/executor", Drain())
+    timer = threading.Timer(DRAIN_WITHIN_S, lifetime.end)
+    timer.daemon = True
+    timer.start()
+
+
+def _execution_settings(config: ExecutorConfig) -> ExecutionSettings:
+    """Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp."""
+    uid_base = 61_000 + zlib.crc32(str(config.data_dir).encode()) % UID_RANGES * UID_RANGE
+    root = config.data_dir / "work"
+    if os.geteuid() == 0 and not _others_may_pass(root):
+        root = Path("/var/tmp") / f"khala-{config.main_name}-{uid_base}"
+    settings = ExecutionSettings(
+        slots=config.main_task_vacant, workspace_root=root, uid_base=uid_base
+    )
+    prepare_workspace_root(root, settings.slot_uid(0))
+    return settings
+
+
+def _others_may_pass(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents)

@@ -1,0 +1,208 @@
+"""Builds and runs a judicator: etcd and mongod first, then what speaks to them, then the actors."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from khala import __version__
+from khala.actors.actor import Stage
+from khala.actors.judicator import READERS, Judicator
+from khala.actors.membership import Membership
+from khala.actors.native_service import NativeServiceActor
+from khala.actors.scheduler import Scheduler
+from khala.actors.store_reader import StoreReader
+from khala.actors.store_writer import StoreWriter
+from khala.actors.submissions import Submissions
+from khala.actors.supervisor import Role, Supervisor
+from khala.actors.ticker import Ticker
+from khala.actors.uploads import Uploads
+from khala.bus.bus import ThriftBus
+from khala.bus.interface import BusSettings
+from khala.config import JudicatorConfig
+from khala.coordination.etcd import EtcdCoordination
+from khala.coordination.etcd_auth import secure
+from khala.coordination.etcd_settings import EtcdSettings
+from khala.coordination.interface import ClusterView, Member
+from khala.node.joining import join
+from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
+from khala.services.etcd import EtcdServer
+from khala.services.executables import find_etcd, find_mongod
+from khala.services.mongod import MongodServer
+from khala.services.native_process import NativeService
+from khala.store.mongo.client import MongoSettings
+from khala.store.mongo.replica_set import initiate_replica_set
+from khala.store.mongo.store import MongoStore
+
+LEADER_LEASE_S = 3.0
+EXECUTOR_LEASE_S = 6.0
+READY_WITHIN_S = 60.0
+
+
+def run(config: JudicatorConfig) -> int:
+    """Run until a signal or a fault; raises ConfigurationError before anything was changed."""
+    set_up_logging(verbose=config.main_print_log or config.boot_print_log)
+    lifetime, teardown = Lifetime("judicator"), Teardown()
+    lifetime.catch_signals()
+    try:
+        _start(config, lifetime, teardown)
+        return lifetime.wait()
+    finally:
+        teardown.run()
+
+
+def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
+    secret = config.secret.encode() or None
+    services = _native_services(config, secret)
+    for name, service in services.items():
+        service.start()
+        teardown.add(name, service.stop)
+    for service in services.values():
+        service.wait_ready(READY_WITHIN_S)
+    endpoint = f"127.0.0.1:{config.etcd_listen_client_port}"
+    if secret is not None:
+        secure(endpoint, secret)
+    store = _open_store(config)
+    teardown.add("store", store.close)
+    store.prepare()
+    if config.main_first_token_digest:
+        store.create_first_token(config.main_first_token_digest, "first", "admin")
+    incarnation = uuid.uuid4().hex
+    bus = ThriftBus(
+        BusSettings(
+            node=config.main_name,
+            role="judicator",
+            incarnation=incarnation,
+            cluster_id=store.cluster_id(),
+            secret=secret,
+            listen=(config.main_listen_address, config.main_listen_port),
+        )
+    )
+    bus.start()
+    teardown.add("bus", bus.close)
+    coordination = EtcdCoordination(
+        EtcdSettings(endpoints=[endpoint], secret=secret, lease_ttl_s=LEADER_LEASE_S)
+    )
+    address = f"{config.main_advertise_address}:{config.main_advertise_port or config.main_listen_port}"
+    member = Member(name=config.main_name, role="judicator", incarnation=incarnation, address=address)
+
+    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
+        stage = Stage(node=config.main_name, bus=bus, clock=read_clocks, failed=failed)
+        return _cast(stage, config, services, store, coordination)
+
+    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
+    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
+    join(coordination, member, bus, config)
+    teardown.add("membership", coordination.close)
+    coordination.register_judicator(config.main_name, address)
+    coordination.campaign()
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0}
+    intervals_s |= {f"service-{name}": 0.5 for name in services}
+    ticker = Ticker(config.main_name, bus, intervals_s)
+    ticker.start()
+    teardown.add("ticker", ticker.stop)
+
+
+def _cast(
+    stage: Stage,
+    config: JudicatorConfig,
+    services: dict[str, NativeService],
+    store: MongoStore,
+    coordination: EtcdCoordination,
+) -> Sequence[Role]:
+    """The actors in the order of their start; those that others speak to come first."""
+    readers = [
+        Role(name=name, start=partial(StoreReader.start, stage, name=name, store=store))
+        for name in (*READERS, "scheduler-reader")
+    ]
+    watchers = [
+        Role(
+            name=f"service-{name}",
+            start=partial(NativeServiceActor.start, stage, name=name, service=service),
+            essential=True,
+        )
+        for name, service in services.items()
+    ]
+    membership = partial(
+        Membership.start,
+        stage,
+        coordination=coordination,
+        listeners=("scheduler", "judicator"),
+        peers_of=partial(_peers_of, config.main_name),
+    )
+    return [
+        *watchers,
+        *readers,
+        Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
+        Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
+        Role(name="uploads", start=partial(Uploads.start, stage, store=store)),
+        Role(
+            name="scheduler",
+            start=partial(Scheduler.start, stage, coordination=coordination, lease_s=EXECUTOR_LEASE_S),
+        ),
+        Role(
+            name="judicator",
+            start=partial(Judicator.start, stage, version=__version__, secured=config.auth == "token"),
+        ),
+        Role(name="membership", start=membership, essential=True),
+    ]
+
+
+def _peers_of(name: str, view: ClusterView) -> dict[str, str]:
+    """Of two judicators the one whose name sorts later dials the other."""
+    return {
+        member.name: member.address
+        for member in view.members.values()
+        if member.role == "judicator" and member.name < name
+    }
+
+
+def _native_services(config: JudicatorConfig, secret: bytes | None) -> dict[str, NativeService]:
+    copies = config.data_dir / "programs"
+    etcd = EtcdServer(
+        executable=find_etcd(config.etcd_exe, copies=copies),
+        directory=config.data_dir / "etcd",
+        name=config.etcd_name,
+        listen_address=config.etcd_listen_address,
+        listen_peer_port=config.etcd_listen_peer_port,
+        listen_client_port=config.etcd_listen_client_port,
+        advertise_address=config.etcd_advertise_address,
+        advertise_peer_port=config.etcd_advertise_peer_port,
+        advertise_client_port=config.etcd_advertise_client_port,
+    )
+    mongod = MongodServer(
+        executable=find_mongod(config.mongodb_exe, copies=copies),
+        directory=config.data_dir / "mongodb",
+        listen_address=config.mongodb_listen_address,
+        port=config.mongodb_listen_port,
+        replica_set=config.mongodb_replica_set,
+        secret=secret,
+    )
+    return {
+        "etcd": NativeService(etcd, on_log_line=_printer("etcd", config.etcd_print_log)),
+        "mongod": NativeService(mongod, on_log_line=_printer("mongod", config.mongodb_print_log)),
+    }
+
+
+def _printer(name: str, wanted: bool) -> Callable[[str], None] | None:
+    if not wanted:
+        return None
+
+    def show(line: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            print(f"{name}: {line}", flush=True)  # noqa: T201
+
+    return show
+
+
+def _open_store(config: JudicatorConfig) -> MongoStore:
+    settings = MongoSettings(
+        hosts=(f"127.0.0.1:{config.mongodb_listen_port}",),
+        replica_set=config.mongodb_replica_set,
+        secret=config.secret,
+    )
+    port = config.mongodb_advertise_port or config.mongodb_listen_port
+    initiate_replica_set(settings, f"{config.mongodb_advertise_address}:{port}", timeout_s=READY_WITHIN_S)
+    return MongoStore(settings)

@@ -1,0 +1,104 @@
+"""How long a node lives: until a signal, until it has nothing left to do, or until it must give up."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+
+from khala.core.instant import Instant
+from khala.errors import KhalaError
+
+EXIT_FAULT = 1
+
+
+def read_clocks() -> Instant:
+    """Both clocks of this host."""
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """One line an event, to standard output, as containers expect; `verbose` adds details."""
+    level = logging.INFO if verbose else logging.WARNING
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level if verbose else structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=level, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
+
+
+class Lifetime:
+    """Waits in the main thread; any thread may end it. The first reason given counts."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._drain: Callable[[], None] | None = None
+        self.exit_code = 0
+
+    def catch_signals(self, drain: Callable[[], None] | None = None) -> None:
+        """SIGTERM and SIGINT end the node; with `drain`, the first one only asks it to drain."""
+        self._drain = drain
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._caught)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            drain()
+        else:
+            self._over.set()
+
+    def give_up(self, reason: str) -> None:
+        """The node cannot go on: it says why and ends with a non-zero code."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            self.exit_code = EXIT_FAULT
+            print(f"khala {self._role}: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+            self._over.set()
+
+    def end(self) -> None:
+        """The node has nothing left to do."""
+        self._over.set()
+
+    def wait(self) -> int:
+        """Block until the end; the exit code."""
+        while not self._over.wait(1.0):
+            continue
+        return self.exit_code
+
+
+class Teardown:
+    """What must be undone, in reverse order; one failure does not keep the rest from being undone."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[str, Callable[[], object]]] = []
+
+    def add(self, what: str, undo: Callable[[], object]) -> None:
+        """Remember to undo this."""
+        self._steps.append((what, undo))
+
+    def run(self) -> None:
+        """Undo everything, the latest first."""
+        log = structlog.get_logger()
+        while self._steps:
+            what, undo = self._steps.pop()
+            try:
+                undo()
+            except (KhalaError, OSError, RuntimeError) as why:
+                log.error("could not be stopped cleanly", part=what, reason=str(why))

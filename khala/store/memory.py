@@ -1,0 +1,197 @@
+"""The in-memory twin of the MongoDB store: tests and the deterministic simulation run on it.
+
+It owns plain dictionaries behind one lock; any thread may call. It has no clock, no thread and no
+randomness: trouble comes only from `faults`, which is asked with the method's name before each call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import TypeVar
+
+from khala.core.changes import Change, Changed, Inserted
+from khala.core.commands import SearchTasks, TaskPage
+from khala.core.messages import QueuedTask
+from khala.core.task import Epoch, Task, TaskEvent
+from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.store.digests import check_sha256, not_stored, verified
+from khala.store.guards import check_changes, stale
+from khala.store.memory_tasks import TaskTable
+from khala.store.memory_tokens import TokenTable
+
+T = TypeVar("T")
+
+
+class StoreFault(StrEnum):
+    """The ways in which a call may fail."""
+
+    UNAVAILABLE = "unavailable"
+    UNKNOWN_APPLIED = "unknown_applied"
+    UNKNOWN_NOT_APPLIED = "unknown_not_applied"
+
+
+Faults = Callable[[str], StoreFault | None]
+
+
+def no_faults(method: str) -> StoreFault | None:
+    """Nothing ever fails."""
+    return None
+
+
+class MemoryStore:
+    """`khala.store.interface.Store` in memory.
+
+    With `record_history`, `history` lists (epoch of the guarded batch, task id, event) in the order in
+    which they were committed; inserts and cancel requests are not guarded and carry Epoch().
+    """
+
+    def __init__(
+        self, *, faults: Faults = no_faults, cluster_id: str = "in-memory", record_history: bool = False
+    ) -> None:
+        self.history: list[tuple[Epoch, str, TaskEvent]] = []
+        self._lock = threading.Lock()
+        self._faults = faults
+        self._cluster_id = cluster_id
+        self._tasks = TaskTable(self.history.append if record_history else None)
+        self._tokens = TokenTable()
+        self._files: dict[str, bytes] = {}
+        self._epoch = Epoch()
+        self.holder = ""
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
+        """See TaskStore."""
+        return self._write("insert", lambda: [self._tasks.insert(task) for task in tasks])
+
+    def take_epoch(self, holder: str) -> Epoch:
+        """See TaskStore."""
+        return self._write("take_epoch", lambda: self._next_epoch(holder))
+
+    def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
+        """See TaskStore."""
+        check_changes(changes)
+        return self._write("commit", lambda: self._guarded(epoch, changes))
+
+    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+        """See TaskStore; in the order of `task_ids`."""
+
+        def cancel() -> Sequence[Task]:
+            self._tasks.request_cancel(task_ids, at)
+            return self._tasks.read(task_ids, "minimal")
+
+        return self._write("request_cancel", cancel)
+
+    def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
+        """See TaskStore; in the order of `task_ids`."""
+        return self._read("read", lambda: self._tasks.read(task_ids, view))
+
+    def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore."""
+        return self._read("scan_queue", lambda: self._tasks.scan_queue(after, limit))
+
+    def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore."""
+        return self._read("scan_active", lambda: self._tasks.scan_active(after, limit))
+
+    def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore."""
+        return self._read("scan_cancels", lambda: self._tasks.scan_cancels(limit))
+
+    def search(self, query: SearchTasks) -> TaskPage:
+        """See TaskStore."""
+        return self._read("search", lambda: self._tasks.search(query))
+
+    def counts(self) -> Mapping[str, int]:
+        """See TaskStore."""
+        return self._read("counts", self._tasks.counts)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def has_file(self, sha256: str) -> bool:
+        """See FileStore."""
+        check_sha256(sha256)
+        return self._read("has_file", lambda: sha256 in self._files)
+
+    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes]) -> None:
+        """See FileStore."""
+        check_sha256(sha256)
+        content = b"".join(verified(sha256, size, chunks))
+        self._write("put_file", lambda: self._files.setdefault(sha256, content))
+
+    def read_file(self, sha256: str, offset: int, length: int) -> tuple[int, bytes]:
+        """See FileStore."""
+        check_sha256(sha256)
+        content = self._read("read_file", lambda: self._files.get(sha256))
+        if content is None:
+            raise not_stored(sha256)
+        begin = max(offset, 0)
+        return len(content), content[begin : begin + max(length, 0)]
+
+    # --- tokens ----------------------------------------------------------------------------------
+
+    def create_first_token(self, digest: str, name: str, role: str) -> bool:
+        """See TokenStore."""
+        return self._write("create_first_token", lambda: self._tokens.create_first(digest, name, role))
+
+    def create_token(self, digest: str, name: str, role: str) -> None:
+        """See TokenStore; Refusal `conflict` if the digest is another token's."""
+        self._write("create_token", lambda: self._tokens.create(digest, name, role))
+
+    def role_of(self, digest: str) -> tuple[str, str] | None:
+        """See TokenStore."""
+        return self._read("role_of", lambda: self._tokens.role_of(digest))
+
+    # --- the whole -------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """See Store."""
+        self._write("prepare", self._first_generation)
+
+    def cluster_id(self) -> str:
+        """See Store."""
+        return self._cluster_id
+
+    def close(self) -> None:
+        """See Store; what is stored stays, so that a simulated node can open it again."""
+
+    def _first_generation(self) -> None:
+        if self._epoch.generation == 0:
+            self._epoch = Epoch(1, 0)
+
+    def _next_epoch(self, holder: str) -> Epoch:
+        if self._epoch.generation == 0:
+            raise ConfigurationError("the store was never prepared: call prepare first")
+        self._epoch = replace(self._epoch, number=self._epoch.number + 1)
+        self.holder = holder
+        return self._epoch
+
+    def _guarded(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
+        if epoch != self._epoch:
+            raise stale(epoch)
+        return self._tasks.commit(epoch, changes)
+
+    def _read(self, method: str, answer: Callable[[], T]) -> T:
+        with self._lock:
+            if self._faults(method) is not None:
+                raise Unavailable(f"the store cannot do {method} now: try again")
+            return answer()
+
+    def _write(self, method: str, apply: Callable[[], T]) -> T:
+        with self._lock:
+            fault = self._faults(method)
+            if fault == StoreFault.UNAVAILABLE:
+                raise Unavailable(f"the store cannot do {method} now: try again")
+            if fault == StoreFault.UNKNOWN_NOT_APPLIED:
+                raise _unknown(method)
+            answer = apply()
+            if fault == StoreFault.UNKNOWN_APPLIED:
+                raise _unknown(method)
+            return answer
+
+
+def _unknown(method: str) -> OutcomeUnknown:
+    return OutcomeUnknown(f"{method} may or may not have been done: read back before deciding")

@@ -1,0 +1,151 @@
+"""The in-memory twin's tasks: what each method of `TaskStore` means, in its plainest form.
+
+It owns one dictionary of frozen tasks and their ids by state. `MemoryStore` holds its lock around each
+call. No clock, no randomness, no thread.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from khala.core.changes import Change, Changed, Inserted
+from khala.core.commands import SearchTasks, TaskPage
+from khala.core.lifecycle import CancelRequested, transition
+from khala.core.messages import QueuedTask
+from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
+from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
+
+Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
+
+
+class TaskTable:
+    """Tasks by id."""
+
+    def __init__(self, record: Recorder | None) -> None:
+        self._record = record
+        self._tasks: dict[str, Task] = {}
+        self._by_state: dict[State, set[str]] = {state: set() for state in State}
+
+    def insert(self, task: Task) -> Inserted:
+        """Store one new task, or say why not."""
+        stored = self._tasks.get(task.id)
+        if stored is not None:
+            same = stored.request_digest != "" and stored.request_digest == task.request_digest
+            return Inserted(task_id=task.id, answer="repeated" if same else "conflict")
+        self._tasks[task.id] = task
+        self._by_state[task.control.state].add(task.id)
+        for event in task.events:
+            self._tell(Epoch(), task.id, event)
+        return Inserted(task_id=task.id, answer="created")
+
+    def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
+        """Apply those changes that fit, in order; the answers show the tasks as the batch left them."""
+        applied = [self._apply(epoch, change) for change in changes]
+        return [self._changed(change, done) for change, done in zip(changes, applied, strict=True)]
+
+    def request_cancel(self, task_ids: Sequence[str], at: float) -> None:
+        """Put the request on those that are neither finished nor already asked to end."""
+        for task_id in task_ids:
+            task = self._tasks.get(task_id)
+            if task and task.control.state not in TERMINAL and not task.control.cancel_requested:
+                control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
+                self._replace(replace(task, control=control, events=(*task.events, event)))
+                self._tell(Epoch(), task_id, event)
+
+    def read(self, task_ids: Sequence[str], view: str) -> Sequence[Task]:
+        """The tasks that exist, once each, in the order asked."""
+        check_view(view)
+        known = (self._tasks.get(task_id) for task_id in dict.fromkeys(task_ids))
+        return [as_view(task, view) for task in known if task]
+
+    def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
+        """Pending tasks by (created_at, id)."""
+        pending = (task for task in self._in(State.PENDING) if _key(task) > after)
+        return [_queued(task) for task in sorted(pending, key=_key)[:limit]]
+
+    def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
+        """Assigned and running tasks by id."""
+        active = (task for task in self._in(*ACTIVE) if task.id > after)
+        return [_queued(task) for task in sorted(active, key=_id)[:limit]]
+
+    def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
+        """Tasks to be cancelled, by id."""
+        waiting = (task for task in self._in(State.PENDING, *ACTIVE) if task.control.cancel_requested)
+        return [_queued(task) for task in sorted(waiting, key=_id)[:limit]]
+
+    def search(self, query: SearchTasks) -> TaskPage:
+        """One page."""
+        plan = plan_page(query)
+        found = sorted(
+            (task for task in self._tasks.values() if _matches(task, query)),
+            key=_key,
+            reverse=not query.oldest_first,
+        )
+        total = len(found) if query.count_total else -1
+        if plan.after is not None:
+            follows = operator.gt if query.oldest_first else operator.lt
+            found = [task for task in found if follows(_key(task), plan.after)]
+        window = found[query.offset : query.offset + plan.take + 1]
+        return page_of([as_view(task, query.view) for task in window], plan, total)
+
+    def counts(self) -> Mapping[str, int]:
+        """Tasks per state that has any."""
+        return {state.value: len(ids) for state, ids in self._by_state.items() if ids}
+
+    def _apply(self, epoch: Epoch, change: Change) -> bool:
+        task = self._tasks.get(change.task_id)
+        if task is None or task.control.rev != change.expected_rev:
+            return False
+        result = task.result if change.result is None else change.result
+        events = (*task.events, change.event)
+        self._replace(replace(task, control=change.control, result=result, events=events))
+        self._tell(epoch, task.id, change.event)
+        return True
+
+    def _changed(self, change: Change, applied: bool) -> Changed:
+        current = self._tasks.get(change.task_id)
+        if applied:
+            current = replace(current, result=None) if current and change.want_task else None
+        elif current:
+            current = as_view(current, "basic")
+        return Changed(task_id=change.task_id, applied=applied, current=current)
+
+    def _replace(self, task: Task) -> None:
+        self._by_state[self._tasks[task.id].control.state].discard(task.id)
+        self._by_state[task.control.state].add(task.id)
+        self._tasks[task.id] = task
+
+    def _in(self, *states: State) -> Iterator[Task]:
+        return (self._tasks[task_id] for state in states for task_id in self._by_state[state])
+
+    def _tell(self, epoch: Epoch, task_id: str, event: TaskEvent) -> None:
+        if self._record:
+            self._record((epoch, task_id, event))
+
+
+def _key(task: Task) -> tuple[float, str]:
+    return task.created_at, task.id
+
+
+def _id(task: Task) -> str:
+    return task.id
+
+
+def _queued(task: Task) -> QueuedTask:
+    return QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
+
+
+def _matches(task: Task, query: SearchTasks) -> bool:
+    spec, control = task.spec, task.control
+    return (
+        (query.user is None or spec.user == query.user)
+        and (not query.states or control.state in query.states)
+        and spec.name.startswith(query.name_prefix)
+        and (not query.executor or control.executor == query.executor)
+        and (not query.exit_reason or control.exit_reason == query.exit_reason)
+        and (not query.label or query.label in label_texts(task))
+        and (query.created_after is None or task.created_at >= query.created_after)
+        and (query.created_before is None or task.created_at < query.created_before)
+    )

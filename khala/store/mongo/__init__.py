@@ -1,0 +1,1 @@
+"""The durable store in MongoDB, and the replica set's administration."""

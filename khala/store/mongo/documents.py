@@ -1,0 +1,131 @@
+"""How a task lies in a document. Pure functions, any thread.
+
+`_id`, the control fields and the fields that are searched lie at the top, so that one `$set` changes
+them and indexes reach them; `spec` and `result` are nested, bytes stay bytes. Two fields are only
+there to be searched: `labels` (texts; absent when there are none) and `cancel_id` (the task's id, while
+a cancel waits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from khala.core.changes import Change
+from khala.core.messages import QueuedTask
+from khala.core.task import TERMINAL, Result, Task, TaskControl, TaskEvent, TaskSpec, demand_of
+from khala.store.mongo.client import Document
+from khala.store.views import label_texts
+
+CONTROL_FIELDS = tuple(TaskControl.__dataclass_fields__)
+_HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELDS)
+_STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
+
+PROJECTIONS: Mapping[str, Document | None] = {
+    "minimal": dict.fromkeys((*_HEAD, "spec.name", "spec.user", "spec.labels", "spec.priority"), 1),
+    "basic": dict.fromkeys(
+        (
+            "spec.inputs.content",
+            "spec.compile.stdin",
+            "spec.execute.stdin",
+            "spec.expected_output",
+            *(f"{stream}.{part}" for stream in _STREAMS for part in ("head", "tail")),
+        ),
+        0,
+    ),
+    "full": None,
+}
+WITHOUT_RESULT: Document = {"result": 0}
+QUEUED: Document = dict.fromkeys(
+    (
+        *CONTROL_FIELDS,
+        "created_at",
+        "spec.priority",
+        "spec.resources",
+        "spec.constraints",
+        "spec.max_attempts",
+        "spec.on_disconnect",
+    ),
+    1,
+)
+
+
+def document_of(task: Task) -> Document:
+    """The document that stores `task`."""
+    document = {
+        "_id": task.id,
+        "owner": task.owner,
+        "created_at": task.created_at,
+        "request_digest": task.request_digest,
+        "retried_from": task.retried_from,
+        "spec": _plain(task.spec),
+        **_plain(task.control),
+        "result": _plain(task.result),
+        "events": _plain(task.events),
+    }
+    if task.spec.labels:
+        document["labels"] = label_texts(task)
+    if task.control.cancel_requested and task.control.state not in TERMINAL:
+        document["cancel_id"] = task.id
+    return document
+
+
+def task_of(document: Document) -> Task:
+    """The task in a document; what a projection left out has its default value."""
+    return Task(
+        id=document["_id"],
+        spec=_typed(document["spec"], TaskSpec),
+        owner=document["owner"],
+        created_at=float(document["created_at"]),
+        request_digest=document["request_digest"],
+        retried_from=document["retried_from"],
+        control=_typed(document, TaskControl),
+        result=_typed(document.get("result"), Result | None),
+        events=_typed(document.get("events", ()), tuple[TaskEvent, ...]),
+    )
+
+
+def queued_of(document: Document) -> QueuedTask:
+    """What the leader keeps of the task in a document that was read with `QUEUED`."""
+    spec, control = _typed(document["spec"], TaskSpec), _typed(document, TaskControl)
+    task = Task(id=document["_id"], spec=spec, created_at=float(document["created_at"]), control=control)
+    return QueuedTask(task_id=task.id, control=control, demand=demand_of(task))
+
+
+def update_of(change: Change) -> Document:
+    """The update that applies `change`; what is set to the value it has costs no index any work."""
+    fields = _plain(change.control)
+    if change.result is not None:
+        fields["result"] = _plain(change.result)
+    update = {"$set": fields, "$push": {"events": _plain(change.event)}}
+    if change.control.cancel_requested and change.control.state in TERMINAL:
+        update["$unset"] = {"cancel_id": ""}
+    return update
+
+
+def cancel_pipeline(at: float) -> list[Document]:
+    """The update that requests a cancel: rev + 1 and its event, computed where the task lies (I4)."""
+    next_rev = {"$add": ["$rev", 1]}
+    event = {
+        "rev": next_rev,
+        "kind": "cancel_requested",
+        "at": {"$literal": at},
+        "from_state": "$state",
+        "to_state": "$state",
+        "attempt": "$attempt",
+        "epoch": {"generation": {"$literal": 0}, "number": {"$literal": 0}},
+        "executor": "$executor",
+        "detail": {"$literal": ""},
+    }
+    events = {"$concatArrays": ["$events", [event]]}
+    return [{"$set": {"rev": next_rev, "cancel_requested": True, "cancel_id": "$_id", "events": events}}]
+
+
+def _plain(value: object) -> Any:
+    return msgspec.to_builtins(value, builtin_types=(bytes,))
+
+
+def _typed(value: object, kind: Any) -> Any:
+    return msgspec.convert(value, kind, builtin_types=(bytes,))

@@ -1,0 +1,70 @@
+"""The epoch document: who leads, and the guard that every leader batch passes (P1, P4).
+
+Called by the Scheduler's and the StoreWriter's threads.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from khala.core.task import Epoch
+from khala.errors import ConfigurationError
+from khala.store.guards import stale
+from khala.store.mongo.client import Connection, Document
+from khala.store.mongo.failures import is_passing, meaning
+from khala.store.mongo.schema import LEADER_ID, META
+
+ONE_TRY_S = 1.5
+
+
+class EpochDocument:
+    """`{_id: "leader", generation, number, holder, session}`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._meta = connection.collection(META)
+
+    def take(self, holder: str, session_id: Any) -> Epoch:
+        """Make `holder`, whose batches run on the session `session_id`, the holder of the next epoch.
+
+        An older leader that was paused or killed within a transaction keeps the document locked until
+        the server gives the transaction up, 60 s by default; so its session is ended first. An answer
+        that got lost only skips an epoch.
+        """
+        doing = "take an epoch"
+        deadline = time.monotonic() + self._connection.settings.timeout_s
+        while True:
+            try:
+                with pymongo.timeout(ONE_TRY_S), self._connection.session():
+                    self._end_abandoned_transaction(session_id)
+                    return self._next(holder, session_id)
+            except PyMongoError as error:
+                if not is_passing(error) or time.monotonic() + ONE_TRY_S > deadline:
+                    raise meaning(error, doing, writes=True) from error
+
+    def guard(self, epoch: Epoch, session: ClientSession) -> None:
+        """Lock the document for this transaction if `epoch` still stands; StaleEpoch otherwise."""
+        current = {"_id": LEADER_ID, "generation": epoch.generation, "number": epoch.number}
+        if self._meta.update_one(current, {"$inc": {"batches": 1}}, session=session).matched_count == 0:
+            raise stale(epoch)
+
+    def _end_abandoned_transaction(self, own_session_id: Any) -> None:
+        leader = self._meta.find_one({"_id": LEADER_ID}, {"session": 1})
+        if leader and leader.get("session") not in (None, own_session_id):
+            self._connection.client.admin.command("killSessions", [{"id": leader["session"]}])
+
+    def _next(self, holder: str, session_id: Any) -> Epoch:
+        after: Document | None = self._meta.find_one_and_update(
+            {"_id": LEADER_ID},
+            {"$inc": {"number": 1}, "$set": {"holder": holder, "session": session_id}},
+            return_document=ReturnDocument.AFTER,
+        )
+        if after is None:
+            raise ConfigurationError("the database was never prepared: start a judicator on it first")
+        return Epoch(after["generation"], after["number"])

@@ -1,0 +1,95 @@
+"""Lists of tasks from MongoDB: the leader's scans, searches and counts.
+
+Any thread may call. A scan never reads large fields; none of them writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bson.max_key import MaxKey
+from pymongo import ASCENDING, DESCENDING
+from pymongo.read_concern import ReadConcern
+
+from khala.core.commands import SearchTasks, TaskPage
+from khala.core.messages import QueuedTask
+from khala.core.task import ACTIVE, State
+from khala.store.mongo.client import Connection, Document
+from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
+from khala.store.mongo.failures import translated
+from khala.store.mongo.schema import CANCELS_INDEX, QUEUE_INDEX, TASKS
+from khala.store.mongo.selection import beyond, filter_of
+from khala.store.views import page_of, plan_page
+
+PENDING = State.PENDING.value
+ACTIVE_STATES = sorted(state.value for state in ACTIVE)
+
+
+class MongoLists:
+    """The reading half of TaskStore."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._tasks = connection.collection(TASKS)
+
+    def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore. The bounds are given to the index itself, so equal times cost nothing either."""
+        if limit < 1:
+            return []
+        first: list[Any] = [("state", PENDING), ("created_at", after[0]), ("_id", after[1])]
+        last: list[Any] = [("state", PENDING), ("created_at", MaxKey()), ("_id", MaxKey())]
+        with self._connection.reading("scan the queue"):
+            found = (
+                self._tasks.find({"_id": {"$ne": after[1]}}, QUEUED)
+                .hint(QUEUE_INDEX)
+                .min(first)
+                .max(last)
+                .limit(limit)
+                .batch_size(limit)
+            )
+            return [queued_of(document) for document in found]
+
+    def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore. The ids come from the queue's index alone, the tasks from the same snapshot."""
+        if limit < 1:
+            return []
+        active = {"state": {"$in": ACTIVE_STATES}, "_id": {"$gt": after}}
+        with translated("scan active tasks", writes=False), self._connection.snapshot() as session:
+            keys = self._tasks.find(active, {"_id": 1}, session=session).hint(QUEUE_INDEX)
+            ids = [document["_id"] for document in keys.sort("_id", ASCENDING).limit(limit)]
+            found = self._tasks.find({"_id": {"$in": ids}}, QUEUED, session=session).sort("_id", ASCENDING)
+            return [queued_of(document) for document in found]
+
+    def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
+        """See TaskStore; by id."""
+        if limit < 1:
+            return []
+        with self._connection.reading("scan cancel requests"):
+            found = self._tasks.find({"cancel_id": {"$gt": ""}}, QUEUED).hint(CANCELS_INDEX)
+            return [queued_of(document) for document in found.sort("cancel_id", ASCENDING).limit(limit)]
+
+    def search(self, query: SearchTasks) -> TaskPage:
+        """See TaskStore."""
+        plan = plan_page(query)
+        wanted = filter_of(query)
+        ascending = query.oldest_first
+        window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
+        direction = ASCENDING if ascending else DESCENDING
+        with self._connection.reading("search tasks"):
+            found = (
+                self._tasks.find(window, PROJECTIONS[query.view])
+                .sort([("created_at", direction), ("_id", direction)])
+                .skip(query.offset)
+                .limit(plan.take + 1)
+            )
+            tasks = [task_of(document) for document in found]
+            total = self._tasks.count_documents(wanted) if query.count_total else -1
+        return page_of(tasks, plan, total)
+
+    def counts(self) -> Mapping[str, int]:
+        """See TaskStore. Counted in one snapshot, so that no task is counted in two states (I16)."""
+        tasks = self._tasks.with_options(read_concern=ReadConcern("snapshot"))
+        per_state: list[Document] = [{"$group": {"_id": "$state", "tasks": {"$sum": 1}}}]
+        with self._connection.reading("count tasks"):
+            return {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=QUEUE_INDEX)}

@@ -1,0 +1,73 @@
+"""What the database holds besides data: schema version, cluster id, epoch document, indexes.
+
+Runs in the thread that prepares the store, on every judicator's start; all of it is idempotent and
+safe when several judicators do it at once.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from pymongo import ASCENDING, IndexModel, ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from khala.errors import ConfigurationError
+from khala.store.mongo.client import Connection, Document
+
+SCHEMA_VERSION = 1
+OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
+META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
+SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
+QUEUE_INDEX, CANCELS_INDEX = "queue", "cancels"
+
+# Each index on a field that changes with the state costs every transition about 20 µs of the server,
+# a partial one twice that (measured), so only `queue` has one, and `cancels` is on a field that only
+# cancelled tasks have. A search by executor or exit reason walks `created`.
+TASK_INDEXES = [
+    IndexModel([("state", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name=QUEUE_INDEX),
+    IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name="created"),
+    IndexModel([("spec.user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="user"),
+    IndexModel([("cancel_id", ASCENDING)], name=CANCELS_INDEX, sparse=True),
+    IndexModel(
+        [("labels", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],
+        name="labels",
+        partialFilterExpression={"labels": {"$exists": True}},
+    ),
+]
+
+
+def prepare_schema(connection: Connection) -> str:
+    """Make or verify everything; returns the cluster id. ConfigurationError for another version."""
+    with connection.writing("prepare the schema"):
+        server = connection.client.server_info()["versionArray"]
+        if tuple(server[:2]) < OLDEST_SERVER:
+            raise ConfigurationError(
+                f"mongod is {server[0]}.{server[1]}; Khala needs 5.0 or newer: point --mongodb-exe at one"
+            )
+        schema = _once(connection, SCHEMA_ID, {"version": SCHEMA_VERSION, "cluster_id": uuid.uuid4().hex})
+        if schema["version"] != SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"the database {connection.settings.database!r} has schema version {schema['version']}, not "
+                f"{SCHEMA_VERSION}: run the Khala version that made it, or start with an empty data directory"
+            )
+        connection.collection(TASKS).create_indexes(TASK_INDEXES)
+        # GridFS's own indexes, but unique in the name: a digest is stored once.
+        connection.collection(FILES).create_indexes([IndexModel([("filename", ASCENDING)], unique=True)])
+        connection.collection(CHUNKS).create_indexes(
+            [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
+        )
+        _once(connection, LEADER_ID, {"generation": 1, "number": 0, "holder": "", "batches": 0})
+        _once(connection, TOKENS_ID, {"count": 0})
+        return str(schema["cluster_id"])
+
+
+def _once(connection: Connection, name: str, fields: Document) -> Document:
+    """The meta document `name`, made with `fields` if there is none."""
+    meta = connection.collection(META)
+    try:
+        stored = meta.find_one_and_update(
+            {"_id": name}, {"$setOnInsert": fields}, upsert=True, return_document=ReturnDocument.AFTER
+        )
+    except DuplicateKeyError:  # another judicator made it in the same moment
+        stored = meta.find_one({"_id": name})
+    return dict(stored or fields)

@@ -1,0 +1,44 @@
+"""The store in MongoDB as one object that owns the process's client.
+
+Create it after spawning and close it last. Any thread may call it.
+"""
+
+from __future__ import annotations
+
+from khala.errors import ConfigurationError
+from khala.store.mongo.client import Connection, MongoSettings
+from khala.store.mongo.files import MongoFiles
+from khala.store.mongo.lists import MongoLists
+from khala.store.mongo.schema import META, SCHEMA_ID, prepare_schema
+from khala.store.mongo.tasks import MongoTasks
+from khala.store.mongo.tokens import MongoTokens
+from khala.store.mongo.transactions import Transactions
+
+
+class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoTokens):
+    """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
+
+    def __init__(self, settings: MongoSettings) -> None:
+        connection = Connection(settings)
+        transactions = Transactions(connection)
+        MongoTasks.__init__(self, connection, transactions)
+        MongoLists.__init__(self, connection)
+        MongoFiles.__init__(self, connection)
+        MongoTokens.__init__(self, connection, transactions)
+
+    def prepare(self) -> None:
+        """See Store."""
+        prepare_schema(self._connection)
+
+    def cluster_id(self) -> str:
+        """See Store; ConfigurationError before the first `prepare`."""
+        with self._connection.reading("read the cluster's id"):
+            schema = self._connection.collection(META).find_one({"_id": SCHEMA_ID})
+        if schema is None:
+            raise ConfigurationError("the database was never prepared: start a judicator on it first")
+        return str(schema["cluster_id"])
+
+    def close(self) -> None:
+        """See Store."""
+        self._transactions.close()
+        self._connection.close()

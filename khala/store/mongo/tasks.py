@@ -1,0 +1,150 @@
+"""Tasks in MongoDB: inserts, guarded batches, cancel requests and lookups by id.
+
+Any thread may call; guarded batches of one process run one after the other. Nothing is told that a
+majority has not confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError
+
+from khala.core.changes import Change, Changed, Inserted
+from khala.core.task import TERMINAL, Epoch, State, Task
+from khala.errors import Fault, OutcomeUnknown, Unavailable
+from khala.store.guards import check_changes
+from khala.store.mongo.client import Connection, Document
+from khala.store.mongo.documents import (
+    PROJECTIONS,
+    WITHOUT_RESULT,
+    cancel_pipeline,
+    document_of,
+    task_of,
+    update_of,
+)
+from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
+from khala.store.mongo.leadership import EpochDocument
+from khala.store.mongo.schema import TASKS
+from khala.store.mongo.transactions import Transactions
+from khala.store.views import check_view
+
+UNFINISHED = [state.value for state in State if state not in TERMINAL]
+
+
+class MongoTasks:
+    """The writing half of TaskStore, and `read`."""
+
+    def __init__(self, connection: Connection, transactions: Transactions) -> None:
+        self._connection = connection
+        self._transactions = transactions
+        self._epochs = EpochDocument(connection)
+        self._tasks = connection.collection(TASKS)
+
+    def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
+        """See TaskStore."""
+        if not tasks:
+            return []
+        taken: set[int] = set()
+        with self._connection.writing("store tasks"):
+            try:
+                self._tasks.insert_many([document_of(task) for task in tasks], ordered=False)
+            except BulkWriteError as error:
+                taken = _duplicates(error)
+            stored = self._digests([tasks[index].id for index in sorted(taken)])
+        return [_inserted(task, index in taken, stored) for index, task in enumerate(tasks)]
+
+    def take_epoch(self, holder: str) -> Epoch:
+        """See TaskStore."""
+        return self._epochs.take(holder, self._transactions.session_id())
+
+    def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
+        """See TaskStore."""
+        check_changes(changes)
+        return self._transactions.run("commit a batch", lambda session: self._apply(session, epoch, changes))
+
+    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+        """See TaskStore; in the order of `task_ids`."""
+        open_ones = {"_id": {"$in": list(task_ids)}, "state": {"$in": UNFINISHED}, "cancel_requested": False}
+        with self._connection.writing("request cancels"):
+            self._tasks.update_many(open_ones, cancel_pipeline(at))
+        return self.read(task_ids, "minimal")
+
+    def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
+        """See TaskStore; in the order of `task_ids`."""
+        check_view(view)
+        with self._connection.reading("read tasks"):
+            found = self._by_id(task_ids, PROJECTIONS[view])
+        return [found[task_id] for task_id in dict.fromkeys(task_ids) if task_id in found]
+
+    def _apply(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
+        """One batch within a transaction.
+
+        The transaction reads and writes one snapshot, and a write to a document that changed since is
+        a conflict that ends it; so comparing the revs first is as exact as a filter on rev in each
+        update, and twice as fast, for an update by `_id` alone needs no plan.
+        """
+        self._epochs.guard(epoch, session)
+        ids = list({change.task_id for change in changes})
+        found = self._tasks.find({"_id": {"$in": ids}}, {"rev": 1}, batch_size=len(ids) + 1, session=session)
+        revs = {document["_id"]: document["rev"] for document in found}
+        applied: list[bool] = []
+        for change in changes:
+            fits = revs.get(change.task_id) == change.expected_rev
+            if fits:
+                revs[change.task_id] = change.control.rev
+            applied.append(fits)
+        pairs = list(zip(changes, applied, strict=True))
+        updates = [UpdateOne({"_id": change.task_id}, update_of(change)) for change, fits in pairs if fits]
+        if updates and self._tasks.bulk_write(updates, session=session).matched_count != len(updates):
+            raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
+        wants = [change.task_id for change, fits in pairs if fits and change.want_task]
+        misses = [change.task_id for change, fits in pairs if not fits]
+        wanted = self._by_id(wants, WITHOUT_RESULT, session)
+        missed = self._by_id(misses, PROJECTIONS["basic"], session)
+        return [_changed(change, fits, wanted, missed) for change, fits in pairs]
+
+    def _by_id(
+        self, task_ids: Sequence[str], projection: Document | None, session: ClientSession | None = None
+    ) -> dict[str, Task]:
+        ids = list(set(task_ids))
+        if not ids:
+            return {}
+        found = self._tasks.find({"_id": {"$in": ids}}, projection, batch_size=len(ids) + 1, session=session)
+        return {document["_id"]: task_of(document) for document in found}
+
+    def _digests(self, task_ids: Sequence[str]) -> dict[str, str]:
+        if not task_ids:
+            return {}
+        found = self._tasks.find({"_id": {"$in": list(task_ids)}}, {"request_digest": 1})
+        return {document["_id"]: document["request_digest"] for document in found}
+
+
+def _changed(change: Change, fits: bool, wanted: dict[str, Task], missed: dict[str, Task]) -> Changed:
+    if not fits:
+        return Changed(task_id=change.task_id, applied=False, current=missed.get(change.task_id))
+    current = wanted[change.task_id] if change.want_task else None
+    return Changed(task_id=change.task_id, applied=True, current=current)
+
+
+def _duplicates(error: BulkWriteError) -> set[int]:
+    """The indexes of the tasks whose id exists; anything else that went wrong is raised."""
+    details = error.details or {}
+    others = [each for each in details.get("writeErrors", ()) if each["code"] != DUPLICATE_KEY]
+    unsure = details.get("writeConcernErrors") or any(each["code"] in PASSING for each in others)
+    if unsure:
+        raise OutcomeUnknown("MongoDB could not confirm that the tasks are on a majority's disk") from error
+    if others:
+        raise Fault(f"MongoDB refused a task: {others[0].get('errmsg', '')[:300]}") from error
+    return {each["index"] for each in details["writeErrors"]}
+
+
+def _inserted(task: Task, taken: bool, stored: dict[str, str]) -> Inserted:
+    if not taken:
+        return Inserted(task_id=task.id, answer="created")
+    if task.id not in stored:
+        raise Unavailable(f"task {task.id} exists, but not yet on a majority: send it again")
+    same = stored[task.id] != "" and stored[task.id] == task.request_digest
+    return Inserted(task_id=task.id, answer="repeated" if same else "conflict")

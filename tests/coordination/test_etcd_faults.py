@@ -1,0 +1,127 @@
+"""What only a real etcd does: die, hang, forget tokens, lose keys."""
+
+from __future__ import annotations
+
+import pytest
+from coordination.worlds import LEASE_S, EtcdWorld, Seen, a_member
+from services.processes import free_ports
+from wait import wait_until
+
+from khala.coordination.etcd import EtcdCoordination
+from khala.coordination.etcd_client import EtcdClient
+from khala.coordination.etcd_keys import LEADER, kv2_key, member_key
+from khala.coordination.etcd_members import EtcdMembers
+from khala.coordination.etcd_settings import EtcdSettings, address_of
+from khala.errors import ConfigurationError, Unavailable
+
+
+def values_of(world: EtcdWorld) -> dict[str, str]:
+    client = EtcdClient(address_of(world.endpoint), secret=world.secret, timeout_s=5)
+    try:
+        return {entry.key: entry.value for entry in client.read_below("/")}
+    finally:
+        client.close()
+
+
+def leading(world: EtcdWorld) -> EtcdCoordination:
+    node = world.node()
+    node.start(a_member("j1"), Seen())
+    node.campaign()
+    wait_until(lambda: node.leads_until() > world.now(), timeout_s=3)
+    return node
+
+
+@pytest.mark.timeout(60)
+def test_killed_etcd_comes_back_with_members_and_leader(own_etcd: EtcdWorld) -> None:
+    node, seen = leading(own_etcd), Seen()
+    other = own_etcd.node()
+    other.start(a_member("x1", "executor"), seen)
+    other.register_judicator("j1", "h1:4000")
+    for _ in range(2):
+        own_etcd.kill()
+        ready_at = own_etcd.now()
+        wait_until(lambda: node.view().connected and other.view().connected, timeout_s=1.5)
+        wait_until(lambda: node.leads_until() > own_etcd.now(), timeout_s=LEASE_S + 1)
+        wait_until(lambda: other.view().leader == "j1" and len(other.view().members) == 2, timeout_s=1)
+        assert own_etcd.now() - ready_at < LEASE_S + 1.5
+    assert other.view().registered == {"j1": "h1:4000"}
+    assert other.shared("cluster", "c1") == "c1"
+
+
+def test_keys_taken_away_are_put_back(etcd_world: EtcdWorld) -> None:
+    node = leading(etcd_world)
+    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=5)
+    key = member_key(a_member("j1"))
+    client.delete(key)
+    client.delete(LEADER)
+    client.put({"/khala/members/strange": "\xff not JSON"})
+    wait_until(lambda: {key, LEADER} <= set(values_of(etcd_world)), timeout_s=1)
+    wait_until(lambda: node.leads_until() > etcd_world.now(), timeout_s=1)
+    client.close()
+
+
+def test_revoked_lease_is_replaced_with_all_that_hung_on_it(etcd_world: EtcdWorld) -> None:
+    node = leading(etcd_world)
+    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=5)
+    (lease,) = {entry.lease for entry in client.read_below(LEADER)}
+    client.revoke(lease)
+    assert client.keep_alive(lease) == 0.0
+
+    def replaced() -> bool:
+        return {entry.lease for entry in client.read_below(LEADER)} not in ({lease}, set())
+
+    wait_until(replaced, timeout_s=LEASE_S)
+    wait_until(lambda: node.leads_until() > etcd_world.now(), timeout_s=1)
+    assert member_key(a_member("j1")) in values_of(etcd_world)
+    client.close()
+
+
+def test_live_judicators_are_found_by_kv2_programs(etcd_world: EtcdWorld) -> None:
+    node = leading(etcd_world)
+    assert values_of(etcd_world)[kv2_key("j1")] == "j1.example:4000"
+    node.close()
+    assert values_of(etcd_world) == {}
+
+
+def test_changes_are_noticed_quickly(etcd_world: EtcdWorld) -> None:
+    node = etcd_world.node()
+    node.start(a_member("j1"), Seen())
+    for number in range(5):
+        other = etcd_world.node()
+        other.start(a_member(f"x{number}", "executor"), Seen())
+        wait_until(lambda: len(node.view().members) == 2, timeout_s=0.3)
+        other.close()
+        wait_until(lambda: len(node.view().members) == 1, timeout_s=0.3)
+
+
+def test_dead_endpoint_is_passed_over(etcd_world: EtcdWorld) -> None:
+    dead = f"127.0.0.1:{free_ports(1)[0]}"
+    node, seen = etcd_world.node(endpoints=[dead, etcd_world.endpoint]), Seen()
+    node.start(a_member("j1"), seen)
+    assert node.view().connected
+    assert not [view for view in seen.views if not view.connected]
+
+
+def test_no_etcd_at_all_is_told_with_its_address() -> None:
+    endpoint = f"127.0.0.1:{free_ports(1)[0]}"
+    node = EtcdCoordination(EtcdSettings(endpoints=[endpoint], start_timeout_s=0.5))
+    with pytest.raises(Unavailable, match=f"cannot be used at {endpoint}: "):
+        node.start(a_member("j1"), Seen())
+    assert not node.view().connected
+    with pytest.raises(Unavailable):
+        node.shared("cluster", "c1")
+
+
+@pytest.mark.parametrize("endpoint", ["", "host", "host:x", "host:0", ":1", "https://host:1", "http://h:1/p"])
+def test_endpoint_that_is_none_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigurationError, match="write host:port"):
+        EtcdCoordination(EtcdSettings(endpoints=[endpoint]))
+
+
+def test_members_are_added_and_removed(own_etcd: EtcdWorld) -> None:
+    members = EtcdMembers(own_etcd.endpoint)
+    (first,) = members.all()
+    assert first.name == "e1"
+    peer = f"http://127.0.0.1:{free_ports(1)[0]}"
+    assert members.add(peer) == {"e1": first.peer_urls[0]}
+    assert not members.remove("e2")

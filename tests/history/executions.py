@@ -1,0 +1,133 @@
+"""The invariants that executors must keep: I7, I9, I10, I12 and I13."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from history.records import (
+    AssignmentReceived,
+    EpochAnswered,
+    ExecutorOffered,
+    Journalled,
+    ProcessBegan,
+    ProcessEnded,
+    TaskChanged,
+    TaskInserted,
+)
+from history.violation import require
+from khala.core.journal import Fact, JournalRecord
+from khala.core.task import Epoch, OnDisconnect
+
+Attempt = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Use:
+    """What runs on one executor now, against what it offers."""
+
+    offered: ExecutorOffered
+    running: dict[Attempt, ProcessBegan] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """I13: use never exceeds capacity."""
+        offered, running = self.offered, self.running.values()
+        cpus = sum(process.cpus for process in running)
+        memory_bytes = sum(process.memory_bytes for process in running)
+        fits = (
+            len(running) <= offered.slots
+            and cpus <= offered.cpus + 1e-9
+            and (not offered.memory_bytes or memory_bytes <= offered.memory_bytes)
+        )
+        require(fits, "I13", "{} has too much: {}", offered, list(self.running))
+
+
+@dataclass(slots=True)
+class ExecutionHistories:
+    """What the executors have done so far. `margin_s` is the clock margin of I10, in seconds."""
+
+    margin_s: float = 0.0
+    limits: dict[str, TaskInserted] = field(default_factory=dict)
+    begun: dict[Attempt, str] = field(default_factory=dict)
+    ended: dict[Attempt, str] = field(default_factory=dict)
+    starts: Counter[str] = field(default_factory=Counter)
+    executed: set[Attempt] = field(default_factory=set)
+    answered: dict[str, Epoch] = field(default_factory=dict)
+    received: dict[tuple[str, str, int], bool] = field(default_factory=dict)
+    uses: dict[str, Use] = field(default_factory=dict)
+    processes: dict[str, list[ProcessBegan]] = field(default_factory=lambda: defaultdict(list))
+
+    def inserted(self, record: TaskInserted) -> None:
+        """Learn a task's limits."""
+        self.limits[record.task_id] = record
+
+    def offered(self, record: ExecutorOffered) -> None:
+        """Learn an executor's capacity."""
+        self.uses.setdefault(record.executor, Use(record)).offered = record
+
+    def epoch_answered(self, record: EpochAnswered) -> None:
+        """Remember what the executor has bound itself to."""
+        known = self.answered.get(record.executor, Epoch())
+        require(record.epoch >= known, "I12", "{} answered {} after {}", record.executor, record.epoch, known)
+        self.answered[record.executor] = record.epoch
+
+    def assignment_received(self, record: AssignmentReceived) -> None:
+        """Note if this assignment may be obeyed; one timely delivery is enough."""
+        key = (record.executor, record.task_id, record.attempt)
+        timely = record.epoch >= self.answered.get(record.executor, Epoch())
+        self.received[key] = self.received.get(key, False) or timely
+
+    def journalled(self, executor: str, record: JournalRecord) -> None:
+        """I9 for a start; I7 for an end."""
+        key = (record.task_id, record.attempt)
+        if record.fact == Fact.START:
+            require(key not in self.begun, "I9", "{} began at {} and {}", key, self.begun.get(key), executor)
+            self.begun[key] = executor
+            self.starts[record.task_id] += 1
+            most = self.limits[record.task_id].max_attempts
+            count = self.starts[record.task_id]
+            require(count <= most, "I9", "{} started {} times of {}", record.task_id, count, most)
+            timely = self.received.get((executor, *key), True)
+            require(timely, "I12", "{} obeyed an older epoch than it had answered: {}", executor, key)
+        elif record.fact == Fact.END:
+            require(self.begun.get(key) == executor, "I7", "{} ended at {} without a start", key, executor)
+            require(key not in self.ended, "I7", "{} ended twice", key)
+            self.ended[key] = executor
+
+    def began(self, record: ProcessBegan) -> None:
+        """I9 and I13, and the half of I7 that wants the start on disk first."""
+        key = (record.task_id, record.attempt)
+        require(self.begun.get(key) == record.executor, "I7", "{} runs before its start is on disk", key)
+        require(key not in self.executed, "I9", "{} was executed twice", key)
+        self.executed.add(key)
+        use = self.uses[record.executor]
+        use.running[key] = record
+        use.check()
+        self.processes[record.task_id].append(record)
+
+    def over(self, record: ProcessEnded) -> None:
+        """I10: the attempts of a `stop` task do not overlap."""
+        key = (record.task_id, record.attempt)
+        mine = self.uses[record.executor].running.pop(key)
+        others = self.processes[record.task_id]
+        others.remove(mine)
+        if self.limits[record.task_id].on_disconnect == OnDisconnect.STOP:
+            for other in others:
+                overlap_s = record.at - max(mine.at, other.at)
+                require(
+                    overlap_s <= self.margin_s,
+                    "I10",
+                    "attempts {} and {} of {} overlapped by {} s",
+                    mine.attempt,
+                    other.attempt,
+                    record.task_id,
+                    round(overlap_s, 3),
+                )
+
+    def settled(self, record: TaskChanged) -> None:
+        """I7: a result comes from a journalled start and end of that attempt on that executor."""
+        if record.event.kind == "ended":
+            key = (record.task_id, record.event.attempt)
+            executor = record.control.executor
+            proved = self.begun.get(key) == executor and self.ended.get(key) == executor
+            require(proved, "I7", "{} has a result that {} did not journal", key, executor)

@@ -1,0 +1,148 @@
+"""The lines of a recorded history: what clients were told, what was stored, what executors did.
+
+The simulation records them as they happen; a test on real processes makes them from the clients' logs,
+the stored tasks' events and the executors' journals. `at` is in seconds, on any one clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from khala.core.journal import JournalRecord
+from khala.core.task import Epoch, OnDisconnect, TaskControl, TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A client began to submit; nothing was answered yet."""
+
+    at: float
+    task_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAcknowledged:
+    """A client was told that its task is stored."""
+
+    at: float
+    task_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAcknowledged:
+    """A client was told that its cancel request is stored, or that the task had finished."""
+
+    at: float
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInserted:
+    """The store has a new task."""
+
+    at: float
+    task_id: str
+    key: str
+    max_attempts: int
+    on_disconnect: OnDisconnect
+    control: TaskControl
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    """The store has a change. `guard` is the epoch of the batch; None for what needs no leader."""
+
+    at: float
+    task_id: str
+    guard: Epoch | None
+    control: TaskControl
+    event: TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTaken:
+    """A judicator became the one holder of an epoch."""
+
+    at: float
+    epoch: Epoch
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOffered:
+    """What an executor has room for; 0 bytes of memory is unlimited."""
+
+    at: float
+    executor: str
+    slots: int
+    cpus: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochAnswered:
+    """An executor sent a report that names this epoch."""
+
+    at: float
+    executor: str
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentReceived:
+    """An assignment arrived at an executor, which may obey or refuse it."""
+
+    at: float
+    executor: str
+    task_id: str
+    attempt: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Journalled:
+    """A record is on an executor's disk."""
+
+    at: float
+    executor: str
+    record: JournalRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessBegan:
+    """An attempt's processes run."""
+
+    at: float
+    executor: str
+    task_id: str
+    attempt: int
+    cpus: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """All processes of an attempt are gone."""
+
+    at: float
+    executor: str
+    task_id: str
+    attempt: int
+
+
+Record = (
+    Submitted
+    | SubmitAcknowledged
+    | CancelAcknowledged
+    | TaskInserted
+    | TaskChanged
+    | EpochTaken
+    | ExecutorOffered
+    | EpochAnswered
+    | AssignmentReceived
+    | Journalled
+    | ProcessBegan
+    | ProcessEnded
+)

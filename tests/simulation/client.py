@@ -1,0 +1,100 @@
+"""The simulated clients: each submits its tasks until they are acknowledged, and cancels some of them.
+
+A client knows a task by its idempotency key, from which the id follows, and repeats itself at another
+judicator when it got no answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from history.records import CancelAcknowledged, SubmitAcknowledged, Submitted
+from khala.core.task import Task
+from simulation.node import Node
+
+PATIENCE_S = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Store this task."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this task."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The task of this id is stored."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAccepted:
+    """The request is stored, or the task had finished."""
+
+    task_id: str
+
+
+class Client(Node):
+    """One client; `waiting` is what it has not been told yet."""
+
+    def __init__(self, world, name: str) -> None:
+        super().__init__(world, name)
+        self.waiting: dict[tuple[type, str], object] = {}
+        self.planned = 0
+
+    def submit_later(self, delay_s: float, task: Task, cancel_after_s: float | None) -> None:
+        """Plan one task, and maybe its cancel once it is acknowledged."""
+        self.planned += 1
+        self.clockwork.after(delay_s, self._submit, task, cancel_after_s)
+
+    @property
+    def done(self) -> bool:
+        """Has it asked for all it will, and been answered?"""
+        return not self.planned and not self.waiting
+
+    def _submit(self, task: Task, cancel_after_s: float | None) -> None:
+        self.world.record(Submitted(self.clockwork.now_s, task.id, task.spec.name))
+        if cancel_after_s is not None:
+            self.planned += 1
+            self.clockwork.after(cancel_after_s, self._cancel, task.id)
+        self.planned -= 1
+        self._ask(Accepted, task.id, Submit(task))
+        if self.clockwork.chance(0.1):
+            self.send(self.world.any_judicator(), Submit(task))
+
+    def _cancel(self, task_id: str) -> None:
+        if (Accepted, task_id) in self.waiting:
+            self.clockwork.after(1.0, self._cancel, task_id)
+            return
+        self.planned -= 1
+        self._ask(CancelAccepted, task_id, Cancel(task_id))
+
+    def _ask(self, answer: type, task_id: str, question: object) -> None:
+        self.waiting[(answer, task_id)] = question
+        self._repeat(answer, task_id)
+
+    def _repeat(self, answer: type, task_id: str) -> None:
+        question = self.waiting.get((answer, task_id))
+        if question is not None:
+            self.send(self.world.any_judicator(), question)
+            self.clockwork.after(PATIENCE_S, self._repeat, answer, task_id)
+
+    def receive(self, sender: str, message: object) -> None:
+        """Take an answer."""
+        now_s = self.clockwork.now_s
+        match message:
+            case Accepted(task_id=task_id):
+                if self.waiting.pop((Accepted, task_id), None) is not None:
+                    self.world.record(SubmitAcknowledged(now_s, task_id, f"key-{task_id}"))
+            case CancelAccepted(task_id=task_id):
+                if self.waiting.pop((CancelAccepted, task_id), None) is not None:
+                    self.world.record(CancelAcknowledged(now_s, task_id))

@@ -1,0 +1,138 @@
+"""The store as the judicators see it: the in-memory twin, with its troubles, its delays and a witness.
+
+A call leaves its node, is done at the store, and is answered to its node; between these three moments
+anything may happen to the node. What is really written is recorded, whatever the caller is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from history.records import EpochTaken, TaskChanged, TaskInserted
+from khala.core.changes import Change, Changed
+from khala.core.task import Epoch, Task
+from khala.errors import Fault, OutcomeUnknown, Unavailable
+from khala.store.memory import MemoryStore, StoreFault
+
+if TYPE_CHECKING:
+    from simulation.node import Node
+    from simulation.world import World
+
+TIMEOUT_S = 2.0
+WRITES = frozenset({"insert", "take_epoch", "commit", "request_cancel"})
+
+
+class Storage:
+    """The one store of a world. `unknown` and `away` are how ill it is now."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.clockwork = world.clockwork
+        self.unknown = 0.0
+        self.away = False
+        self.memory = MemoryStore(faults=self._trouble, record_history=True)
+        self.memory.prepare()
+        self._next: StoreFault | None = None
+
+    def call(self, node: Node, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        """Ask for one method; `reply` gets its answer or the KhalaError that it raised."""
+        node.post(self.clockwork.between(0.0, 0.002), self._leave, node, method, args, reply)
+
+    def _leave(self, node: Node, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        self.clockwork.after(
+            self.clockwork.between(0.001, 0.004), self._done, node, node.life, method, args, reply
+        )
+
+    def _done(self, node: Node, life: int, method: str, args: tuple[Any, ...], reply: Any) -> None:
+        network = self.world.network
+        answer: Any
+        delay_s = self.clockwork.between(0.001, 0.004)
+        if not network.reaches(node.name, "store"):
+            answer, delay_s = OutcomeUnknown("no answer"), TIMEOUT_S
+        else:
+            answer = self._try(method, args)
+            if not network.reaches("store", node.name):
+                answer, delay_s = OutcomeUnknown("no answer"), TIMEOUT_S
+        if isinstance(answer, Unavailable) and method not in WRITES:
+            answer = Unavailable("cannot read now")
+        if node.life == life:
+            node.post(delay_s, reply, answer)
+
+    def _try(self, method: str, args: tuple[Any, ...]) -> Any:
+        self._next = None
+        if self.away:
+            self._next = StoreFault.UNAVAILABLE
+        elif method in WRITES and self.clockwork.chance(self.unknown):
+            self._next = self._choose_unknown(method, args)
+        try:
+            answer = self.perform(method, args)
+        except (Unavailable, Fault) as error:
+            answer = error
+        if self._next is not None:
+            self.world.happened(f"store {self._next}")
+        self._next = None
+        self._witness(method, args, answer)
+        return answer
+
+    def perform(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Do it; the place where a test takes a rule of the store away."""
+        return getattr(self.memory, method)(*args)
+
+    def read(self, task_id: str) -> Task | None:
+        """A look at the truth, which never fails and costs no time."""
+        self._next = None
+        found = self.memory.read((task_id,))
+        return found[0] if found else None
+
+    def _choose_unknown(self, method: str, args: tuple[Any, ...]) -> StoreFault:
+        if self.clockwork.chance(0.2):
+            self.world.happened("store applied late")
+            self.clockwork.after(self.clockwork.between(0.05, 1.5), self._late, method, args)
+            return StoreFault.UNKNOWN_NOT_APPLIED
+        if self.clockwork.chance(0.5):
+            return StoreFault.UNKNOWN_APPLIED
+        return StoreFault.UNKNOWN_NOT_APPLIED
+
+    def _late(self, method: str, args: tuple[Any, ...]) -> None:
+        self._next = None
+        try:
+            answer = self.perform(method, args)
+        except (Unavailable, Fault) as error:
+            answer = error
+        self._witness(method, args, answer)
+
+    def _trouble(self, method: str) -> StoreFault | None:
+        return self._next
+
+    def _witness(self, method: str, args: tuple[Any, ...], answer: Any) -> None:
+        """Record what is stored now and was not before."""
+        record, now_s = self.world.record, self.clockwork.now_s
+        if method == "take_epoch" and self.memory.holder != "":
+            self._witness_epoch(args[0])
+        guard = args[0] if method == "commit" else None
+        if method == "insert":
+            for task in args[0]:
+                if task.id not in self.world.inserted and (stored := self.read(task.id)) is not None:
+                    self.world.inserted.add(task.id)
+                    spec = task.spec
+                    record(
+                        TaskInserted(
+                            now_s, task.id, spec.name, spec.max_attempts, spec.on_disconnect, stored.control
+                        )
+                    )
+        for _, task_id, event in self.memory.history:
+            task = self.read(task_id)
+            if task is not None:
+                record(TaskChanged(now_s, task_id, guard, task.control, event))
+        self.memory.history.clear()
+
+    def _witness_epoch(self, holder: str) -> None:
+        epoch = self.memory._epoch
+        if epoch != self.world.epoch:
+            self.world.epoch = epoch
+            self.world.record(EpochTaken(self.clockwork.now_s, epoch, holder))
+
+
+Committed = Sequence[Changed]
+Batch = tuple[Epoch, Sequence[Change]]

@@ -1,0 +1,81 @@
+"""A real mongod for tests: its own folder, a free port, a keyFile, ended with the test session."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pymongo
+from pymongo.errors import PyMongoError
+from wait import wait_until
+
+from khala.store.mongo.client import MongoSettings
+from khala.store.mongo.replica_set import initiate_replica_set
+
+SECRET = "a secret of the tests"
+
+
+def mongod_path() -> Path:
+    return Path(sysconfig.get_paths()["purelib"]) / "fiftyone" / "db" / "bin" / "mongod"
+
+
+class Mongod:
+    """One mongod process of the replica set `replica_set`, secured by a keyFile unless `secret` is empty."""
+
+    def __init__(self, folder: Path, *, replica_set: str = "rs", secret: str = SECRET) -> None:
+        self.folder = folder
+        self.replica_set = replica_set
+        self.secret = secret
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+        (folder / "db").mkdir(parents=True, exist_ok=True)
+        key = folder / "key"
+        key.write_bytes(base64.b64encode(hashlib.sha256(secret.encode()).digest()))
+        key.chmod(0o600)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def settings(self, database: str = "khala") -> MongoSettings:
+        return MongoSettings(
+            hosts=(self.address,), replica_set=self.replica_set, secret=self.secret, database=database
+        )
+
+    def start(self) -> None:
+        command = [str(mongod_path()), "--dbpath", "db", "--port", str(self.port), "--bind_ip", "127.0.0.1"]
+        command += ["--replSet", self.replica_set, "--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
+        command += ["--logpath", "log", "--logappend"] + (["--keyFile", "key"] if self.secret else [])
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        wait_until(self.answers, timeout_s=30, what=f"mongod in {self.folder} to answer")
+
+    def answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        try:
+            with pymongo.MongoClient(self.address, directConnection=True, timeoutMS=500) as client:
+                return bool(client.admin.command("hello")["ok"])
+        except PyMongoError:
+            return False
+
+    def initiate(self) -> None:
+        initiate_replica_set(self.settings(), self.address)
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.send(number)
+            if number != signal.SIGKILL:
+                self.send(signal.SIGCONT)
+            self.process.wait(30)
+            self.process = None

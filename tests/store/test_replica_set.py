@@ -1,0 +1,75 @@
+"""Making a replica set of a fresh mongod, again, and with what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store.mongod import Mongod
+
+from khala.errors import ConfigurationError
+from khala.store.mongo.replica_set import health, initiate_replica_set
+from khala.store.mongo.store import MongoStore
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Mongod]:
+    server = Mongod(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_initiating_is_idempotent_and_the_set_is_healthy(mongod: Mongod) -> None:
+    mongod.initiate()
+    (member,) = health(mongod.settings())
+    assert (member.host, member.state, member.healthy, member.lag_s) == (mongod.address, "primary", True, 0.0)
+
+
+def test_another_secret_is_refused_with_the_next_step(mongod: Mongod) -> None:
+    wrong = replace(mongod.settings(), secret="another")
+    with pytest.raises(ConfigurationError, match="secret"):
+        initiate_replica_set(wrong, mongod.address)
+    store = MongoStore(wrong)
+    with pytest.raises(ConfigurationError, match="secret"):
+        store.prepare()
+    store.close()
+
+
+def test_another_address_or_name_is_refused_with_the_next_step(mongod: Mongod) -> None:
+    with pytest.raises(ConfigurationError, match=mongod.address):
+        initiate_replica_set(mongod.settings(), "elsewhere.example:3000")
+    with pytest.raises(ConfigurationError, match="--mongodb-replica-set=rs"):
+        initiate_replica_set(replace(mongod.settings(), replica_set="other"), mongod.address)
+
+
+def test_a_data_directory_of_another_set_is_refused(fresh: Mongod) -> None:
+    fresh.initiate()
+    fresh.stop()
+    fresh.replica_set = "other"
+    fresh.start()
+    with pytest.raises(ConfigurationError, match="data directory"):
+        initiate_replica_set(fresh.settings(), fresh.address, timeout_s=3.0)
+
+
+def test_an_address_that_is_not_this_server_is_refused(fresh: Mongod) -> None:
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:1;"):
+        initiate_replica_set(fresh.settings(), "127.0.0.1:1", timeout_s=3.0)
+
+
+def test_an_open_cluster_needs_no_login(tmp_path: Path) -> None:
+    server = Mongod(tmp_path, secret="")
+    try:
+        server.start()
+        server.initiate()
+        server.initiate()
+        store = MongoStore(server.settings())
+        store.prepare()
+        assert store.cluster_id()
+        store.close()
+    finally:
+        server.stop()
