@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from khala.bus.channel import Channel, Ending, ChannelLimits
+from khala.bus.channel import Channel, ChannelLimits, Ending
 from khala.bus.codec import Codec
 from khala.bus.connection import (
     AcceptedConnection,
@@ -118,7 +118,9 @@ class ThriftBus(RoutedBus):
             self._reactor.call_soon(self._begin_close)
             self._drained.wait(timeout_s)
             self._reactor.call_soon(self._end)
-        self._reactor.stop(max(timeout_s, 1.0))
+            self._reactor.join(max(timeout_s, 1.0))
+        else:
+            self._reactor.stop(0.0)
 
     def set_peers(self, peers: Mapping[str, str]) -> None:
         for name in peers:
@@ -298,7 +300,7 @@ class ThriftBus(RoutedBus):
         self._dialled[self._new_channel(sock, connection, connecting=True).id] = link
 
     def _dial_failed(self, link: Link, reason: str) -> None:
-        if reason != link.error and link.channel is None and link.address:
+        if reason != link.error and link.channel is None and link.address and not self._closing:
             self._log.warning("a peer cannot be reached", peer=link.node, address=link.address, reason=reason)
             link.error = reason
 
@@ -332,3 +334,4 @@ class ThriftBus(RoutedBus):
     def _end(self) -> None:
         for channel in tuple(self._channels.values()):
             channel.close("this node closes")
+        self._reactor.stop(0.0)

@@ -139,8 +139,7 @@ class Channel:
         elif self.connection.outgoing.size and now - self.said_at > limits.idle_timeout_s:
             self.close(f"it has read nothing for {limits.idle_timeout_s:g} s", Ending.TIMED_OUT)
         elif (
-            not is_client
-            and now - max(self.kept_at, min(self.said_at, self.heard_at)) > limits.keep_alive_s
+            not is_client and now - max(self.kept_at, min(self.said_at, self.heard_at)) > limits.keep_alive_s
         ):
             self.kept_at = now
             self.connection.keep_alive()

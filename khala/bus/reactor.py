@@ -65,6 +65,10 @@ class Reactor:
             self._release()
             return
         self.call_soon(lambda: None)
+        self.join(timeout_s)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the loop has ended, unless called by itself."""
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
 

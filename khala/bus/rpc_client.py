@@ -20,7 +20,7 @@ import structlog
 
 from khala.bus.calls import Call, Calls
 from khala.bus.channel import Channel, ChannelLimits, Ending
-from khala.bus.codec import ApplicationFailure, Codec, MalformedMessage
+from khala.bus.codec import Codec, MalformedMessage
 from khala.bus.connection import Answered, DialledConnection, Event, HelloRefused, Opened
 from khala.bus.dialer import Dialer
 from khala.bus.envelope import check_node_name
@@ -29,9 +29,10 @@ from khala.bus.interface import CLIENT, MIB
 from khala.bus.reactor import Reactor
 from khala.bus.wire import EXCEPTION, FRAME_OVERHEAD_BYTES, Message
 from khala.core.commands import NotAvailable, Refused
-from khala.errors import Fault, KhalaError, OutcomeUnknown, Refusal, Unavailable
+from khala.errors import ConfigurationError, Fault, KhalaError, OutcomeUnknown, Refusal, Unavailable
 
-TICK_S = 0.05
+TICK_S = 0.1
+STOP_TIMEOUT_S = 5.0
 OUTGOING_FRAMES = 8
 
 
@@ -61,6 +62,8 @@ class RpcSettings:
 
     def __post_init__(self) -> None:
         check_node_name(self.node)
+        if self.role != CLIENT:
+            raise ConfigurationError(f"an RPC client's role is {CLIENT!r}, not {self.role!r}: leave it out")
 
 
 class RpcClient:
@@ -104,6 +107,7 @@ class RpcClient:
             min_s=settings.reconnect_min_s,
             max_s=settings.reconnect_max_s,
         )
+        self._current: Channel | None = None
         self._channel: Channel | None = None
         self._connection: DialledConnection | None = None
         self._channel_ids = itertools.count(1)
@@ -126,10 +130,10 @@ class RpcClient:
                 return
             self._closed = True
         if self._started:
-            ended = threading.Event()
-            self._reactor.call_soon(lambda: (self._end(), ended.set()))
-            ended.wait(5.0)
-        self._reactor.stop(5.0)
+            self._reactor.call_soon(self._end)
+            self._reactor.join(STOP_TIMEOUT_S)
+        else:
+            self._reactor.stop(0.0)
 
     def call(self, command: object, *, timeout_s: float = 10.0) -> Future[Any]:
         """Call a judicator; the future gives the reply dataclass of `command` (khala.core.commands).
@@ -159,8 +163,8 @@ class RpcClient:
                     code="too_large",
                 )
             with self._ending:
-                if self._closed:
-                    raise Unavailable("this client is closed")
+                if self._closed or not self._started:
+                    raise Unavailable("this client is not started, or closed")
                 self._calls.admit(call)
                 self._reactor.call_soon(lambda: self._submit(call))
         except KhalaError as error:
@@ -203,7 +207,7 @@ class RpcClient:
         connection = DialledConnection(
             self._codec, self._identity, max_frame_bytes=self._settings.max_frame_bytes
         )
-        channel = Channel(
+        self._current = Channel(
             self._reactor,
             sock,
             connection,
@@ -212,7 +216,6 @@ class RpcClient:
             limits=self._limits,
             connecting=True,
         )
-        self._current = channel
 
     def _submit(self, call: Call) -> None:
         if self._channel is None:
@@ -229,7 +232,12 @@ class RpcClient:
         call = self._calls.land(message.sequence)
         if call is None:
             return  # a sign of life, or the answer to a call that was given up
-        self._calls.finish(call, self._answer(call, message))
+        try:
+            answer = self._answer(call, message)
+        except MalformedMessage as error:
+            self._calls.finish(call, OutcomeUnknown(f"the answer cannot be read: {error.detail}"))
+            raise
+        self._calls.finish(call, answer)
 
     def _answer(self, call: Call, message: Message) -> object:
         if message.name != call.method.name:
@@ -265,3 +273,4 @@ class RpcClient:
             self._current.close("this client closes")
         while self._calls.waiting:
             self._calls.finish(self._calls.waiting.popleft(), Unavailable("this client is closed"))
+        self._reactor.stop(STOP_TIMEOUT_S)

@@ -157,6 +157,8 @@ class RpcServer:
             self._counters.add("callback_errors")
             return ApplicationFailure(message=f"a wrong reply to {method.name}: {error}", type=INTERNAL_ERROR)
         if len(encoded) + FRAME_OVERHEAD_BYTES > self._max_frame_bytes:
-            detail = f"the answer has {len(encoded)} bytes, a frame at most {self._max_frame_bytes}: ask for less"
+            detail = (
+                f"the answer has {len(encoded)} bytes, a frame at most {self._max_frame_bytes}: ask for less"
+            )
             return self._codec.encode_result(method, Refused(code="too_large", detail=detail))
         return encoded

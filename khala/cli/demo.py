@@ -17,6 +17,7 @@ from khala.cli.up import up_arguments
 from khala.client import Client, PhaseView, TaskView
 from khala.errors import KhalaError
 from khala.local.background import start_detached
+from khala.local.data_directory import log_path
 from khala.local.stopping import stop_cluster
 from khala.local.up import UpOrder
 
@@ -79,7 +80,7 @@ def _on_a_cluster(directory: Path) -> TaskView:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     arguments = [*up_arguments(UpOrder(data_dir=directory, port=0)), f"--end-with-fd={reading}"]
     try:
-        ready, reason, _ = start_detached(arguments, note, inherited=(reading,))
+        ready, reason, _ = start_detached(arguments, note, log_path(directory, "up"), inherited=(reading,))
     finally:
         os.close(reading)
     # `writing` stays open on purpose: its end, when this process ends, is what ends the cluster.
@@ -88,7 +89,7 @@ def _on_a_cluster(directory: Path) -> TaskView:
         raise KhalaError(reason)
     note(f"submitting the demo task to {ready['gateway']}")
     with Client(ready["gateway"], ready["token"]) as client:
-        return client.wait(client.submit(_TASK).id, timeout_s=_PATIENCE_S)
+        return client.run(_TASK, timeout_s=_PATIENCE_S)
 
 
 def _print(task: TaskView) -> None:

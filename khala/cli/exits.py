@@ -40,12 +40,12 @@ def code_of(error: KhalaError) -> Exit:
     return Exit.ERROR
 
 
-def tell(error: BaseException) -> None:
+def tell(error: BaseException, advice: str = "") -> None:
     """One line on stderr; with KHALA_DEBUG=1 the traceback too."""
     if os.environ.get("KHALA_DEBUG"):
         traceback.print_exception(error, file=sys.stderr)
     text = " ".join(str(error).split()) or type(error).__name__
-    note(f"khala: {text}")
+    note(f"khala: {text} ({advice})" if advice else f"khala: {text}")
 
 
 def note(line: str) -> None:

@@ -95,8 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(failure)
         return code_of(failure)
     except Exception as bug:  # noqa: BLE001 - the last resort: a user is never shown a bare traceback
-        tell(bug)
-        tell(KhalaError("this is a bug in Khala: KHALA_DEBUG=1 shows where; please report it"))
+        tell(bug, "this is a bug in Khala: KHALA_DEBUG=1 shows where; please report it")
         return Exit.ERROR
     return code if isinstance(code, int) else Exit.OK
 

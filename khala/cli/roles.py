@@ -78,15 +78,20 @@ def _callback(role: str) -> Callable[..., int]:
 
 
 def _run(config: object) -> int:
-    from khala import node
-
+    """Each role's composition root is imported by that role only: a judicator needs no web server."""
     match config:
         case JudicatorConfig():
-            return node.run_judicator(config)
+            from khala.node.judicator import run as run_judicator
+
+            return run_judicator(config)
         case ExecutorConfig():
-            return node.run_executor(config)
+            from khala.node.executor import run as run_executor
+
+            return run_executor(config)
         case GatewayConfig():
-            return node.run_gateway(config)
+            from khala.node.gateway import run as run_gateway
+
+            return run_gateway(config)
     raise TypeError(f"{type(config).__name__} is no role's settings")
 
 

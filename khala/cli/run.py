@@ -62,11 +62,11 @@ def _run(client: Client, task: Mapping[str, Any]) -> TaskView | None:
     key = uuid.uuid4().hex
     task_id = ""
     try:
-        task_id = client.submit(task, key=key).id
+        task_id = client.submit(task, key=key)
         return client.wait(task_id)
     except KeyboardInterrupt:
         # The same key answers with the id, also if Ctrl-C came before the first answer did.
-        task_id = task_id or client.submit(task, key=key).id
+        task_id = task_id or client.submit(task, key=key)
         note(f"khala: cancelling task {task_id}")
         client.cancel(task_id)
         client.wait(task_id, timeout_s=_AFTER_CANCEL_S)

@@ -49,7 +49,7 @@ def _ask(directory: Path) -> Mapping[str, Any]:
     """What the cluster says of itself; a cluster in trouble still has processes to show."""
     try:
         with connect(directory, patience_s=1.0) as client:
-            return {"tasks": client.stats(), "executors": client.executors()}
+            return {"tasks": client.stats()["tasks"], "executors": client.executors()}
     except KhalaError as failure:
         return {"problem": str(failure)}
 
@@ -76,6 +76,6 @@ def _print(record: ClusterRecord, cluster: Mapping[str, Any]) -> None:
     if "problem" in cluster:
         click.echo(f"the cluster does not answer: {cluster['problem']}")
     if "tasks" in cluster:
-        counts = cluster["tasks"].get("counts", cluster["tasks"])
+        counts = {name: count for name, count in cluster["tasks"].items() if count}
         click.echo("tasks: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "none"))
         click.echo(f"executors: {len(cluster['executors'])}")

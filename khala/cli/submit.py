@@ -51,9 +51,9 @@ def submit(
             return _submit_many(client, task, key, as_json)
         created = client.submit(task, key=key)
     if as_json:
-        print_json(created.raw)
+        print_json({"id": created})
     else:
-        click.echo(created.id)
+        click.echo(created)
     return Exit.OK
 
 

@@ -15,7 +15,7 @@ from khala.cli.output import print_json
 from khala.cli.parent import end_with
 from khala.errors import KhalaError
 from khala.local.background import Report, log_to, start_detached
-from khala.local.data_directory import DataDirectory, default_data_dir
+from khala.local.data_directory import DataDirectory, default_data_dir, log_path
 from khala.local.record import ClusterRecord
 from khala.local.supervisor import Interrupted
 from khala.local.up import ROLE_COMMAND, Ready, UpOrder, run_cluster
@@ -97,7 +97,7 @@ def _pids(record: ClusterRecord) -> dict[str, int]:
 
 
 def _detach(order: UpOrder, as_json: bool) -> int:
-    ready, reason, code = start_detached(up_arguments(order), note)
+    ready, reason, code = start_detached(up_arguments(order), note, log_path(order.data_dir, "up"))
     if ready is None:
         tell(KhalaError(reason))
         return code

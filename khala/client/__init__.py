@@ -1,8 +1,8 @@
 """The Python client of Khala's HTTP API.
 
 with Client("http://127.0.0.1:7000", token="…") as client:
-    task = client.submit({"execute": {"command": "echo hello"}})
-    print(client.wait(task.id, timeout_s=60).execute.stdout.text)
+    task = client.run({"execute": {"command": "echo hello"}}, timeout_s=60)
+    print(task.execute.stdout.text)
 """
 
 from khala.client.client import Client

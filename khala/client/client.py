@@ -17,8 +17,7 @@ from khala.client.views import TaskPageView, TaskView, task_view
 from khala.errors import Unavailable
 
 _API = "/api/v1"
-_FIRST_POLL_S = 0.01
-_LONGEST_POLL_S = 0.5
+_WAIT_SLICE_S = 20.0
 
 
 class Client:
@@ -41,17 +40,18 @@ class Client:
     ) -> None:
         self.close()
 
-    def submit(self, task: Mapping[str, Any], *, key: str = "", wait_s: float = 0.0) -> TaskView:
-        """Create a task; it is on a majority's disk when this returns.
+    def submit(self, task: Mapping[str, Any], *, key: str = "") -> str:
+        """Create a task; it is on a majority's disk when its id is returned.
 
-        With the same `key` (one is made if none is given) the same task is never created twice. With
-        `wait_s` the answer comes when the task is finished or the time is up.
+        With the same `key` (one is made if none is given) the same task is never created twice.
         """
-        query = {"wait": str(wait_s)} if wait_s else None
-        answer = self._transport.call(
-            "POST", f"{_API}/tasks", body=task, query=query, key=key or uuid.uuid4().hex, wait_s=wait_s
-        )
-        return task_view(answer)
+        answer = self._transport.call("POST", f"{_API}/tasks", body=task, key=key or uuid.uuid4().hex)
+        task_id: str = answer["id"]
+        return task_id
+
+    def run(self, task: Mapping[str, Any], *, key: str = "", timeout_s: float | None = None) -> TaskView:
+        """Create a task and return it once it is finished, as `submit` and `wait`."""
+        return self.wait(self.submit(task, key=key), timeout_s=timeout_s)
 
     def submit_many(
         self, tasks: Sequence[Mapping[str, Any]], *, key: str = ""
@@ -69,16 +69,16 @@ class Client:
 
     def wait(self, task_id: str, *, timeout_s: float | None = None) -> TaskView:
         """The task once it is finished; Unavailable after `timeout_s` seconds (None: wait for ever)."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        pause_s = _FIRST_POLL_S
+        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            task = self.get(task_id)
+            slice_s = max(0.0, min(_WAIT_SLICE_S, deadline - time.monotonic()))
+            query = {"wait": f"{slice_s:.3f}"}
+            answer = self._transport.call("GET", f"{_API}/tasks/{task_id}", query=query, wait_s=slice_s)
+            task = task_view(answer)
             if task.finished:
                 return task
-            if deadline is not None and time.monotonic() + pause_s > deadline:
+            if time.monotonic() >= deadline:
                 raise Unavailable(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
 
     def list(self, *, page_size: int = 100, page_token: str = "", **filters: str) -> TaskPageView:
         """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …"""

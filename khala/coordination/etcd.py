@@ -195,9 +195,9 @@ class EtcdCoordination:
         if not self._started.done():
             self._started.set_result(None)
         if not client.watching:
-            with suppress(Unavailable):  # it is then listed more often, and tried again
-                client.watch(PREFIX, self._ring)
-                self._hinted = True  # for what changed before the watch began
+            client.watch(PREFIX, self._ring)  # if it does not begin, listings come closer and try again
+            if client.watching:
+                self._hinted = True  # for what changed before it began
 
     def _leave(self) -> None:
         if self._withdraw and self._client is not None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from etcd3.client import Endpoint, MultiEndpointEtcd3Client
+from etcd3.exceptions import WatchTimedOut
 
 from khala.coordination.etcd_errors import translated
 from khala.coordination.etcd_keys import Entry
@@ -35,10 +36,19 @@ def connect(
     endpoint = Endpoint(host, port, secure=False, time_retry=1.0, opts=_CHANNEL_OPTIONS)
     try:
         with translated(f"{host}:{port}"):
-            return MultiEndpointEtcd3Client([endpoint], timeout=timeout_s, user=user, password=password)
+            client = MultiEndpointEtcd3Client(
+                [endpoint],
+                timeout=timeout_s,
+                user=user,
+                password=password,
+                failover=True,  # without it a second call after a failed one raises a bare ValueError
+            )
     except BaseException:
         endpoint.close()
         raise
+    # gRPC refuses call credentials on a channel without TLS; the token travels in the metadata too
+    client.call_credentials = None
+    return client
 
 
 class EtcdClient:
@@ -110,16 +120,19 @@ class EtcdClient:
 
     def watch(self, prefix: str, hint: Callable[[], None]) -> None:
         """Call `hint`, from a thread of the library, when something below `prefix` may have changed.
-        It may fall silent without a word: only `read_below` tells the truth."""
+        It may fall silent without a word, or not begin at all: only `read_below` tells the truth."""
 
         def changed(answer: object) -> None:
             if isinstance(answer, Exception):
                 self.watching = False
             hint()
 
+        self.watching = True  # before the call: its error may come, from the other thread, during it
         with translated(self.where):
-            self._client.add_watch_prefix_callback(prefix, changed)
-        self.watching = True
+            try:
+                self._client.add_watch_prefix_callback(prefix, changed)
+            except WatchTimedOut:
+                self.watching = False
 
     def close(self) -> None:
         """Close the channel, and with it the watch."""

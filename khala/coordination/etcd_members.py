@@ -30,7 +30,10 @@ class EtcdMember:
 
 
 class EtcdMembers:
-    """Member administration through one endpoint. Each call raises Unavailable or ConfigurationError."""
+    """Member administration through one endpoint. Each call raises Unavailable or ConfigurationError.
+
+    etcd answers "unhealthy cluster", which is Unavailable, until all servers were connected for 5 s.
+    """
 
     def __init__(self, endpoint: str, *, secret: bytes | None = None) -> None:
         self._address = address_of(endpoint)

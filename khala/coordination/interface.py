@@ -47,11 +47,12 @@ Listener = Callable[[ClusterView], None]
 class Coordination(Protocol):
     """One node's part in membership and leadership. Thread-safe; the listener is called from the
     implementation's own thread, one call at a time, after `start` and on every change (also of
-    `connected`), and must return quickly."""
+    `connected`), must return quickly and must not raise."""
 
     def start(self, member: Member, listener: Listener) -> None:
         """Publish `member` under a lease of `lease_ttl_s` seconds (as granted), keep both alive, and
-        put them back when the service lost them. Returns once published, or raises Unavailable."""
+        put them back when the service lost them. Returns once published, or raises Unavailable, or
+        ConfigurationError when the service refuses this node's secret (P17)."""
         ...
 
     def update(self, member: Member) -> None:

@@ -210,7 +210,8 @@ class Keeper:
             "slots": settings.slots,
             "root": str(settings.workspace_root.absolute()),
             "owner": None if uid is None else [uid, uid],
-            "env": {"PATH": settings.path, "LANG": "C.UTF-8", **settings.env},
+            # Without SHELL, bash asks the name service who it is, which takes longer than it runs.
+            "env": {"PATH": settings.path, "LANG": "C.UTF-8", "SHELL": "/bin/bash", **settings.env},
             "head_bytes": settings.capture_head_bytes,
             "tail_bytes": settings.capture_tail_bytes,
             "reserve_bytes": settings.reserve_bytes,

@@ -63,8 +63,9 @@ def _configure(app: Sanic[Any, Any], settings: GatewaySettings) -> None:
     app.config.RESPONSE_TIMEOUT = MAX_WAIT_S + 60
     app.config.KEEP_ALIVE_TIMEOUT = 75
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = settings.stop_grace_s
-    for name in ("sanic.root", "sanic.server"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # What this gateway has to say it says itself: Sanic's own remarks start at an error.
+    for name in ("sanic.root", "sanic.server", "sanic.error"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _answer_error(request: Request, error: Exception) -> HTTPResponse:

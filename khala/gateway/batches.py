@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from msgspec import Raw
 from sanic.response import HTTPResponse
 
 from khala.core.commands import NewTask
@@ -17,7 +18,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import error_fields
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
-from khala.gateway.schemas import BatchBody, Raw, TaskBody, decode, refuse_oversized_json, request_digest
+from khala.gateway.schemas import BatchBody, TaskBody, decode, refuse_oversized_json, request_digest
 from khala.gateway.specs import spec_of
 from khala.gateway.submitting import TaskIds, ids_for, limiter, portions, submit
 from khala.gateway.uploads import move_large
@@ -49,9 +50,7 @@ async def create_batch(call: Call) -> HTTPResponse:
     refuse_oversized_json(text)
     batch = decode(text, BatchBody)
     if len(batch.tasks) > MAX_BATCH_TASKS:
-        raise Refusal(
-            f"tasks: at most {MAX_BATCH_TASKS} in one batch", code="too_large", field="tasks"
-        )
+        raise Refusal(f"tasks: at most {MAX_BATCH_TASKS} in one batch", code="too_large", field="tasks")
     answers: list[Answer] = [{} for _ in batch.tasks]
     tasks = await _decode(call, batch.tasks, ids, answers)
     await _submit(call, tasks, answers)

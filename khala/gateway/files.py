@@ -31,9 +31,7 @@ async def upload_file(call: Call) -> HTTPResponse:
     """201 with the SHA-256 under which the body is stored; storing it again is harmless."""
     Query(call.request, ())
     if call.content_type() in _FORMS:
-        raise Refusal(
-            "send the bare bytes as application/octet-stream", code="unsupported_media_type"
-        )
+        raise Refusal("send the bare bytes as application/octet-stream", code="unsupported_media_type")
     spooler = Spooler(call.settings.spool_dir)
     with spooler.file:
         async for data in call.chunks(call.settings.max_upload_bytes):

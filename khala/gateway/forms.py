@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from urllib.parse import parse_qsl
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from khala.errors import Refusal
 from khala.gateway.exchange import Call

@@ -9,9 +9,8 @@ from __future__ import annotations
 import secrets
 import tempfile
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-import orjson
 from sanic.exceptions import SanicException
 from sanic.request import Request
 from sanic.response import HTTPResponse, text
@@ -47,7 +46,7 @@ from khala.gateway.kv2_views import (
 )
 from khala.gateway.problems import log_unexpected, problem_response
 from khala.gateway.queries import task_id
-from khala.gateway.routes import Route
+from khala.gateway.routes import Handler, Route
 from khala.gateway.spools import IN_MEMORY_BYTES
 from khala.gateway.submitting import fresh_id, submit_one
 from khala.gateway.uploads import file_chunks, move_large, read_chunk
@@ -65,10 +64,14 @@ _TEXT = "text/plain; charset=utf-8"
 def kv2_routes() -> tuple[Route, ...]:
     """The routes of KV2."""
 
-    def route(method: str, path: str, handler: Any, summary: str, empty: dict[str, object]) -> Route:
-        on_error = partial(answer_error, empty)
+    def route(method: str, path: str, handler: Handler, summary: str, empty: dict[str, object]) -> Route:
         return Route(
-            method=method, path=path, handler=handler, summary=f"KV2: {summary}", loose=True, on_error=on_error
+            method=method,
+            path=path,
+            handler=handler,
+            summary=f"KV2: {summary}",
+            loose=True,
+            on_error=partial(answer_error, empty),
         )
 
     return (

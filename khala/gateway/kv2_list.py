@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from sanic.response import HTTPResponse
 
-from khala.core.commands import GetTasks, SearchTasks, TaskPage, TaskViews
+from khala.core.commands import GetTasks, SearchTasks, TaskViews
 from khala.core.task import Task
 from khala.core.validation import MAX_USER
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.kv2_views import brief_view
 from khala.gateway.queries import Query, task_id
+from khala.gateway.searching import search
 
 STORE_PAGE = 1000
 MAX_NUMBER = 2**31 - 1
@@ -29,50 +30,43 @@ async def list_tasks(call: Call) -> HTTPResponse:
     limit = query.integer("limit", 0, MAX_NUMBER) or 0
     page = query.integer("page", 0, MAX_NUMBER) or 0
     end = query.time("end_time")
-    search = SearchTasks(
+    wanted = SearchTasks(
         user=query.integer("user", 0, MAX_USER),
         created_after=query.time("start_time"),
         created_before=None if end is None else end + _INCLUSIVE_S,
         oldest_first=bool(query.text("old_to_new")),
         offset=limit * page,
-        view="basic",
-        caller=call.caller,
+        view="minimal",
     )
     if id := query.text("id"):
-        tasks, total = await _one(call, task_id(id), search)
+        tasks, total = await _one(call, task_id(id), wanted)
     else:
-        tasks, total = await _many(call, search, limit)
+        tasks, total = await _many(call, wanted, limit)
     pages = math.ceil(total / limit) if limit else min(total, 1)
-    first_page_only = not limit and page > 0
-    return json_response(
-        {"result": 0, "pages": pages, "tasks": [] if first_page_only else [brief_view(task) for task in tasks]}
-    )
+    if not limit and page > 0:
+        tasks = []
+    return json_response({"result": 0, "pages": pages, "tasks": [brief_view(task) for task in tasks]})
 
 
-async def _one(call: Call, id: str, search: SearchTasks) -> tuple[list[Task], int]:
-    command = GetTasks(task_ids=(id,), view="basic", caller=call.caller)
+async def _one(call: Call, id: str, wanted: SearchTasks) -> tuple[list[Task], int]:
+    command = GetTasks(task_ids=(id,), view="minimal", caller=call.caller)
     tasks = [
         task
         for task in (await call.ask(command, TaskViews)).tasks
-        if (search.user is None or task.spec.user == search.user)
-        and (search.created_after is None or task.created_at >= search.created_after)
-        and (search.created_before is None or task.created_at < search.created_before)
+        if (wanted.user is None or task.spec.user == wanted.user)
+        and (wanted.created_after is None or task.created_at >= wanted.created_after)
+        and (wanted.created_before is None or task.created_at < wanted.created_before)
     ]
-    return ([] if search.offset else tasks), len(tasks)
+    return ([] if wanted.offset else tasks), len(tasks)
 
 
-async def _many(call: Call, search: SearchTasks, limit: int) -> tuple[list[Task], int]:
+async def _many(call: Call, wanted: SearchTasks, limit: int) -> tuple[list[Task], int]:
     """At most `limit` tasks (0: all) from the offset on, and how many match in all."""
-    tasks: list[Task] = []
-    search = replace(search, limit=min(limit or STORE_PAGE, STORE_PAGE), count_total=True)
-    reply = await call.ask(search, TaskPage)
-    total = reply.total
-    tasks.extend(reply.tasks)
+    first = replace(wanted, limit=min(limit or STORE_PAGE, STORE_PAGE), count_total=True)
+    reply = await search(call, first)
+    tasks, total = list(reply.tasks), reply.total
     while reply.next_page_token and (not limit or len(tasks) < limit):
-        wanted = STORE_PAGE if not limit else min(limit - len(tasks), STORE_PAGE)
-        search = replace(
-            search, offset=0, limit=wanted, page_token=reply.next_page_token, count_total=False
-        )
-        reply = await call.ask(search, TaskPage)
+        size = min(limit - len(tasks), STORE_PAGE) if limit else STORE_PAGE
+        reply = await search(call, replace(wanted, offset=0, limit=size, page_token=reply.next_page_token))
         tasks.extend(reply.tasks)
     return tasks, total

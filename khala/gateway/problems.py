@@ -127,6 +127,4 @@ def _problem(
         **fields,
         "request_id": request_id(request),
     }
-    return HTTPResponse(
-        orjson.dumps(body), status=status, headers=dict(headers), content_type=CONTENT_TYPE
-    )
+    return HTTPResponse(orjson.dumps(body), status=status, headers=dict(headers), content_type=CONTENT_TYPE)

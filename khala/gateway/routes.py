@@ -6,7 +6,7 @@ identifies the caller before any of the body is read.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from khala.gateway.auth import identify
 from khala.gateway.exchange import Allowance, Call
 from khala.gateway.settings import GatewaySettings
 
-Handler = Callable[..., Awaitable[HTTPResponse | None]]
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 ErrorAnswer = Callable[[Request, Exception], HTTPResponse]
 
 
@@ -60,9 +60,7 @@ def register(app: Sanic[Any, Any], table: Sequence[Route], settings: GatewaySett
 _NAME_SAFE = str.maketrans({"/": "_", "<": "-", ">": "-", ".": "-", ":": "-"})
 
 
-def _endpoint(
-    route: Route, settings: GatewaySettings, allowance: Allowance
-) -> Callable[..., Awaitable[HTTPResponse | None]]:
+def _endpoint(route: Route, settings: GatewaySettings, allowance: Allowance) -> Handler:
     loose = route.loose or route.method == "GET"
 
     async def answer(request: Request, **parts: str) -> HTTPResponse | None:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 from khala.core.commands import GetTasks, PutFileChunk
 from khala.errors import OutcomeUnknown, Unavailable
@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 1.0
 class RpcClient(Protocol):
     """What this needs of `khala.bus.rpc_client.RpcClient`."""
 
-    def call(self, command: Command, timeout_s: float) -> Future[Reply]:
+    def call(self, command: object, *, timeout_s: float = 10.0) -> Future[Any]:
         """Send to any judicator; the future fails with Refusal, Unavailable or OutcomeUnknown."""
         ...
 
@@ -42,9 +42,7 @@ class PatientJudicators:
     went silent does not use up the whole deadline.
     """
 
-    def __init__(
-        self, client: RpcClient, *, try_s: float = TRY_S, dice: random.Random | None = None
-    ) -> None:
+    def __init__(self, client: RpcClient, *, try_s: float = TRY_S, dice: random.Random | None = None) -> None:
         self._client = client
         self._try_s = try_s
         self._dice = dice or random.Random()
@@ -66,7 +64,7 @@ class PatientJudicators:
                 doubt = error if isinstance(error, OutcomeUnknown) else doubt
                 wait_s = pause_s * self._dice.uniform(0.5, 1.5)
                 if once or time.monotonic() + wait_s >= deadline:
-                    raise (doubt or error) from error
+                    raise doubt or error  # noqa: B904 (one of them is the cause of the other, or both are one)
             await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -77,6 +75,7 @@ class PatientJudicators:
     async def _try(self, command: Command, timeout_s: float) -> Reply:
         try:
             async with asyncio.timeout(timeout_s + 1.0):
-                return await asyncio.wrap_future(self._client.call(command, timeout_s))
+                reply: Reply = await asyncio.wrap_future(self._client.call(command, timeout_s=timeout_s))
+                return reply
         except TimeoutError as error:
             raise OutcomeUnknown(f"no judicator answered within {timeout_s:.1f} s; try again") from error

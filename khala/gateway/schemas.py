@@ -26,7 +26,7 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_d
     """A JSON object that takes no field but its own."""
 
 
-class LimitsBody(Body):
+class LimitsBody(Body, frozen=True):
     """`limits`, of a task or of one phase. Seconds; 0 and null mean unlimited."""
 
     wall_time: float | None = None
@@ -39,7 +39,7 @@ class LimitsBody(Body):
     disk: Unsupported = UNSET
 
 
-class CompileBody(Body):
+class CompileBody(Body, frozen=True):
     """`compile`: a shell string or a list of arguments."""
 
     command: str | list[str]
@@ -47,7 +47,7 @@ class CompileBody(Body):
     limits: LimitsBody = LimitsBody()
 
 
-class ExecuteBody(Body):
+class ExecuteBody(Body, frozen=True):
     """`execute`: `args` are appended to a command that is a list."""
 
     command: str | list[str]
@@ -58,7 +58,7 @@ class ExecuteBody(Body):
     limits: LimitsBody = LimitsBody()
 
 
-class InputBody(Body):
+class InputBody(Body, frozen=True):
     """One of `inputs`. `mode` is a number, or text in octal such as "755"."""
 
     path: str
@@ -68,21 +68,21 @@ class InputBody(Body):
     mode: int | str = 0o644
 
 
-class ArchiveBody(Body):
+class ArchiveBody(Body, frozen=True):
     """One of `archives`: a stored zip file, extracted under `path`."""
 
     file_id: str
     path: str = ""
 
 
-class ResourcesBody(Body):
+class ResourcesBody(Body, frozen=True):
     """`resources`: cpus, and memory in bytes."""
 
     cpus: float = 1.0
     memory: int = 0
 
 
-class RetryBody(Body):
+class RetryBody(Body, frozen=True):
     """`retry`."""
 
     max_attempts: int = 5
@@ -90,7 +90,7 @@ class RetryBody(Body):
     backoff: Unsupported = UNSET
 
 
-class TaskBody(Body):
+class TaskBody(Body, frozen=True):
     """A task to create."""
 
     name: str = ""
@@ -116,7 +116,7 @@ class TaskBody(Body):
     ttl_after_finished: Unsupported = UNSET
 
 
-class BatchBody(Body):
+class BatchBody(Body, frozen=True):
     """Tasks to create; each is decoded on its own, so that one bad task does not spoil the rest."""
 
     tasks: list[Raw]

@@ -54,12 +54,15 @@ class GatewayServer:
             self._loop.add_signal_handler(number, self._stopped.set)
         app = create_app(self._settings, self._factory)
         try:
-            server = await app.create_server(sock=self._socket, backlog=BACKLOG, return_asyncio_server=True)
-            assert server is not None
+            # Without it Sanic does not know its HTTP version and sends an empty Alt-Svc header.
+            app.prepare(sock=self._socket, single_process=True, register_sys_signals=False, motd=False)
+            server: Any = await app.create_server(
+                sock=self._socket, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
+            )
             await server.startup()
             await server.before_start()
             try:
-                await server
+                await server.start_serving()
                 if on_ready is not None:
                     on_ready()
                 await self._stopped.wait()

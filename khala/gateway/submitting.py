@@ -96,13 +96,14 @@ def wire_bytes(spec: TaskSpec) -> int:
     """About how many bytes `spec` takes in a message; never much less than it does."""
     pairs = [*spec.labels.items(), *spec.constraints.items()]
     commands = [command for command in (spec.compile, spec.execute) if command is not None]
+    paths = [entry.path for entry in spec.inputs] + [archive.path for archive in spec.archives]
     return (
         _TASK_OVERHEAD_BYTES
         + inline_bytes(spec)
         + 4 * len(spec.name)
         + sum(4 * (len(key) + len(value)) + 8 for key, value in pairs)
         + sum(_command_bytes(command) for command in commands)
-        + sum(4 * len(entry.path) + 128 for entry in (*spec.inputs, *spec.archives))
+        + sum(4 * len(path) + 128 for path in paths)
     )
 
 

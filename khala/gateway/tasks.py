@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import cast
 
 from sanic.response import HTTPResponse
@@ -14,7 +13,6 @@ from khala.core.commands import (
     NewTask,
     SearchTasks,
     TaskCancels,
-    TaskPage,
     TaskViews,
 )
 from khala.core.task import TERMINAL, ExitReason, State, Task
@@ -24,6 +22,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.routes import Route
 from khala.gateway.schemas import TaskBody, decode, refuse_oversized_json, request_digest
+from khala.gateway.searching import search
 from khala.gateway.specs import spec_of
 from khala.gateway.submitting import ids_for, submit_one
 from khala.gateway.uploads import move_large
@@ -32,6 +31,7 @@ from khala.gateway.views import View, task_view
 MAX_WAIT_S = 300.0
 WAIT_SLICE_S = 20.0
 MAX_PAGE = 1000
+MAX_FULL_PAGE = 100
 MAX_EMPTY_BODY_BYTES = 64 * 1024
 
 _VIEWS = ("basic", "minimal", "full")
@@ -87,7 +87,7 @@ async def list_tasks(call: Call) -> HTTPResponse:
     query = Query(call.request, _LIST_QUERY)
     command = _search(query)
     try:
-        page = await call.ask(replace(command, caller=call.caller), TaskPage)
+        page = await search(call, command)
     except Refusal as error:
         if error.code == "invalid":
             raise Refusal(error.detail, code="malformed", field=error.field) from error
@@ -120,14 +120,14 @@ async def cancel_task(call: Call, id: str) -> HTTPResponse:
     if answer.answer == "finished" and answer.state != State.CANCELLED:
         raise Refusal(f"the task has finished already: {answer.state}", code="finished")
     done = answer.answer == "finished"
-    return json_response(
-        {"id": id, "state": answer.state, "cancel_requested": True}, 200 if done else 202
-    )
+    return json_response({"id": id, "state": answer.state, "cancel_requested": True}, 200 if done else 202)
 
 
 def _search(query: Query) -> SearchTasks:
     if query.text("job_id"):
         raise Refusal("job_id: this version has no jobs yet", code="not_supported", field="job_id")
+    view = query.choice("view", _VIEWS)
+    most = MAX_FULL_PAGE if view == "full" else MAX_PAGE
     return SearchTasks(
         user=query.integer("user", 0, MAX_USER),
         states=tuple(_state(text) for text in query.texts("state")),
@@ -138,9 +138,9 @@ def _search(query: Query) -> SearchTasks:
         created_after=query.time("created_after"),
         created_before=query.time("created_before"),
         oldest_first=query.choice("order_by", ("-created_at", "created_at")) == "created_at",
-        limit=query.integer("page_size", 1, MAX_PAGE) or 100,
+        limit=query.integer("page_size", 1, most) or 100,
         page_token=query.text("page_token"),
-        view=query.choice("view", _VIEWS),
+        view=view,
     )
 
 
@@ -148,9 +148,7 @@ def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError:
-        raise Refusal(
-            f"state: expected one of {', '.join(State)}", code="malformed", field="state"
-        ) from None
+        raise Refusal(f"state: expected one of {', '.join(State)}", code="malformed", field="state") from None
 
 
 async def _read(call: Call, id: str, view: View, wait_s: float) -> Task:

@@ -52,10 +52,14 @@ def task_view(task: Task, view: View) -> Json:
     if view == "minimal":
         return shown
     shown |= spec_view(spec, contents=view == "full")
-    shown["result"] = None if task.result is None else {
-        "compile": _phase(task.result.compile, view),
-        "execute": _phase(task.result.execute, view),
-    }
+    shown["result"] = (
+        None
+        if task.result is None
+        else {
+            "compile": _phase(task.result.compile, view),
+            "execute": _phase(task.result.execute, view),
+        }
+    )
     if view == "full":
         shown["events"] = [
             {

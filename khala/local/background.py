@@ -65,7 +65,7 @@ def log_to(path: Path) -> None:
 
 
 def start_detached(
-    arguments: Sequence[str], say: Say, inherited: Sequence[int] = ()
+    arguments: Sequence[str], say: Say, log: Path, inherited: Sequence[int] = ()
 ) -> tuple[Mapping[str, Any] | None, str, int]:
     """Start `arguments` with a report pipe and wait for what comes of it.
 
@@ -90,7 +90,7 @@ def start_detached(
                 child.send_signal(signal.SIGINT)
                 continue
             if not text:
-                return None, f"the supervisor ended without a word (exit code {child.wait()})", 1
+                return None, f"the supervisor ended (exit code {child.wait()}): see {log}", 1
             line = json.loads(text)
             if "ready" in line:
                 child.returncode = 0  # It outlives this command, which must not wait for it.

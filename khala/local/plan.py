@@ -9,6 +9,7 @@ from pathlib import Path
 from khala.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+MOST_JUDICATORS = 1
 _JUDICATOR_PORTS = ("etcd_peer", "etcd_client", "mongodb", "main")
 
 
@@ -25,6 +26,10 @@ class ClusterSize:
         for name in self.__slots__:
             if not 1 <= getattr(self, name) <= 99:
                 raise ConfigurationError(f"--{name}: give a number from 1 to 99")
+        if self.judicators > MOST_JUDICATORS:
+            raise ConfigurationError(
+                f"--judicators: this version runs {MOST_JUDICATORS} in a cluster: leave the option out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

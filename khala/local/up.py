@@ -68,7 +68,7 @@ def run_cluster(
         before = read_record(directory.path) or ClusterRecord()
         if end_orphans(directory.path, before, say):
             say("ended what an earlier, killed `khala up` had left")
-        size = _size(order, before)
+        size = cluster_size(order, before)
         chance = random.Random()
         ports = _ports(order, size, before, chance)
         token = before.token or f"khala_{secrets.token_urlsafe(32)}"
@@ -103,7 +103,7 @@ def run_cluster(
         directory.release()
 
 
-def _size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
+def cluster_size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
     judicators = order.judicators or before.judicators or 1
     if judicators < before.judicators:
         raise ConfigurationError(

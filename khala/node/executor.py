@@ -143,9 +143,7 @@ def _execution_settings(config: ExecutorConfig) -> ExecutionSettings:
     root = config.data_dir / "work"
     if os.geteuid() == 0 and not _others_may_pass(root):
         root = Path("/var/tmp") / f"khala-{config.main_name}-{uid_base}"
-    settings = ExecutionSettings(
-        slots=config.main_task_vacant, workspace_root=root, uid_base=uid_base
-    )
+    settings = ExecutionSettings(slots=config.main_task_vacant, workspace_root=root, uid_base=uid_base)
     prepare_workspace_root(root, settings.slot_uid(0))
     return settings
 

@@ -35,4 +35,3 @@ def join(coordination: Coordination, member: Member, bus: Bus, config: RoleConfi
                 ) from why
             structlog.get_logger().warning("etcd does not answer yet", reason=str(why))
             threading.Event().wait(config.retry_interval)
-

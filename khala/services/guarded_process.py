@@ -1,6 +1,7 @@
 """The node's side of a guard: one running server, from launch to exit. Any one thread.
 
 Starting goes through vfork and exec only, so it is safe in a process with threads and gRPC channels.
+A node must not fork without exec meanwhile: the copy would keep the control socket, and so the server.
 """
 
 from __future__ import annotations

@@ -31,8 +31,10 @@ class TaskStore(Protocol):
     def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
         """Apply all changes that still match, in one transaction guarded by `epoch` (P1).
 
-        Answers in order. Raises StaleEpoch (nothing written), Unavailable (nothing written) or
-        OutcomeUnknown (some or none written). Bounded by the caller: at most 1,000 changes and 8 MiB.
+        Answers in order, and shows tasks as the whole batch left them: one that was missed in view basic,
+        a wanted one whole but for its result. Raises StaleEpoch (nothing written), Unavailable (nothing
+        written) or OutcomeUnknown (all or nothing written). Bounded by the caller: at most 1,000 changes
+        and 8 MiB.
         """
         ...
 
@@ -57,11 +59,12 @@ class TaskStore(Protocol):
         ...
 
     def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
-        """Tasks not finished whose cancel is requested, in any order (P3)."""
+        """Tasks not finished whose cancel is requested, ordered by id (P3)."""
         ...
 
     def search(self, query: SearchTasks) -> TaskPage:
-        """List tasks; raises Refusal for a malformed page token."""
+        """List tasks; raises Refusal for a malformed query or page token, and `too_large` when a list
+        without a limit would have more than 100,000 tasks (10,000 in view basic, 1,000 in full)."""
         ...
 
     def counts(self) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from coordination.worlds import LEASE_S, Seen, World, a_member
 from khala.coordination.interface import ClusterView, Coordination, Member
 from khala.errors import Unavailable
 
+SOON_S = 1.5  # well below a lease and the period of listing: by the watch, or at once
 GONE_S = LEASE_S + 1.5  # etcd looks for expired leases twice a second
 
 
@@ -27,16 +28,16 @@ def test_start_publishes(world: World) -> None:
     member = a_member("j1", zone="a")
     node, seen = started(world, member)
     expected = ClusterView(members={("judicator", "j1"): member}, connected=True)
-    world.eventually(lambda: node.view() == expected, within_s=1, what=str(node.view()))
-    world.eventually(lambda: seen.views[-1:] == [expected], within_s=1)
+    world.eventually(lambda: node.view() == expected, within_s=SOON_S, what=str(node.view()))
+    world.eventually(lambda: seen.views[-1:] == [expected], within_s=SOON_S)
 
 
 def test_nodes_see_each_other(world: World) -> None:
     first, seen = started(world, a_member("j1"))
     started(world, a_member("x1", "executor"))
     both = {("judicator", "j1"), ("executor", "x1")}
-    world.eventually(lambda: set(first.view().members) == both, within_s=1)
-    world.eventually(lambda: set(seen.views[-1].members) == both, within_s=1)
+    world.eventually(lambda: set(first.view().members) == both, within_s=SOON_S)
+    world.eventually(lambda: set(seen.views[-1].members) == both, within_s=SOON_S)
 
 
 def test_update_is_seen_by_others(world: World) -> None:
@@ -45,22 +46,22 @@ def test_update_is_seen_by_others(world: World) -> None:
     other, _ = started(world, member)
     changed = replace(member, details={"slots": "3"})
     other.update(changed)
-    world.eventually(lambda: first.view().members.get(("executor", "x1")) == changed, within_s=1)
+    world.eventually(lambda: first.view().members.get(("executor", "x1")) == changed, within_s=SOON_S)
 
 
 def test_close_leaves_at_once(world: World) -> None:
     first, _ = started(world, a_member("j1"))
     other, _ = started(world, a_member("j2"))
-    world.eventually(lambda: len(first.view().members) == 2, within_s=1)
+    world.eventually(lambda: len(first.view().members) == 2, within_s=SOON_S)
     other.close()
-    world.eventually(lambda: set(first.view().members) == {("judicator", "j1")}, within_s=0.7)
+    world.eventually(lambda: set(first.view().members) == {("judicator", "j1")}, within_s=SOON_S)
     other.close()
 
 
 def test_lost_node_is_gone_when_its_lease_is(world: World) -> None:
     first, _ = started(world, a_member("j1"))
     other, _ = started(world, a_member("x1", "executor"))
-    world.eventually(lambda: len(first.view().members) == 2, within_s=1)
+    world.eventually(lambda: len(first.view().members) == 2, within_s=SOON_S)
     lost_at = world.now()
     world.lose(other)
     assert len(first.view().members) == 2
@@ -71,7 +72,7 @@ def test_lost_node_is_gone_when_its_lease_is(world: World) -> None:
 def test_members_stay_beyond_a_lease(world: World) -> None:
     node, seen = started(world, a_member("j1"))
     other, _ = started(world, a_member("j2"))
-    world.eventually(lambda: len(node.view().members) == 2, within_s=1)
+    world.eventually(lambda: len(node.view().members) == 2, within_s=SOON_S)
     until = world.now() + LEASE_S + 1
     told = len(seen.views)
     world.eventually(lambda: world.now() > until, within_s=LEASE_S + 2)
@@ -85,7 +86,7 @@ def test_restarted_node_takes_its_name_over(world: World) -> None:
     world.lose(old)
     again = a_member("x1", "executor")
     started(world, again)
-    world.eventually(lambda: first.view().members.get(("executor", "x1")) == again, within_s=1)
+    world.eventually(lambda: first.view().members.get(("executor", "x1")) == again, within_s=SOON_S)
     until = world.now() + GONE_S
     world.eventually(lambda: world.now() > until, within_s=GONE_S + 1)
     assert first.view().members.get(("executor", "x1")) == again
@@ -95,7 +96,7 @@ def test_older_process_of_a_name_does_not_take_it_back(world: World) -> None:
     old, _ = started(world, a_member("j1"))
     newer = a_member("j1")
     new, _ = started(world, newer)
-    world.eventually(lambda: old.view().members.get(("judicator", "j1")) == newer, within_s=1)
+    world.eventually(lambda: old.view().members.get(("judicator", "j1")) == newer, within_s=SOON_S)
     until = world.now() + LEASE_S
     world.eventually(lambda: world.now() > until, within_s=LEASE_S + 1)
     assert new.view().members[("judicator", "j1")] == newer
@@ -112,10 +113,10 @@ def test_one_of_three_leads(world: World) -> None:
     for node in nodes:
         node.campaign()
         node.campaign()
-    world.eventually(lambda: len(leaders(world, nodes)) == 1, within_s=1)
+    world.eventually(lambda: len(leaders(world, nodes)) == 1, within_s=SOON_S)
     (leader,) = leaders(world, nodes)
     name = f"j{nodes.index(leader) + 1}"
-    world.eventually(lambda: {node.view().leader for node in nodes} == {name}, within_s=1)
+    world.eventually(lambda: {node.view().leader for node in nodes} == {name}, within_s=SOON_S)
     assert world.now() < leader.leads_until() <= world.now() + LEASE_S
     assert [node.leads_until() for node in nodes if node is not leader] == [0.0, 0.0]
 
@@ -123,7 +124,7 @@ def test_one_of_three_leads(world: World) -> None:
 def test_leading_is_renewed(world: World) -> None:
     node, _ = started(world, a_member("j1"))
     node.campaign()
-    world.eventually(lambda: node.leads_until() > 0, within_s=1)
+    world.eventually(lambda: node.leads_until() > 0, within_s=SOON_S)
     first = node.leads_until()
     world.eventually(lambda: node.leads_until() > first, within_s=LEASE_S)
 
@@ -131,22 +132,22 @@ def test_leading_is_renewed(world: World) -> None:
 def test_resigning_hands_over(world: World) -> None:
     first, _ = started(world, a_member("j1"))
     first.campaign()
-    world.eventually(lambda: first.leads_until() > 0, within_s=1)
+    world.eventually(lambda: first.leads_until() > 0, within_s=SOON_S)
     second, _ = started(world, a_member("j2"))
     second.campaign()
     first.resign()
     assert first.leads_until() == 0.0
-    world.eventually(lambda: second.leads_until() > world.now(), within_s=0.7)
-    world.eventually(lambda: first.view().leader == "j2", within_s=0.7)
+    world.eventually(lambda: second.leads_until() > world.now(), within_s=SOON_S)
+    world.eventually(lambda: first.view().leader == "j2", within_s=SOON_S)
     first.campaign()
     second.close()
-    world.eventually(lambda: first.leads_until() > world.now(), within_s=0.7)
+    world.eventually(lambda: first.leads_until() > world.now(), within_s=SOON_S)
 
 
 def test_lost_leader_is_replaced(world: World) -> None:
     first, _ = started(world, a_member("j1"))
     first.campaign()
-    world.eventually(lambda: first.leads_until() > 0, within_s=1)
+    world.eventually(lambda: first.leads_until() > 0, within_s=SOON_S)
     second, _ = started(world, a_member("j2"))
     second.campaign()
     world.lose(first)
@@ -158,7 +159,7 @@ def test_lost_leader_is_replaced(world: World) -> None:
 def test_leader_without_service_runs_out(world: World) -> None:
     node, seen = started(world, a_member("j1"))
     node.campaign()
-    world.eventually(lambda: node.view().leader == "j1" and node.leads_until() > 0, within_s=1)
+    world.eventually(lambda: node.view().leader == "j1" and node.leads_until() > 0, within_s=SOON_S)
     world.take_away()
     try:
         world.eventually(lambda: node.leads_until() <= world.now(), within_s=LEASE_S + 0.2)
@@ -189,11 +190,11 @@ def test_registered_judicators_outlive_their_nodes(world: World) -> None:
     second.register_judicator("j2", "h2:4000")
     second.register_judicator("j2", "h2:4001")
     second.close()
-    world.eventually(lambda: first.view().registered == {"j2": "h2:4001"}, within_s=1)
-    world.eventually(lambda: len(first.view().members) == 1, within_s=1)
+    world.eventually(lambda: first.view().registered == {"j2": "h2:4001"}, within_s=SOON_S)
+    world.eventually(lambda: len(first.view().members) == 1, within_s=SOON_S)
     first.unregister_judicator("j2")
     first.unregister_judicator("j2")
-    world.eventually(lambda: not first.view().registered, within_s=1)
+    world.eventually(lambda: not first.view().registered, within_s=SOON_S)
 
 
 def test_first_shared_value_stays(world: World) -> None:
@@ -210,8 +211,8 @@ def test_listener_gets_whole_views_each_different(world: World) -> None:
     for number in range(3):
         started(world, a_member(f"x{number}", "executor"))
     node.campaign()
-    world.eventually(lambda: len(node.view().members) == 4 and node.view().leader == "j1", within_s=1)
-    world.eventually(lambda: seen.views[-1] == node.view(), within_s=1)
+    world.eventually(lambda: len(node.view().members) == 4 and node.view().leader == "j1", within_s=SOON_S)
+    world.eventually(lambda: seen.views[-1] == node.view(), within_s=SOON_S)
     assert all(a != b for a, b in zip(seen.views, seen.views[1:], strict=False))
     assert all(("judicator", "j1") in view.members and view.connected for view in seen.views)
 
@@ -225,4 +226,4 @@ def test_listener_may_call_back(world: World) -> None:
             node.campaign()
 
     node.start(a_member("j1"), campaign_when_alone)
-    world.eventually(lambda: seen.views[-1].leader == "j1", within_s=1)
+    world.eventually(lambda: seen.views[-1].leader == "j1", within_s=SOON_S)

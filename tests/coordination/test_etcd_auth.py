@@ -48,17 +48,17 @@ def test_nodes_with_the_secret_work(closed: EtcdWorld) -> None:
     node.start(a_member("j1"), Seen())
     other.start(a_member("x1", "executor"), Seen())
     node.campaign()
-    wait_until(lambda: other.view().leader == "j1", timeout_s=1)
+    wait_until(lambda: other.view().leader == "j1", timeout_s=1.9)
     assert other.shared("cluster", "c1") == "c1"
     other.close()
-    wait_until(lambda: len(node.view().members) == 1, timeout_s=0.5, what="a change, by the watch")
+    wait_until(lambda: len(node.view().members) == 1, timeout_s=1.5, what="a change, by the watch")
     node.close()
 
 
 def test_securing_again_changes_nothing(closed: EtcdWorld) -> None:
     node, seen = closed.node(), Seen()
     node.start(a_member("j1"), seen)
-    wait_until(lambda: node.view().connected, timeout_s=1)
+    wait_until(lambda: node.view().connected, timeout_s=1.9)
     secure(closed.endpoint, SECRET)
     assert node.shared("again", "1") == "1"
     assert all(view.connected for view in seen.views)
@@ -110,7 +110,7 @@ def test_tokens_lost_by_a_restart_are_renewed(closed: EtcdWorld) -> None:
     node.campaign()
     wait_until(lambda: node.leads_until() > closed.now(), timeout_s=2)
     closed.kill()
-    wait_until(lambda: node.view().connected, timeout_s=1.5)
+    wait_until(lambda: node.view().connected, timeout_s=3)
     wait_until(lambda: node.leads_until() > closed.now(), timeout_s=3)
     assert node.shared("after", "1") == "1"
     node.close()

@@ -75,7 +75,7 @@ class EtcdWorld:
         self.endpoint = f"http://127.0.0.1:{client}"
         self.secret = secret
         self._nodes: list[EtcdCoordination] = []
-        server = EtcdServer(
+        self.server = EtcdServer(
             executable=find_etcd(),
             directory=folder / "etcd",
             name="e1",
@@ -83,7 +83,7 @@ class EtcdWorld:
             listen_peer_port=peer,
             listen_client_port=client,
         )
-        self.service = NativeService(server, patience=Patience(stop_grace_s=2, restart_s=0.05))
+        self.service = NativeService(self.server, patience=Patience(stop_grace_s=2, restart_s=0.05))
         self.service.start()
         self.service.wait_ready(20)
 

@@ -26,7 +26,7 @@ class Checker:
             records.SubmitAcknowledged: (tasks.submit_acknowledged,),
             records.CancelAcknowledged: (tasks.cancel_acknowledged,),
             records.TaskInserted: (tasks.inserted, executions.inserted),
-            records.TaskChanged: (tasks.changed, executions.settled),
+            records.TaskChanged: (tasks.changed, executions.changed),
             records.EpochTaken: (tasks.epoch_taken,),
             records.ExecutorOffered: (executions.offered,),
             records.EpochAnswered: (executions.epoch_answered,),

@@ -17,7 +17,7 @@ from history.records import (
 )
 from history.violation import require
 from khala.core.journal import Fact, JournalRecord
-from khala.core.task import Epoch, OnDisconnect
+from khala.core.task import ACTIVE, Epoch, OnDisconnect
 
 Attempt = tuple[str, int]
 
@@ -124,10 +124,16 @@ class ExecutionHistories:
                     round(overlap_s, 3),
                 )
 
-    def settled(self, record: TaskChanged) -> None:
-        """I7: a result comes from a journalled start and end of that attempt on that executor."""
+    def changed(self, record: TaskChanged) -> None:
+        """I7: a result comes from a journalled start and end of that attempt on that executor. I9: when
+        no attempt is under way, every start is counted."""
         if record.event.kind == "ended":
             key = (record.task_id, record.event.attempt)
             executor = record.control.executor
             proved = self.begun.get(key) == executor and self.ended.get(key) == executor
             require(proved, "I7", "{} has a result that {} did not journal", key, executor)
+        control = record.control
+        if control.state not in ACTIVE:
+            begun = self.starts[record.task_id]
+            uncounted = "{} began {} times and counts {} at {}"
+            require(begun <= control.starts, "I9", uncounted, record.task_id, begun, control.starts, record.event)

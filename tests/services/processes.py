@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import random
 import socket
 from pathlib import Path
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, outside the range of outgoing connections."""
+    """Ports that were free a moment ago, outside the range of outgoing connections, and drawn by lot
+    so that test runs side by side do not meet."""
     found: list[int] = []
-    candidate = 10_000 + os.getpid() % 15_000
     while len(found) < count:
-        candidate += 1
+        candidate = random.SystemRandom().randrange(10_000, 32_000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if probe.connect_ex(("127.0.0.1", candidate)) != 0:
-                found.append(candidate)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+        if candidate not in found:
+            found.append(candidate)
     return found
 
 

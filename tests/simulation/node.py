@@ -50,8 +50,8 @@ class Node:
 
     def post(self, delay_s: float, action: Callable[..., None], *args: Any) -> None:
         """Do something later, in this life of the process."""
-        if delay_s == 0.0 and self.up and not self.paused:
-            action(*args)
+        if delay_s == 0.0:
+            self._run(self.life, action, args)
         else:
             self.clockwork.after(delay_s, self._run, self.life, action, args)
 

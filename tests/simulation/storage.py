@@ -6,12 +6,11 @@ anything may happen to the node. What is really written is recorded, whatever th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from history.records import EpochTaken, TaskChanged, TaskInserted
-from khala.core.changes import Change, Changed
-from khala.core.task import Epoch, Task
+from khala.core.task import Task
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.memory import MemoryStore, StoreFault
 
@@ -31,9 +30,9 @@ class Storage:
         self.clockwork = world.clockwork
         self.unknown = 0.0
         self.away = False
+        self._next: StoreFault | None = None
         self.memory = MemoryStore(faults=self._trouble, record_history=True)
         self.memory.prepare()
-        self._next: StoreFault | None = None
 
     def call(self, node: Node, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
         """Ask for one method; `reply` gets its answer or the KhalaError that it raised."""
@@ -78,6 +77,10 @@ class Storage:
     def perform(self, method: str, args: tuple[Any, ...]) -> Any:
         """Do it; the place where a test takes a rule of the store away."""
         return getattr(self.memory, method)(*args)
+
+    def recover(self) -> None:
+        """Be well again."""
+        self.unknown, self.away, self._next = 0.0, False, None
 
     def read(self, task_id: str) -> Task | None:
         """A look at the truth, which never fails and costs no time."""
@@ -133,6 +136,3 @@ class Storage:
             self.world.epoch = epoch
             self.world.record(EpochTaken(self.clockwork.now_s, epoch, holder))
 
-
-Committed = Sequence[Changed]
-Batch = tuple[Epoch, Sequence[Change]]

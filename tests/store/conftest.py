@@ -15,6 +15,10 @@ from khala.store.mongo.store import MongoStore
 NUMBERS = itertools.count(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: waits for a timeout of several seconds")
+
+
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     if not mongod_path().exists():

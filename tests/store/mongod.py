@@ -58,7 +58,9 @@ class Mongod:
         wait_until(self.answers, timeout_s=30, what=f"mongod in {self.folder} to answer")
 
     def answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[
+            -2000:
+        ]
         try:
             with pymongo.MongoClient(self.address, directConnection=True, timeoutMS=500) as client:
                 return bool(client.admin.command("hello")["ok"])

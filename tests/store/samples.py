@@ -47,7 +47,10 @@ def rich_task(number: int) -> Task:
         user=7,
         labels={"team.x": "blue", "$odd": "a=b", "": "empty"},
         priority=-3,
-        inputs=(InputFile(path="in", content=b"\x00content", mode=0o600), InputFile(path="f", file_id="0" * 64)),
+        inputs=(
+            InputFile(path="in", content=b"\x00content", mode=0o600),
+            InputFile(path="f", file_id="0" * 64),
+        ),
         archives=(Archive(file_id="1" * 64, path="data"),),
         compile=command,
         resources=Resources(cpus=0.5, memory_bytes=1 << 40),
@@ -63,7 +66,9 @@ def result(text: bytes = b"out") -> Result:
     return Result(execute=phase)
 
 
-def change(before: Task, state: State, *, epoch: Epoch = Epoch(), want: bool = False, **control: Any) -> Change:
+def change(
+    before: Task, state: State, *, epoch: Epoch = Epoch(), want: bool = False, **control: Any
+) -> Change:
     """A change of `before` to `state`, as the leader of `epoch` makes it."""
     outcome = control.pop("result", None)
     after = replace(before.control, rev=before.control.rev + 1, state=state, **control)

@@ -26,7 +26,14 @@ def test_a_file_is_read_back_in_ranges(store: Any) -> None:
     content = bytes(range(256)) * 10_000  # 2.4 MiB: three chunks
     digest = put(store, content)
     assert store.has_file(digest)
-    for offset, length in [(0, 10), (0, 1 << 20), (1_048_570, 20), (0, 1 << 22), (len(content) - 3, 100), (5, 0)]:
+    for offset, length in [
+        (0, 10),
+        (0, 1 << 20),
+        (1_048_570, 20),
+        (0, 1 << 22),
+        (len(content) - 3, 100),
+        (5, 0),
+    ]:
         assert store.read_file(digest, offset, length) == (len(content), content[offset : offset + length])
     assert store.read_file(digest, len(content) + 5, 10) == (len(content), b"")
 
@@ -57,7 +64,9 @@ def test_uploading_the_same_file_at_once_stores_it_once(store: Any) -> None:
 @pytest.mark.parametrize(
     ("size", "chunks"), [(7, [b"CONTENT"]), (7, [b"cont"]), (7, [b"content", b"more"]), (6, [b"content"])]
 )
-def test_a_file_that_is_not_what_was_announced_is_never_visible(store: Any, size: int, chunks: list[bytes]) -> None:
+def test_a_file_that_is_not_what_was_announced_is_never_visible(
+    store: Any, size: int, chunks: list[bytes]
+) -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     with pytest.raises(Refusal):
         store.put_file(digest, size, iter(chunks))
@@ -108,7 +117,9 @@ def test_only_the_first_token_is_first(store: Any) -> None:
 def test_of_many_first_tokens_one_wins(store: Any) -> None:
     won: list[bool] = []
     threads = [
-        threading.Thread(target=lambda n=number: won.append(store.create_first_token(f"d{n}", f"n{n}", "admin")))
+        threading.Thread(
+            target=lambda n=number: won.append(store.create_first_token(f"d{n}", f"n{n}", "admin"))
+        )
         for number in range(4)
     ]
     for thread in threads:

@@ -8,7 +8,7 @@ from khala.core.messages import AbortAttempt, AssignTask, RecallAttempt
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
 from khala.core.scheduling.placement import place
 from khala.core.scheduling.queue import signature_of
-from khala.core.task import State, TaskSpec
+from khala.core.task import TERMINAL, State, TaskSpec
 
 PLACE_LIMIT = 1_000
 """At most this many assignments a pass, so that one pass stays short."""
@@ -85,7 +85,7 @@ def resend_unconfirmed(ledger: Ledger) -> None:
 def stop_if_cancelled(ledger: Ledger, entry: Entry) -> None:
     """Do what a requested cancel asks for in the entry's state."""
     control = entry.control
-    if not control.cancel_requested or entry.saving is not None:
+    if not control.cancel_requested or entry.saving is not None or control.state in TERMINAL:
         return
     if control.state == State.PENDING:
         ledger.queue.discard(entry.task_id)

@@ -85,7 +85,7 @@ def start_requested(ledger: Ledger, said: StartRequested) -> None:
         entry.confirmed = True
         if entry.control.state == State.RUNNING:
             _clear(ledger, entry)
-        elif not entry.control.cancel_requested and not entry.recalled_at:
+        elif not entry.control.cancel_requested:
             ledger.save(entry, Started(at=ledger.at.unix_s), cause=said)
 
 

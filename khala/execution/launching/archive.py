@@ -5,7 +5,7 @@ checked here, on actual bytes. Only regular files and directories are made. Runs
 that has become the slot's user.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 When the frame of the end is sent, no process and no file of the attempt is left.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
 """From a command of a specification to an exec: checks, environment, standard input, the exec itself."""
-# Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
 
 from __future__ import annotations
 

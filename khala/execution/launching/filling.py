@@ -5,7 +5,7 @@ user for good, and writes as that user. Nothing of the attempt has run by then. 
 FILLED, or REFUSED with the reason on its stdout.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 

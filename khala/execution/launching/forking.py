@@ -70,7 +70,7 @@ class Zygote:
 
     def _take_request(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1)
+            data, fds, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return False
         if not data:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 
-PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -25,13 +23,6 @@ class Kernel:
     def forbid_new_privileges(self) -> None:
         """No exec from here on, nor in any descendant, gains privileges (setuid programs do not)."""
         self._prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-    def die_with(self, parent: int) -> None:
-        """Be killed when the parent process `parent` ends; call it after the uid was changed, which
-        clears the setting. If the parent is gone already, end at once."""
-        self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def name_process(self, name: str) -> None:
         """Set the name that ps shows: at most 15 bytes."""

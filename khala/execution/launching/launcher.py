@@ -4,7 +4,7 @@ A single-threaded process, forked from the zygote. It ends when the executor clo
 dies: the running attempt's processes and workspace go first.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH208
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     kernel.adopt_orphans()
     kernel.forbid_new_privileges()
     kernel.name_process(f"khala-slot-{settings['slot']}")
-    slot = _slot(sock, settings, kernel)
+    slot = _slot(sock, settings)
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):
         slot.control.send({"ready": os.getpid()})
@@ -52,11 +52,10 @@ def _sweep(slot: Slot, slots: int) -> None:
             workspace.remove(slot.root_fd, name)
 
 
-def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> Slot:
+def _slot(sock: socket.socket, settings: dict[str, Any]) -> Slot:
     root = settings["root"]
     return Slot(
         number=settings["slot"],
-        launcher_pid=os.getpid(),
         root=root,
         root_fd=os.open(root, workspace.OPEN_DIRECTORY),
         owner=None if settings["owner"] is None else tuple(settings["owner"]),
@@ -64,7 +63,6 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> Slot
         head_bytes=settings["head_bytes"],
         tail_bytes=settings["tail_bytes"],
         reserve_bytes=settings["reserve_bytes"],
-        kernel=kernel,
         control=Control(sock),
         watch=ChildWatch(),
     )

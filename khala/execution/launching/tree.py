@@ -6,7 +6,7 @@ child is left, or when the time is up, and then says who is.
 """
 
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH110, PTH123, PTH208
 
 from __future__ import annotations
 

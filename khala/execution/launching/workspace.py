@@ -5,7 +5,7 @@ user, before any untrusted byte of the attempt runs. Removal runs after the atte
 is gone. Nothing here ever follows a link.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH
+# ruff: noqa: PTH101
 
 from __future__ import annotations
 

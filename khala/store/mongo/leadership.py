@@ -6,6 +6,7 @@ Called by the Scheduler's and the StoreWriter's threads.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pymongo
@@ -20,7 +21,7 @@ from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.failures import is_passing, meaning
 from khala.store.mongo.schema import LEADER_ID, META
 
-ONE_TRY_S = 1.5
+FIRST_TRY_S, PAUSE_S = 1.5, 0.05
 
 
 class EpochDocument:
@@ -30,23 +31,27 @@ class EpochDocument:
         self._connection = connection
         self._meta = connection.collection(META)
 
-    def take(self, holder: str, session_id: Any) -> Epoch:
-        """Make `holder`, whose batches run on the session `session_id`, the holder of the next epoch.
+    def take(self, holder: str, session_id_of: Callable[[], Any]) -> Epoch:
+        """Make `holder`, whose batches run on the session `session_id_of()`, the holder of the next epoch.
 
         An older leader that was paused or killed within a transaction keeps the document locked until
         the server gives the transaction up, 60 s by default; so its session is ended first. An answer
         that got lost only skips an epoch.
         """
-        doing = "take an epoch"
         deadline = time.monotonic() + self._connection.settings.timeout_s
+        try_s = FIRST_TRY_S
         while True:
             try:
-                with pymongo.timeout(ONE_TRY_S), self._connection.session():
+                with pymongo.timeout(try_s), self._connection.session():
+                    session_id = session_id_of()
                     self._end_abandoned_transaction(session_id)
                     return self._next(holder, session_id)
             except PyMongoError as error:
-                if not is_passing(error) or time.monotonic() + ONE_TRY_S > deadline:
-                    raise meaning(error, doing, writes=True) from error
+                left_s = deadline - time.monotonic() - PAUSE_S
+                if not is_passing(error) or left_s < FIRST_TRY_S:
+                    raise meaning(error, "take an epoch", writes=True) from error
+            time.sleep(PAUSE_S)
+            try_s = min(try_s * 2, left_s)
 
     def guard(self, epoch: Epoch, session: ClientSession) -> None:
         """Lock the document for this transaction if `epoch` still stands; StaleEpoch otherwise."""

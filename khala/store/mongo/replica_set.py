@@ -122,7 +122,10 @@ def _wait_for_primary(
     while True:
         hello = local.admin.command("hello")
         _check_identity(hello, settings, member_host)
-        if hello.get("isWritablePrimary") or hello.get("primary"):
+        elsewhere = hello.get("primary") not in (None, hello.get("me"))
+        if (
+            hello.get("isWritablePrimary") or elsewhere
+        ):  # an elected one that does not take writes yet is neither
             return
         if time.monotonic() > deadline:
             break

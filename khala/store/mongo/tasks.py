@@ -58,7 +58,7 @@ class MongoTasks:
 
     def take_epoch(self, holder: str) -> Epoch:
         """See TaskStore."""
-        return self._epochs.take(holder, self._transactions.session_id())
+        return self._epochs.take(holder, self._transactions.session_id)
 
     def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
         """See TaskStore."""

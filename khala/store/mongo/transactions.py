@@ -30,13 +30,14 @@ class Transactions:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
+        self._running = threading.Lock()
+        self._opening = threading.Lock()
         self._session: ClientSession | None = None
 
     def session_id(self) -> Any:
-        """The id of the server session that `run` uses, for killSessions."""
-        with self._lock, translated("open a session", writes=False):
-            return self._open().session_id["id"]
+        """The id of the server session that `run` uses, for killSessions. Waits for no transaction; may
+        raise pymongo's errors."""
+        return self._open().session_id["id"]
 
     def run(self, doing: str, body: Callable[[ClientSession], T]) -> T:
         """Run `body` in a transaction and commit it to a majority; at most `timeout_s` seconds.
@@ -46,7 +47,7 @@ class Transactions:
         written).
         """
         timeout_s = self._connection.settings.timeout_s
-        with self._lock, pymongo.timeout(timeout_s), translated(doing, writes=False):
+        with self._running, pymongo.timeout(timeout_s), translated(doing, writes=False):
             deadline = time.monotonic() + timeout_s
             pause_s = FIRST_PAUSE_S
             session = self._open()
@@ -64,17 +65,18 @@ class Transactions:
 
     def close(self) -> None:
         """Give the session back."""
-        with self._lock:
+        with self._running:
             if self._session is not None:
                 self._session.end_session()
 
     def _open(self) -> ClientSession:
-        if self._session is None:
-            session = self._connection.client.start_session(causal_consistency=False)
-            # pymongo gives a session its id with its first command only.
-            self._connection.client.admin.command("ping", session=session)
-            self._session = session
-        return self._session
+        with self._opening:
+            if self._session is None:
+                session = self._connection.client.start_session(causal_consistency=False)
+                # pymongo gives a session its id with its first command only.
+                self._connection.client.admin.command("ping", session=session)
+                self._session = session
+            return self._session
 
     def _body(self, session: ClientSession, body: Callable[[ClientSession], T]) -> T:
         session.start_transaction(read_concern=ReadConcern("snapshot"))

@@ -1,0 +1,194 @@
+"""The commands that work with tasks, against a real HTTP server: what they send, print and exit with."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.conftest import Khala, spawn
+from client.gateway_stand_in import Answer, ScriptedGateway
+from wait import wait_until
+
+ID = "0123456789abcdef01234567"
+Gateway = Callable[..., ScriptedGateway]
+
+
+def _output(text: str) -> dict[str, Any]:
+    return {"size": len(text), "truncated": False, "head": text, "tail": ""}
+
+
+def _done(**changes: Any) -> dict[str, Any]:
+    execute = {
+        "exit_code": 0,
+        "signal": None,
+        "wall_time": 0.1,
+        "stdout": _output("out\n"),
+        "stderr": _output("err\n"),
+    }
+    execute.update(changes.pop("execute", {}))
+    task = {
+        "id": ID,
+        "name": "n",
+        "state": "succeeded",
+        "exit_reason": "exited",
+        "executor": "executor-1",
+        "attempt": 1,
+        "created_at": "2026-01-31T12:00:00.000000Z",
+        "result": {"compile": None, "execute": execute},
+    }
+    return {**task, **changes}
+
+
+def test_run_prints_on_the_right_streams_and_exits_as_the_task(khala: Khala, gateway: Gateway) -> None:
+    task = _done(state="failed", execute={"exit_code": 7})
+    served = gateway(Answer(201, {"id": ID}), Answer(200, task))
+    ended = khala("run", "--limit", "5", "--env", "A=b", "--", "tool", "-v", url=served.url)
+    assert (ended.code, ended.out, ended.err) == (7, "out\n", "err\n")
+    sent = served.seen[0].body
+    assert sent == {
+        "execute": {"command": ["tool", "-v"], "env": {"A": "b"}, "limits": {"wall_time": 5.0}, "stdin": ""}
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "code", "said"),
+    [
+        (_done(), 0, ""),
+        (_done(state="failed", exit_reason="signaled", execute={"exit_code": None, "signal": 11}), 139, ""),
+        (
+            _done(state="failed", exit_reason="wall_time_limit", execute={"exit_code": None, "signal": 9}),
+            124,
+            "wall time limit",
+        ),
+        (_done(state="failed", exit_reason="executor_lost", result=None), 125, "executor lost"),
+        (_done(state="failed", exit_reason="setup_failed", reason="no room", result=None), 125, "no room"),
+        (_done(state="cancelled", exit_reason="cancelled"), 125, "cancelled"),
+        (
+            _done(state="failed", result={"compile": {"exit_code": 1, "stderr": _output("bad\n")}}),
+            1,
+            "bad",
+        ),
+    ],
+)
+def test_run_exits_as_documented(
+    khala: Khala, gateway: Gateway, task: dict[str, Any], code: int, said: str
+) -> None:
+    served = gateway(Answer(201, {"id": ID}), Answer(200, task))
+    ended = khala("run", "--", "true", url=served.url)
+    assert ended.code == code
+    assert said in ended.err
+
+
+def test_run_says_what_is_left_out_of_the_output(khala: Khala, gateway: Gateway) -> None:
+    cut = {"size": 1000, "truncated": True, "head": "begin", "tail": "end"}
+    served = gateway(Answer(201, {"id": ID}), Answer(200, _done(execute={"stdout": cut})))
+    ended = khala("run", "--", "true", url=served.url)
+    assert ended.out == "beginend"
+    assert "992 bytes of stdout (1000 in all) are left out" in ended.err
+
+
+def test_ctrl_c_cancels_the_task(gateway: Gateway) -> None:
+    running = Answer(200, _done(state="running", result=None))
+    served = gateway(Answer(201, {"id": ID}), *[running] * 100_000)
+    process = spawn(["run", "--", "sleep", "60"], {"KHALA_URL": served.url})
+    wait_until(lambda: len(served.seen) > 2, what="the command to wait for its task")
+    served.replace(
+        lambda seen: (
+            Answer(202, {"id": ID})
+            if seen.path.endswith("/cancel")
+            else Answer(200, _done(state="cancelled", exit_reason="cancelled", result=None))
+        )
+    )
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == f"khala: cancelling task {ID}\n"
+    assert f"/api/v1/tasks/{ID}/cancel" in [seen.path for seen in served.seen]
+
+
+def test_run_sends_its_standard_input(gateway: Gateway) -> None:
+    served = gateway(Answer(201, {"id": ID}), Answer(200, _done()))
+    process = spawn(["run", "-i", "--", "cat"], {"KHALA_URL": served.url})
+    process.communicate("ä\n", timeout=20)
+    assert process.returncode == 0
+    assert served.seen[0].body["execute"]["stdin"] == "ä\n"
+
+
+def test_submit_takes_files_and_a_compile_command(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text("int main(void) {}\n")
+    served = gateway(Answer(201, {"id": ID}))
+    words = ["--name", "n", "--compile", "cc main.c", "--compile-limit", "9", "--input-file", str(source)]
+    ended = khala(
+        "submit", *words, "--cpus", "2", "--memory", "1G", "--key", "k", "--", "./a.out", url=served.url
+    )
+    assert (ended.code, ended.out) == (0, f"{ID}\n")
+    (seen,) = served.seen
+    assert seen.headers["Idempotency-Key"] == "k"
+    assert seen.body["compile"] == {"command": "cc main.c", "env": {}, "limits": {"wall_time": 9.0}}
+    assert seen.body["inputs"][0] == {
+        "path": "main.c",
+        "content": "aW50IG1haW4odm9pZCkge30K",
+        "encoding": "base64",
+        "mode": "644",
+    }
+    assert seen.body["resources"] == {"cpus": 2.0, "memory": 1 << 30}
+
+
+def test_submit_sends_a_list_as_a_batch(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "tasks.json"
+    file.write_text(json.dumps([{"execute": {"command": "true"}}, {}]))
+    results = [{"id": ID}, {"error": {"code": "invalid", "detail": "give a command"}}]
+    served = gateway(Answer(200, {"results": results}))
+    ended = khala("submit", "--file", str(file), url=served.url)
+    assert (ended.code, ended.out) == (4, f"{ID}\n")
+    assert ended.err == "khala: task 2 of 2: give a command\n"
+    assert served.seen[0].path == "/api/v1/tasks/batch"
+
+
+def test_show_prints_the_task(khala: Khala, gateway: Gateway) -> None:
+    served = gateway(Answer(200, _done()))
+    ended = khala("show", ID, url=served.url)
+    assert ended.out.startswith(f"{ID}  succeeded (exited)  n\n")
+    assert "execute   exit code 0, 0.100 s" in ended.out
+    assert json.loads(khala("show", ID, "--json", url=served.url).out) == _done()
+
+
+def test_ls_prints_a_table_and_the_way_on(khala: Khala, gateway: Gateway) -> None:
+    served = gateway(Answer(200, {"tasks": [_done()], "next_page_token": "more"}))
+    ended = khala("ls", "--state", "succeeded", "--limit", "1", url=served.url)
+    assert ID in ended.out
+    assert "TASK" in ended.out
+    assert ended.err == "more: khala ls --page-token more\n"
+    assert served.seen[0].path == "/api/v1/tasks?page_size=1&state=succeeded"
+    shown = json.loads(khala("ls", "--json", url=served.url).out)
+    assert shown["tasks"][0]["id"] == ID
+
+
+def test_cancel_goes_on_after_a_refusal(khala: Khala, gateway: Gateway) -> None:
+    served = gateway(Answer(409, {"detail": "finished already", "code": "finished"}), Answer(202, {"id": ID}))
+    ended = khala("cancel", "f" * 24, ID, url=served.url)
+    assert ended.code == 4
+    assert ended.out == f"{ID}  cancel requested\n"
+    assert "finished already" in ended.err
+
+
+def test_members_are_listed(khala: Khala, gateway: Gateway) -> None:
+    executor = {
+        "id": "executor-1",
+        "hostname": "h",
+        "slots": 4,
+        "running": [ID],
+        "load": 0.5,
+        "labels": {"z": "a"},
+    }
+    served = gateway(Answer(200, {"executors": [executor]}))
+    assert "1/4" in khala("executors", url=served.url).out
+    served = gateway(
+        Answer(200, {"judicators": [{"name": "judicator-1", "address": "h:4000", "leader": True}]})
+    )
+    assert "leads" in khala("judicators", url=served.url).out

@@ -1,0 +1,139 @@
+"""How an attempt ends: limits, aborts, and that nothing of it survives."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+from conftest import Bench, executed, processes_marked, script
+
+from khala.core.task import Command, ExitReason, InputFile, Limits, Phase, TaskSpec
+from khala.execution.job import PhaseStarted
+
+DAEMON = "(setsid sh -c '(trap \"\" TERM; exec -a {mark} sleep 300) & exec sleep 0' &) ; "
+STUBBORN = "trap '' TERM; exec 3>&1; "
+
+
+def mark() -> str:
+    return f"khala-mark-{uuid.uuid4().hex}"
+
+
+def leave_behind(name: str) -> str:
+    """A script that starts, under `name`, a background child, a setsid child, and a daemon that
+    double-forks, ignores SIGTERM and holds stdout."""
+    return (
+        f"cat > left.sh <<'X'\ntrap '' TERM\nwhile :; do sleep 300; done\nX\n"
+        f"bash left.sh {name} & setsid bash left.sh {name} & (setsid bash -c '(bash left.sh {name} &)' &) ; "
+        f"until [ $(pgrep -fc 'left.sh {name}') -ge 3 ]; do :; done; "
+    )
+
+
+def test_what_a_task_leaves_is_gone_after_its_end(bench: Bench) -> None:
+    name = mark()
+    began = time.monotonic()
+    result = bench.shell(leave_behind(name) + "echo done")
+    assert result.stdout.head == b"done\n"
+    assert processes_marked(name) == []
+    assert time.monotonic() - began < 5
+
+
+def test_what_a_task_leaves_is_gone_after_its_limit(bench: Bench) -> None:
+    name = mark()
+    end = bench.run(script(leave_behind(name) + "trap '' TERM; sleep 300", wall_time_s=1.0))
+    assert processes_marked(name) == []
+    assert end.outcome.exit_reason is ExitReason.WALL_TIME_LIMIT
+    assert not end.outcome.succeeded
+    assert executed(end).signal == 9
+    assert 1.0 <= executed(end).wall_time_s < 2.0
+
+
+def test_what_a_task_leaves_is_gone_after_an_abort(bench: Bench) -> None:
+    name = mark()
+    bench.start(script(leave_behind(name) + "trap '' TERM; echo up; while :; do sleep 1; done"))
+    bench.wait_for(PhaseStarted)
+    while len(processes_marked(f"left.sh\0{name}")) < 3:
+        continue
+    began = time.monotonic()
+    bench.pool.abort(0, kill_grace_s=0.5)
+    end = bench.end()
+    assert 0.5 <= time.monotonic() - began < 2
+    assert processes_marked(name) == []
+    assert (end.outcome.exit_reason, end.outcome.phase) == (ExitReason.CANCELLED, Phase.EXECUTE)
+
+
+def test_a_fork_bomb_is_ended(bench: Bench) -> None:
+    name = mark()
+    text = f"f() {{ bash -c 'sleep 300' {name} & bash -c 'sleep 300' {name} & sleep 0.01; }}; for i in {{1..30}}; do f; done; "
+    end = bench.run(script(text + "setsid bash -c 'while :; do (sleep 30 &) ; done'", wall_time_s=1.0))
+    assert end.outcome.exit_reason is ExitReason.WALL_TIME_LIMIT
+    assert processes_marked(name) == []
+
+
+def test_an_abort_lets_a_task_end_by_itself(bench: Bench) -> None:
+    bench.start(script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.01; done"))
+    bench.wait_for(PhaseStarted)
+    began = time.monotonic()
+    time_to_trap = bench.shell_is_up() if hasattr(bench, "shell_is_up") else None
+    assert time_to_trap is None
+    bench.pool.abort(0, kill_grace_s=1.5)
+    end = bench.end()
+    assert time.monotonic() - began < 1.5
+    assert end.outcome.exit_reason is ExitReason.CANCELLED
+
+
+def test_compile_has_its_own_limit(bench: Bench) -> None:
+    spec = TaskSpec(
+        compile=Command(shell="sleep 60", limits=Limits(wall_time_s=0.2)), execute=Command(shell="echo never")
+    )
+    outcome = bench.run(spec).outcome
+    assert (outcome.exit_reason, outcome.phase) == (ExitReason.WALL_TIME_LIMIT, Phase.COMPILE)
+    assert outcome.result is not None
+    assert outcome.result.execute is None
+
+
+@pytest.mark.parametrize("unlimited", [None, 0])
+def test_no_limit(bench: Bench, unlimited: float | None) -> None:
+    assert bench.shell("sleep 0.1", wall_time_s=unlimited).exit_code == 0
+
+
+def test_an_idle_slot_can_be_aborted(bench: Bench) -> None:
+    bench.pool.abort(1)
+    assert bench.shell("true").exit_code == 0
+
+
+def test_an_abort_right_after_the_start(bench: Bench) -> None:
+    for _ in range(20):
+        bench.start(script("sleep 60"))
+        bench.pool.abort(0)
+        assert bench.end().outcome.exit_reason is ExitReason.CANCELLED
+
+
+def test_an_abort_that_comes_too_late_harms_nobody(bench: Bench) -> None:
+    for _ in range(20):
+        bench.start(script("true"))
+        bench.pool.abort(0, kill_grace_s=0)
+        assert bench.end().outcome.exit_reason in (ExitReason.CANCELLED, ExitReason.EXITED)
+        assert bench.shell("sleep 0.01").exit_code == 0
+
+
+def test_an_abort_while_the_workspace_is_filled(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    big = tmp_path_factory.mktemp("big") / "big"
+    with big.open("wb") as file:
+        file.truncate(1 << 30)
+    digest = "a" * 64
+    inputs = tuple(InputFile(path=f"copy{n}", file_id=digest) for n in range(40))
+    bench.start(TaskSpec(inputs=inputs, execute=Command(shell="true")), files={digest: big})
+    bench.pool.abort(0, kill_grace_s=0.1)
+    began = time.monotonic()
+    outcome = bench.end().outcome
+    assert time.monotonic() - began < 2
+    assert outcome.exit_reason is ExitReason.CANCELLED
+    assert outcome.phase is None
+
+
+def test_cpu_time_of_the_whole_tree_counts(bench: Bench) -> None:
+    burn = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done"
+    result = bench.shell(f"bash -c '{burn}' & (bash -c '{burn}' &) ; wait; sleep 0.5")
+    alone = bench.shell(burn)
+    assert result.cpu_user_s > 1.4 * alone.cpu_user_s > 0

@@ -1,0 +1,91 @@
+"""What processes a local cluster has, and which ports they get."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+from khala.config import ROLES, resolve
+from khala.errors import ConfigurationError
+from khala.local.plan import ClusterSize, RolePlan, plan_cluster, port_names
+from khala.local.ports import choose_gateway_port, choose_ports, is_free
+from khala.local.record import ClusterRecord
+from khala.local.role_process import describe_exit
+from khala.local.up import UpOrder, cluster_size
+
+
+def _plans(size: ClusterSize, secret_file: Path) -> tuple[RolePlan, ...]:
+    ports = {name: 20_000 + n for n, name in enumerate((*port_names(size), "gateway-1"))}
+    return plan_cluster(
+        size,
+        ports,
+        data_dir=Path("/data"),
+        secret_file=secret_file,
+        gateway_host="127.0.0.1",
+        first_token_digest="0" * 64,
+        total_memory_bytes=8 << 30,
+    )
+
+
+def test_every_flag_of_the_plan_is_understood_by_its_role(tmp_path: Path) -> None:
+    secret_file = tmp_path / "secret"
+    secret_file.write_text("s")
+    secret_file.chmod(0o600)
+    for plan in _plans(ClusterSize(executors=2, gateways=2, slots=3), secret_file):
+        options = {}
+        for flag in plan.flags:
+            name, _, value = flag.removeprefix("--").partition("=")
+            options[name.replace("-", "_")] = (value or "true",)
+        resolved = resolve(plan.role, options, {})
+        assert isinstance(resolved.config, ROLES[plan.role])
+        assert resolved.config.main_name == plan.name
+        assert resolved.config.data_dir == Path("/data") / plan.name
+        assert (resolved.config.secret, resolved.config.auth) == ("s", "token")
+        assert resolved.warnings == ()
+
+
+def test_names_and_start_order() -> None:
+    names = [plan.name for plan in _plans(ClusterSize(executors=2, gateways=2), Path("/s"))]
+    assert names == ["judicator-1", "executor-1", "executor-2", "gateway-1", "gateway-2"]
+
+
+def test_executors_share_the_memory() -> None:
+    plans = _plans(ClusterSize(executors=4), Path("/s"))
+    assert all(f"--memory={2 << 30}" in plan.flags for plan in plans if plan.role == "executor")
+
+
+@pytest.mark.parametrize(("executors", "slots"), [(0, 1), (100, 1), (1, 0)])
+def test_an_impossible_size_is_refused(executors: int, slots: int) -> None:
+    with pytest.raises(ConfigurationError, match="give a number from 1 to 99"):
+        ClusterSize(executors=executors, slots=slots)
+
+
+def test_a_cluster_never_shrinks_below_its_majority() -> None:
+    before = ClusterRecord(judicators=3)
+    with pytest.raises(ConfigurationError, match="--judicators 3"):
+        cluster_size(UpOrder(data_dir=Path("/data"), judicators=1), before)
+
+
+def test_ports_are_free_distinct_and_below_the_kernels_range() -> None:
+    ports = choose_ports(["a", "b", "c"], {}, random.Random(1))
+    assert len(set(ports.values())) == 3
+    assert all(is_free(port) and 20_000 <= port <= 32_000 for port in ports.values())
+    assert choose_ports(["a", "b", "c"], ports, random.Random(2)) == ports
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {taken}, which judicator-1.main"):
+            choose_ports(["judicator-1.main"], {"judicator-1.main": taken}, random.Random(1))
+        with pytest.raises(ConfigurationError, match=f"port {taken} is taken.*--port 0"):
+            choose_gateway_port(taken, "127.0.0.1", (), random.Random(1))
+        assert choose_gateway_port(0, "127.0.0.1", (), random.Random(1)) != taken
+
+
+@pytest.mark.parametrize(("code", "words"), [(None, ""), (0, "exit code 0"), (-9, "killed by SIGKILL")])
+def test_an_exit_in_words(code: int | None, words: str) -> None:
+    assert describe_exit(code) == words

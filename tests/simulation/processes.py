@@ -1,0 +1,120 @@
+"""The simulated slots of one executor: processes that run for a while, on whatever happens to the node.
+
+A launcher is a process of its own: it notices when its executor dies, and ends a `stop` task at the
+deadline that the executor renewed last (P11), also while the executor is stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from history.records import ProcessBegan, ProcessEnded
+from khala.core.effects import StartAttempt
+from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
+
+if TYPE_CHECKING:
+    from simulation.executor import Executor
+
+POISON = "poison"
+COMPILES = "compiles"
+FAILS = "fails"
+
+
+@dataclass(slots=True)
+class Process:
+    """One attempt that runs."""
+
+    effect: StartAttempt
+    stops: bool
+    over: bool = False
+
+
+class Processes:
+    """What runs on one executor's host."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.world = executor.world
+        self.clockwork = executor.clockwork
+        self.running: dict[tuple[str, int], Process] = {}
+
+    def start(self, effect: StartAttempt) -> None:
+        """Run an attempt."""
+        spec, executor = effect.spec, self.executor
+        process = Process(effect, spec.on_disconnect == OnDisconnect.STOP)
+        self.running[(effect.task_id, effect.attempt)] = process
+        resources = spec.resources
+        self.world.record(
+            ProcessBegan(
+                self.clockwork.now_s,
+                executor.name,
+                effect.task_id,
+                effect.attempt,
+                resources.cpus,
+                resources.memory_bytes,
+            )
+        )
+        if process.stops and executor.deadline_s() <= self.clockwork.now_s:
+            self._cut_off(process)
+            return
+        kind = spec.labels.get("kind", "")
+        takes_s = self.world.duration_s(spec)
+        if kind == POISON:
+            self.clockwork.after(takes_s / 4, self._poison, process)
+        if kind == COMPILES:
+            executor.post(0.0, executor.phase, effect, Phase.COMPILE)
+            self.clockwork.after(takes_s / 2, self._compiled, process)
+        self.clockwork.after(takes_s, self._finish, process, kind == FAILS)
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """End an attempt's process tree, which takes a moment."""
+        process = self.running.get((task_id, attempt))
+        if process is not None:
+            self.clockwork.after(self.clockwork.between(0.0, 0.3), self._end, process, ExitReason.SIGNALED)
+
+    def executor_died(self) -> None:
+        """The launchers notice the closed pipe and end what they run."""
+        for process in list(self.running.values()):
+            self._over(process)
+
+    def deadline_passed(self) -> None:
+        """End what may not run without a lease."""
+        for process in list(self.running.values()):
+            if process.stops:
+                self._cut_off(process)
+
+    def _cut_off(self, process: Process) -> None:
+        self.world.happened("stop task ended at its deadline")
+        self._end(process, ExitReason.EXECUTOR_LOST)
+
+    def _poison(self, process: Process) -> None:
+        if not process.over:
+            self.world.happened("task killed its executor")
+            self.executor.crash_for(self.clockwork.between(0.3, 1.0))
+
+    def _compiled(self, process: Process) -> None:
+        if not process.over:
+            self.executor.post(0.0, self.executor.phase, process.effect, Phase.EXECUTE)
+
+    def _finish(self, process: Process, fails: bool) -> None:
+        if not process.over:
+            self._over(process)
+            outcome = Outcome(
+                exit_reason=ExitReason.EXITED, succeeded=not fails, finished_at=self.clockwork.now_s
+            )
+            self.executor.post(0.0, self.executor.ended, process.effect, outcome)
+
+    def _end(self, process: Process, why: ExitReason) -> None:
+        if not process.over:
+            self._over(process)
+            outcome = Outcome(exit_reason=why, reason=f"ended: {why}", finished_at=self.clockwork.now_s)
+            self.executor.post(0.0, self.executor.ended, process.effect, outcome)
+
+    def _over(self, process: Process) -> None:
+        process.over = True
+        effect = process.effect
+        del self.running[(effect.task_id, effect.attempt)]
+        self.world.record(
+            ProcessEnded(self.clockwork.now_s, self.executor.name, effect.task_id, effect.attempt)
+        )

@@ -1,0 +1,65 @@
+"""What a simulated cluster is asked to do: executors of different sizes, and tasks that differ in
+everything that scheduling looks at. Every task fits on the first executor.
+"""
+
+from __future__ import annotations
+
+from khala.core.execution.holdings import Capacity
+from khala.core.task import OnDisconnect, Resources, Task, TaskControl, TaskSpec
+from simulation.clockwork import Clockwork
+from simulation.processes import COMPILES, FAILS, POISON
+
+MEMORY_BYTES = 1_000
+LABELS = {"disk": "fast"}
+
+
+def capacities(clockwork: Clockwork, count: int) -> list[tuple[Capacity, dict[str, str]]]:
+    """The executors' capacities and labels; the first can run anything."""
+    rng = clockwork.rng
+    made = [(Capacity(slots=rng.choice((2, 3)), cpus=2.0, memory_bytes=MEMORY_BYTES), LABELS)]
+    for _ in range(count - 1):
+        memory_bytes = rng.choice((0, MEMORY_BYTES, MEMORY_BYTES // 2))
+        capacity = Capacity(slots=rng.choice((1, 1, 2)), cpus=rng.choice((1.0, 2.0)), memory_bytes=memory_bytes)
+        made.append((capacity, rng.choice(({}, LABELS))))
+    return made
+
+
+def make_task(clockwork: Clockwork, number: int, at_s: float) -> Task:
+    """One task; its id follows from its key."""
+    rng = clockwork.rng
+    kind = rng.choice(("", "", "", "", COMPILES, COMPILES, FAILS))
+    max_attempts = rng.choice((1, 1, 2, 2, 3, 5))
+    if clockwork.chance(0.02):
+        kind, max_attempts = POISON, 9
+    task_id = f"{number:024x}"
+    spec = TaskSpec(
+        name=f"key-{task_id}",
+        priority=rng.choice((0, 0, 0, 5)),
+        labels={"kind": kind},
+        resources=Resources(
+            cpus=rng.choice((0.5, 1.0, 1.0, 1.0, 2.0)),
+            memory_bytes=rng.choice((0, 0, MEMORY_BYTES // 2, MEMORY_BYTES)),
+        ),
+        constraints=rng.choice(({}, {}, {}, LABELS)),
+        max_attempts=max_attempts,
+        on_disconnect=rng.choice((OnDisconnect.CONTINUE, OnDisconnect.STOP)),
+        execute=None,
+    )
+    return Task(
+        id=task_id,
+        spec=spec,
+        created_at=at_s,
+        request_digest=task_id,
+        control=TaskControl(queued_at=at_s),
+    )
+
+
+def duration_s(clockwork: Clockwork, spec: TaskSpec) -> float:
+    """How long an attempt runs: mostly short, some longer than a lease."""
+    if spec.labels.get("kind") == POISON:
+        return clockwork.between(0.2, 1.0)
+    if clockwork.chance(0.25):
+        return clockwork.between(3.0, 9.0)
+    return clockwork.between(0.02, 1.2)
+
+
