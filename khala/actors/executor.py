@@ -146,8 +146,8 @@ class Executor(NodeActor):
         except Unavailable as why:
             self.log.error("the journal cannot be written; this executor ends", reason=str(why))
             raise
-        if self._journal.size_bytes() > self._compact_at:
+        if self._journal.size_bytes > self._compact_at:
             past = self._journal.load()
             running = [r for r in past if r.fact == "incarnation"][-1:]
             self._journal.compact([*running, *remember(past).records()])
-            self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes())
+            self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)

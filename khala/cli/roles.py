@@ -67,7 +67,9 @@ def _callback(role: str) -> Callable[..., int]:
         if end_with_fd is not None:
             end_with(end_with_fd)
         options = {
-            name: value if isinstance(value, tuple) else (value,) for name, value in given.items() if value
+            name: value if isinstance(value, tuple) else (value,)
+            for name, value in given.items()
+            if value is not None
         }
         resolved = resolve(role, options, os.environ, config)
         for warning in resolved.warnings:
@@ -78,7 +80,7 @@ def _callback(role: str) -> Callable[..., int]:
 
 
 def _run(config: object) -> int:
-    """Each role's composition root is imported by that role only: a judicator needs no web server."""
+    """Build and run the role; only this role's composition root is imported."""
     match config:
         case JudicatorConfig():
             from khala.node.judicator import run as run_judicator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 from khala.core.commands import (
     CancelTasks,
@@ -18,9 +19,9 @@ from khala.core.commands import (
 )
 
 ADMIN = "admin"
+EXECUTOR = "executor"
 OPEN_TO_ALL = frozenset({Ping})
-NODES_MAY = {"executor": frozenset({Ping, GetFileChunk})}
-"""What a node may ask by virtue of its own proof of the cluster secret, without a token."""
+"""What needs no token."""
 ADMIN_MAY = frozenset(
     {
         Ping,
@@ -35,7 +36,7 @@ ADMIN_MAY = frozenset(
         GetFileChunk,
     }
 )
-MAY = {ADMIN: ADMIN_MAY}
+MAY = {ADMIN: ADMIN_MAY, EXECUTOR: frozenset({GetFileChunk})}
 
 
 def token_digest(token: str) -> str:
@@ -44,10 +45,10 @@ def token_digest(token: str) -> str:
 
 
 def may(role: str, command: type) -> bool:
-    """May a token of this role give this command?"""
-    return command in MAY.get(role, frozenset())
+    """May a token of this role (empty: no token) give this command?"""
+    return command in OPEN_TO_ALL or command in MAY.get(role, frozenset())
 
 
-def node_may(node_role: str, command: type) -> bool:
-    """May a node of this role give this command without a token?"""
-    return command in OPEN_TO_ALL or command in NODES_MAY.get(node_role, frozenset())
+def node_token(secret: bytes, role: str) -> str:
+    """The token that nodes of this role show; whoever has the cluster secret can make it."""
+    return hmac.digest(secret, b"khala node token " + role.encode(), hashlib.sha256).hex()

@@ -26,6 +26,8 @@ from khala.config import ExecutorConfig
 from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member
+from khala.core.access import EXECUTOR, node_token
+from khala.core.commands import Caller
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -59,12 +61,14 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = Journal(config.data_dir / "journal")
     teardown.add("journal", journal.close)
-    said: list[Callable[[LauncherEvent], None]] = []
-    pool = LauncherPool(_execution_settings(config), lambda event: said[0](event))
     name, incarnation = config.main_name, uuid.uuid4().hex
     secret = config.secret.encode() or None
     bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
-    said.append(lambda event: bus.send(f"{name}/slot-{event.slot}", event))
+
+    def said(event: LauncherEvent) -> None:
+        bus.send(f"{name}/slot-{event.slot}", event)
+
+    pool = LauncherPool(_execution_settings(config), said)
     pool.start()
     teardown.add("launchers", pool.close)
     bus.start()
@@ -75,13 +79,14 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
         )
     )
     rpc = RpcClient(
-        RpcSettings(node=name, role="executor", incarnation=incarnation, secret=secret),
+        RpcSettings(node=name, incarnation=incarnation, secret=secret),
         lambda: list(judicators_of(coordination.view()).values()),
     )
     rpc.start()
     teardown.add("rpc", rpc.close)
     cache = FileCache(config.data_dir / "files", FILE_CACHE_BYTES)
-    files = StoredFiles(cache, rpc)
+    caller = Caller(token=node_token(secret, EXECUTOR) if secret else "")
+    files = StoredFiles(cache, rpc, caller)
     capacity = Capacity(slots=config.main_task_vacant, cpus=config.cpus, memory_bytes=config.memory)
     identity = Identity(
         executor=name, incarnation=incarnation, hostname=socket.gethostname(), labels=dict(config.label)

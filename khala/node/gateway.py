@@ -16,9 +16,9 @@ from khala.config import GatewayConfig
 from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import Member
-from khala.gateway.app import serve
 from khala.gateway.judicators import Command, Judicators, Reply
 from khala.gateway.rpc import PatientJudicators
+from khala.gateway.serving import serve
 from khala.gateway.settings import GatewaySettings
 from khala.node.executor import judicators_of
 from khala.node.joining import join
@@ -80,7 +80,7 @@ class JoinedJudicators:
         join(coordination, Member(name=name, role="gateway", incarnation=incarnation), bus, config)
         self._teardown.add("membership", coordination.close)
         rpc = RpcClient(
-            RpcSettings(node=name, role="gateway", incarnation=incarnation, secret=secret),
+            RpcSettings(node=name, incarnation=incarnation, secret=secret),
             lambda: list(judicators_of(coordination.view()).values()),
         )
         rpc.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_auth import secure
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member
+from khala.core.access import ADMIN, EXECUTOR, node_token, token_digest
 from khala.node.joining import join
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.services.etcd import EtcdServer
@@ -67,8 +69,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     store = _open_store(config)
     teardown.add("store", store.close)
     store.prepare()
-    if config.main_first_token_digest:
-        store.create_first_token(config.main_first_token_digest, "first", "admin")
+    _make_tokens(config, store, secret)
     incarnation = uuid.uuid4().hex
     bus = ThriftBus(
         BusSettings(
@@ -206,3 +207,17 @@ def _open_store(config: JudicatorConfig) -> MongoStore:
     port = config.mongodb_advertise_port or config.mongodb_listen_port
     initiate_replica_set(settings, f"{config.mongodb_advertise_address}:{port}", timeout_s=READY_WITHIN_S)
     return MongoStore(settings)
+
+
+def _make_tokens(config: JudicatorConfig, store: MongoStore, secret: bytes | None) -> None:
+    """The first administrator's token, printed once if it was not given, and the executors'."""
+    if config.auth != "token":
+        return
+    token = "" if config.main_first_token_digest else secrets.token_urlsafe(32)
+    digest = config.main_first_token_digest or token_digest(token)
+    if store.create_first_token(digest, "first", ADMIN) and token:
+        print(f"khala judicator: the administrator's token, shown only now: {token}", flush=True)  # noqa: T201
+    if secret is not None:
+        of_executors = token_digest(node_token(secret, EXECUTOR))
+        if store.role_of(of_executors) is None:
+            store.create_token(of_executors, "executors", EXECUTOR)

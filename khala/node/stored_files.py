@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from khala.bus.rpc_client import RpcClient
-from khala.core.commands import FileChunk, GetFileChunk
-from khala.errors import Unavailable
+from khala.core.commands import Caller, FileChunk, GetFileChunk
+from khala.errors import KhalaError, Unavailable
 from khala.execution.file_cache import FileCache
 
 CHUNK_BYTES = 1 << 20
@@ -23,22 +23,22 @@ PAUSE_S = 0.5
 class StoredFiles:
     """`fetch` pins a file until `release` is called as often."""
 
-    def __init__(self, cache: FileCache, rpc: RpcClient) -> None:
+    def __init__(self, cache: FileCache, rpc: RpcClient, caller: Caller) -> None:
         self._cache = cache
         self._rpc = rpc
+        self._caller = caller
         self._lock = threading.Lock()
 
     def fetch(self, sha256: str) -> Path:
         """The local path of a stored file. Raises Refusal if there is none, and Unavailable when no
         judicator could give it within a minute."""
         with self._lock:  # two slots that want the same file fetch it once
-            path = self._cache.pin(sha256)
-            if path is None:
-                self._cache.add(sha256, self._chunks(sha256))
-                path = self._cache.pin(sha256)
-            if path is None:
-                raise Unavailable(f"the file {sha256} does not fit into this executor's cache")
-            return path
+            self._cache.pin(sha256)
+            try:
+                return self._cache.path_of(sha256) or self._cache.add(sha256, self._chunks(sha256))
+            except KhalaError:
+                self._cache.unpin(sha256)
+                raise
 
     def release(self, sha256: str) -> None:
         """One user of the file less."""
@@ -54,7 +54,7 @@ class StoredFiles:
 
     def _chunk(self, sha256: str, offset: int) -> FileChunk:
         deadline = time.monotonic() + TRY_FOR_S
-        command = GetFileChunk(sha256=sha256, offset=offset, length=CHUNK_BYTES)
+        command = GetFileChunk(sha256=sha256, offset=offset, length=CHUNK_BYTES, caller=self._caller)
         while True:
             try:
                 chunk = self._rpc.call(command, timeout_s=10.0).result()

@@ -142,23 +142,6 @@ def test_both_may_dial_each_other_and_one_connection_stays(thrift_world: ThriftW
     wait_until(lambda: inbox.envelopes)
 
 
-def test_a_peer_that_reads_nothing_is_pushed_back_then_left(
-    thrift_world: ThriftWorld,
-) -> None:
-    judicator = thrift_world.bus("j1", outbox_bytes=1_000_000, idle_timeout_s=1.0, keep_alive_s=0.2)
-    executor = thrift_world.bus("e1", "executor", listen=False, idle_timeout_s=30.0)
-    executor.set_peers({"j1": thrift_world.address(judicator)})
-    wait_until(judicator.peers)
-    stop = Inbox()
-    executor.register("executor", lambda envelope: wait_until(lambda: stop.envelopes, timeout_s=20))
-    big = TasksSettled(task_ids=("x" * 100_000,))
-    wait_until(lambda: not judicator.send("e1/executor", big), what="a full outbox")
-    assert judicator.stats().outbox_refused >= 1
-    assert judicator.stats().queued_bytes <= 1_000_000
-    wait_until(lambda: not judicator.peers(), what="the end of a connection that nobody reads")
-    stop(None)
-
-
 @pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:x", "host:0", "host:65536", "host:-1"])
 def test_addresses_are_checked(text: str) -> None:
     with pytest.raises(OSError, match="not host:port"):

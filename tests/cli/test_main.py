@@ -104,16 +104,16 @@ def test_debugging_shows_the_traceback(khala: Khala, monkeypatch: pytest.MonkeyP
 def test_a_reader_that_goes_away_is_no_error(khala: Khala) -> None:
     """`khala --help | head -1` must not complain."""
     script = f"{sys.executable} -m khala.cli.main --help | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=30)
+    ended = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
+    )
     assert ended.stderr == ""
     assert ended.stdout.strip() in ("0", "141")
 
 
 def test_run_loads_no_more_than_it_needs() -> None:
     """Slow to load are the web server, the database driver, rich, and the settings of the roles."""
-    program = (
-        "import sys; from khala.cli.main import main; main(['run', '--help']); print(*sorted(sys.modules))"
-    )
+    program = "import sys; from khala.cli.main import main; main(['run', '--help']); print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
     )
@@ -126,7 +126,7 @@ def test_run_loads_no_more_than_it_needs() -> None:
         "structlog",
         "khala.node",
         "khala.config",
-        "khala.core.task",
+        "khala.core",
     }
     assert not loaded & heavy
 

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 
 import pytest
-from conftest import Bench, executed, processes_marked, script
+from execution.harness import Bench, executed, leave_behind, mark, processes_marked, script
+from wait import wait_until
 
 from khala.core.task import Command, ExitReason, InputFile, Limits, Phase, TaskSpec
 from khala.execution.job import PhaseStarted
-
-DAEMON = "(setsid sh -c '(trap \"\" TERM; exec -a {mark} sleep 300) & exec sleep 0' &) ; "
-STUBBORN = "trap '' TERM; exec 3>&1; "
-
-
-def mark() -> str:
-    return f"khala-mark-{uuid.uuid4().hex}"
-
-
-def leave_behind(name: str) -> str:
-    """A script that starts, under `name`, a background child, a setsid child, and a daemon that
-    double-forks, ignores SIGTERM and holds stdout."""
-    return (
-        f"cat > left.sh <<'X'\ntrap '' TERM\nwhile :; do sleep 300; done\nX\n"
-        f"bash left.sh {name} & setsid bash left.sh {name} & (setsid bash -c '(bash left.sh {name} &)' &) ; "
-        f"until [ $(pgrep -fc 'left.sh {name}') -ge 3 ]; do :; done; "
-    )
 
 
 def test_what_a_task_leaves_is_gone_after_its_end(bench: Bench) -> None:
@@ -50,10 +33,10 @@ def test_what_a_task_leaves_is_gone_after_its_limit(bench: Bench) -> None:
 
 def test_what_a_task_leaves_is_gone_after_an_abort(bench: Bench) -> None:
     name = mark()
-    bench.start(script(leave_behind(name) + "trap '' TERM; echo up; while :; do sleep 1; done"))
+    job = bench.start(script(leave_behind(name) + "trap '' TERM; touch ready; while :; do sleep 1; done"))
     bench.wait_for(PhaseStarted)
-    while len(processes_marked(f"left.sh\0{name}")) < 3:
-        continue
+    wait_until((bench.workspace_of(job) / "ready").exists, what="the task is up")
+    assert len(processes_marked(name)) >= 4
     began = time.monotonic()
     bench.pool.abort(0, kill_grace_s=0.5)
     end = bench.end()
@@ -64,22 +47,21 @@ def test_what_a_task_leaves_is_gone_after_an_abort(bench: Bench) -> None:
 
 def test_a_fork_bomb_is_ended(bench: Bench) -> None:
     name = mark()
-    text = f"f() {{ bash -c 'sleep 300' {name} & bash -c 'sleep 300' {name} & sleep 0.01; }}; for i in {{1..30}}; do f; done; "
-    end = bench.run(script(text + "setsid bash -c 'while :; do (sleep 30 &) ; done'", wall_time_s=1.0))
+    bomb = f"printf 'bash b.sh {name} & bash b.sh {name} & sleep 0.2; wait\n' > b.sh; bash b.sh {name}"
+    end = bench.run(script(bomb, wall_time_s=0.6))
     assert end.outcome.exit_reason is ExitReason.WALL_TIME_LIMIT
     assert processes_marked(name) == []
 
 
 def test_an_abort_lets_a_task_end_by_itself(bench: Bench) -> None:
-    bench.start(script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.01; done"))
-    bench.wait_for(PhaseStarted)
+    job = bench.start(script("trap 'echo bye; exit 3' TERM; touch ready; while :; do sleep 0.01; done"))
+    wait_until((bench.workspace_of(job) / "ready").exists, what="the task is up")
     began = time.monotonic()
-    time_to_trap = bench.shell_is_up() if hasattr(bench, "shell_is_up") else None
-    assert time_to_trap is None
     bench.pool.abort(0, kill_grace_s=1.5)
     end = bench.end()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 1
     assert end.outcome.exit_reason is ExitReason.CANCELLED
+    assert (executed(end).stdout.head, executed(end).exit_code) == (b"bye\n", 3)
 
 
 def test_compile_has_its_own_limit(bench: Bench) -> None:

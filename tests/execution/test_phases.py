@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import UID_BASE, Bench, executed, launcher_pids, script
+from execution.harness import UID_BASE, Bench, executed, launcher_pids, script
 
 from khala.core.task import Command, ExitReason, InputFile, Phase, TaskSpec
 from khala.errors import Fault

@@ -54,11 +54,15 @@ class Coordination(Node):
         self.leases: dict[str, Lease] = {}
         self.leader = ""
         self.away = False
+        self._heard_s: dict[str, float] = {}
 
     def receive(self, sender: str, message: object) -> None:
-        """Renew and answer."""
+        """Renew and answer; a stream does not overtake itself, so older requests are none."""
         if not isinstance(message, Beat) or self.away:
             return
+        if message.sent_at_s < self._heard_s.get(sender, 0.0):
+            return
+        self._heard_s[sender] = message.sent_at_s
         self._expire()
         lease_s = EXECUTOR_LEASE_S if message.role == "executor" else LEADER_LEASE_S
         self.leases[sender] = Lease(message.role, message.incarnation, self.clockwork.now_s + lease_s)

@@ -129,7 +129,7 @@ def step(script: Script, stores: list[Any], tokens: list[str]) -> str:
     return name
 
 
-@pytest.mark.parametrize("seed", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("seed", range(5))
 def test_random_operations_have_equal_answers(mongo_store: MongoStore, seed: int) -> None:
     memory = MemoryStore()
     memory.prepare()

@@ -100,8 +100,11 @@ def update_of(change: Change) -> Document:
     if change.result is not None:
         fields["result"] = _plain(change.result)
     update = {"$set": fields, "$push": {"events": _plain(change.event)}}
-    if change.control.cancel_requested and change.control.state in TERMINAL:
-        update["$unset"] = {"cancel_id": ""}
+    if change.control.cancel_requested:
+        if change.control.state in TERMINAL:
+            update["$unset"] = {"cancel_id": ""}
+        else:
+            fields["cancel_id"] = change.task_id
     return update
 
 

@@ -39,9 +39,11 @@ class MongoLists:
             return []
         first: list[Any] = [("state", PENDING), ("created_at", after[0]), ("_id", after[1])]
         last: list[Any] = [("state", PENDING), ("created_at", MaxKey()), ("_id", MaxKey())]
+        # The lower bound of an index scan is inclusive, the key that was given is not.
+        beyond_first = {"$or": [{"created_at": {"$ne": after[0]}}, {"_id": {"$ne": after[1]}}]}
         with self._connection.reading("scan the queue"):
             found = (
-                self._tasks.find({"_id": {"$ne": after[1]}}, QUEUED)
+                self._tasks.find(beyond_first, QUEUED)
                 .hint(QUEUE_INDEX)
                 .min(first)
                 .max(last)
