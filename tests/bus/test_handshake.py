@@ -9,7 +9,14 @@ import pytest
 
 from khala.bus import handshake
 from khala.bus.codec import Codec, MalformedMessage
-from khala.bus.connection import AcceptedConnection, Connection, DialledConnection, Event, HelloRefused, Opened
+from khala.bus.connection import (
+    AcceptedConnection,
+    Connection,
+    DialledConnection,
+    Event,
+    HelloRefused,
+    Opened,
+)
 from khala.bus.handshake import (
     Challenge,
     Hello,

@@ -94,7 +94,9 @@ AUTHENTICATED = {
     "nested lists": frame(ONEWAY, "deliver", 0, b"\x0f\0\7" + b"\x0f\0\0\0\1" * 100_000),
     "a huge container": frame(ONEWAY, "deliver", 0, b"\x0f\0\1\x0c\x7f\xff\xff\xff"),
     "a negative container": frame(ONEWAY, "deliver", 0, b"\x0f\0\1\x0c\xff\xff\xff\xff"),
-    "a huge skipped map": frame(ONEWAY, "deliver", 0, b"\x0d\0\7\x0b\x0b\x7f\xff\xff\xff" + b"\0" * 1_000_000),
+    "a huge skipped map": frame(
+        ONEWAY, "deliver", 0, b"\x0d\0\7\x0b\x0b\x7f\xff\xff\xff" + b"\0" * 1_000_000
+    ),
     "a list of nothing": frame(ONEWAY, "deliver", 0, b"\x0f\0\1\x0c\0\x03\xff\xff" + b"\0" * 500_000),
     "no arguments": frame(ONEWAY, "deliver", 0, b"\0"),
     "a call cut short": frame(CALL, "submit", 1, b"\x0c\0\1"),
@@ -136,7 +138,9 @@ def test_a_client_may_not_send_envelopes(judicator: ThriftBus) -> None:
     assert judicator.stats().received == 0
 
 
-@pytest.mark.parametrize("destination", ["rpc/client/x/1/1/ping", "leader/store", "", "/", "j1", "j1/", "e9/a"])
+@pytest.mark.parametrize(
+    "destination", ["rpc/client/x/1/1/ping", "leader/store", "", "/", "j1", "j1/", "e9/a"]
+)
 def test_strange_addresses_are_dead_letters(judicator: ThriftBus, destination: str) -> None:
     with RawPeer(judicator.listen_port) as peer:
         peer.greet().send(delivery(MESSAGE, destination=destination))
@@ -227,11 +231,15 @@ def test_a_client_that_does_not_read_its_answers_is_not_heard_further(judicator:
         peer.sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             for sequence in range(100_000):
-                peer.sock.sendall(frame(CALL, "get_file", sequence, CODEC.encode_argument(method, argument)) * 2)
+                peer.sock.sendall(
+                    frame(CALL, "get_file", sequence, CODEC.encode_argument(method, argument)) * 2
+                )
     assert judicator.stats().rpc_calls < 50_000
 
 
-def test_five_hundred_idle_connections_keep_nobody_out(judicator: ThriftBus, thrift_world: ThriftWorld) -> None:
+def test_five_hundred_idle_connections_keep_nobody_out(
+    judicator: ThriftBus, thrift_world: ThriftWorld
+) -> None:
     with ExitStack() as stack:
         for _ in range(500):
             stack.enter_context(RawPeer(judicator.listen_port))

@@ -46,7 +46,9 @@ def clients() -> Iterator[Callable[..., RpcClient]]:
     def make(*buses: ThriftBus, **settings: Any) -> RpcClient:
         addresses = [f"127.0.0.1:{bus.listen_port}" for bus in buses]
         client = RpcClient(
-            RpcSettings(node="g1", incarnation="1", **{"secret": SECRET, "reconnect_min_s": 0.01, **settings}),
+            RpcSettings(
+                node="g1", incarnation="1", **{"secret": SECRET, "reconnect_min_s": 0.01, **settings}
+            ),
             lambda: addresses,
         )
         client.start()
@@ -115,7 +117,9 @@ def test_errors_come_back_as_errors(thrift_world: ThriftWorld, clients: Callable
     assert "wrong reply" in str(wrong)
 
 
-def test_nobody_at_home_is_not_available(thrift_world: ThriftWorld, clients: Callable[..., RpcClient]) -> None:
+def test_nobody_at_home_is_not_available(
+    thrift_world: ThriftWorld, clients: Callable[..., RpcClient]
+) -> None:
     bus = thrift_world.bus("j1")
     client = clients(bus)
     assert type(client.call(commands.Ping()).exception(5)) is Unavailable
@@ -253,7 +257,9 @@ def test_an_idle_client_stays_and_a_long_answer_is_waited_for(
     assert bus.stats().connections == 1
 
 
-def test_a_closed_client_answers_at_once(thrift_world: ThriftWorld, clients: Callable[..., RpcClient]) -> None:
+def test_a_closed_client_answers_at_once(
+    thrift_world: ThriftWorld, clients: Callable[..., RpcClient]
+) -> None:
     bus, inbox = thrift_world.bus("j1"), Inbox()
     bus.register("judicator", inbox)
     client = clients(bus)

@@ -30,9 +30,7 @@ def wall() -> Iterator[socket.socket]:
 
 def test_a_port_in_use_is_a_clear_error(wall: socket.socket) -> None:
     settings = make_settings("j1", "judicator", listen=False, incarnation="1")
-    taken = ThriftBus(
-        type(settings)(node="j1", role="judicator", incarnation="1", listen=wall.getsockname())
-    )
+    taken = ThriftBus(type(settings)(node="j1", role="judicator", incarnation="1", listen=wall.getsockname()))
     with pytest.raises(ConfigurationError, match="choose another port"):
         taken.start()
     taken.close()
@@ -48,7 +46,11 @@ def test_it_dials_again_after_a_restart(thrift_world: ThriftWorld) -> None:
     wait_until(lambda: not executor.peers())
     again = ThriftBus(
         type(judicator._settings)(
-            node="j1", role="judicator", incarnation="9", secret=b"a secret of the tests", listen=("127.0.0.1", port)
+            node="j1",
+            role="judicator",
+            incarnation="9",
+            secret=b"a secret of the tests",
+            listen=("127.0.0.1", port),
         )
     )
     again.start()
@@ -135,7 +137,10 @@ def test_both_may_dial_each_other_and_one_connection_stays(thrift_world: ThriftW
     j2.register("store", inbox)
 
     def steady() -> bool:
-        return all((bus.stats().connections, tuple(bus.peers())) == (1, (name,)) for bus, name in ((j1, "j2"), (j2, "j1")))
+        return all(
+            (bus.stats().connections, tuple(bus.peers())) == (1, (name,))
+            for bus, name in ((j1, "j2"), (j2, "j1"))
+        )
 
     wait_until(steady)
     assert j1.send("j2/store", settled(1))

@@ -29,7 +29,7 @@ def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
         server.initiate()
         yield server
     finally:
-        server.stop()
+        server.discard()
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def own_mongod(tmp_path: Path) -> Iterator[Mongod]:
         server.initiate()
         yield server
     finally:
-        server.stop()
+        server.discard()
 
 
 def test_a_killed_server_loses_nothing_that_was_acknowledged(own_mongod: Mongod) -> None:

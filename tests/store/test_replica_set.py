@@ -21,7 +21,7 @@ def fresh(tmp_path: Path) -> Iterator[Mongod]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.discard()
 
 
 def test_initiating_is_idempotent_and_the_set_is_healthy(mongod: Mongod) -> None:
@@ -72,4 +72,4 @@ def test_an_open_cluster_needs_no_login(tmp_path: Path) -> None:
         assert store.cluster_id()
         store.close()
     finally:
-        server.stop()
+        server.discard()

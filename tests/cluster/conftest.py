@@ -1,0 +1,126 @@
+"""Real local clusters, made by the command that users give, and the check that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from wait import wait_until
+
+from khala.local.record import ClusterRecord, read_record
+
+ROOT = Path(__file__).resolve().parents[2]
+KHALA = (sys.executable, "-m", "khala.cli.main")
+UP_S = 100
+
+
+class LocalCluster:
+    """A data directory and the commands given about it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ready: Mapping[str, Any] = {}
+
+    def khala(self, *words: str, timeout_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self._words(words),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=self._environment(),
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def spawn(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and let it run."""
+        return subprocess.Popen(
+            self._words(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=self._environment(),
+            start_new_session=True,
+        )
+
+    def up(self, *words: str) -> Mapping[str, Any]:
+        """`khala up --detach`, which must succeed."""
+        ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+        assert ended.returncode == 0, f"{ended.stderr}\n{self.logs()}"
+        self.ready = json.loads(ended.stdout)
+        return self.ready
+
+    def record(self) -> ClusterRecord:
+        """What the supervisor wrote down last."""
+        found = read_record(self.directory)
+        assert found is not None
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process on this machine that works in the data directory, etcd and mongod too."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = process.cmdline()
+            except psutil.Error:
+                continue
+            if process.pid != os.getpid() and any(str(self.directory) in word for word in words):
+                found.append(process)
+        return found
+
+    def logs(self) -> str:
+        """The end of every log, for a test that failed."""
+        parts = []
+        for path in sorted((self.directory / "logs").glob("*.log")):
+            parts.append(f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}")
+        return "\n".join(parts)
+
+    def _words(self, words: Sequence[str]) -> list[str]:
+        """The data directory goes to the subcommand, before what it may pass on."""
+        command, *rest = words
+        return [*KHALA, command, f"--data-dir={self.directory}", *rest]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("KHALA_")}
+        return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def make_cluster(directory: Path) -> Iterator[LocalCluster]:
+    """A cluster that is down; whatever was started is down again afterwards, and nothing is left."""
+    cluster = LocalCluster(directory)
+    try:
+        yield cluster
+    finally:
+        cluster.khala("down", timeout_s=UP_S)
+        try:
+            wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+        except AssertionError:
+            for process in cluster.processes():
+                process.send_signal(signal.SIGKILL)
+            raise
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A cluster of the test's own, not started yet."""
+    yield from make_cluster(tmp_path / "cluster")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A running cluster that the tests of a module share and leave as they found it."""
+    for cluster in make_cluster(tmp_path_factory.mktemp("shared") / "cluster"):
+        cluster.up("--slots", "2")
+        yield cluster
