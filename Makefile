@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
-SYSTEM_STAMP := $(VENV)/.setup-stamp-system
 SEEDS ?= 200
 
 # What the tests use beyond Python: program=Debian package.
@@ -28,7 +27,7 @@ setup: $(STAMP)
 $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Khala needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@test -x $(BIN)/python || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \
+	@test -x $(BIN)/pip || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \
 	    { rm -rf $(VENV); $(MAKE) --no-print-directory install-venv && $(PYTHON) -m venv $(VENV); }
 	@echo "installing Khala and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
@@ -41,25 +40,26 @@ install-venv:
 	@echo "installing python3-venv"
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
 
-# The Debian packages that the tests use; installed once as root, named otherwise.
-system: $(STAMP) $(SYSTEM_STAMP)
-
-$(SYSTEM_STAMP): Makefile
-	@missing=""; \
-	for pair in $(PROGRAMS); do \
+# Installs the Debian packages of missing programs as root, names them otherwise. $(1): program=package…
+define install_programs
+	missing=""; \
+	for pair in $(1); do \
 	    command -v "$${pair%%=*}" >/dev/null 2>&1 || missing="$$missing $${pair#*=}"; \
 	done; \
-	if [ -z "$$missing" ]; then touch $@; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    echo "installing$$missing"; \
 	    apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null && \
-	    touch $@; \
-	else \
-	    echo "not installed:$$missing; the tests that need them are skipped (apt-get install$$missing)"; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || exit 1; \
+	elif [ -n "$$missing" ]; then \
+	    echo "not installed:$$missing; what needs them does not work (as root: apt-get install$$missing)"; \
 	fi
+endef
+
+system:
+	@$(call install_programs,$(PROGRAMS))
 
 demo: setup
+	@$(call install_programs,g++=g++)
 	@$(BIN)/khala demo
 
 test: setup system

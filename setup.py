@@ -39,6 +39,7 @@ setup(
         "cslab-etcd3==0.12.1",
         "httpx>=0.27,<1",
         "msgspec>=0.19,<1",
+        "multipart>=1.2,<3",
         "orjson>=3.10,<4",
         "psutil>=6,<8",
         "pykka>=4.1,<5",

@@ -2,29 +2,39 @@
 
 It authorises, validates and hands on: writes to Submissions and Uploads, reads to the readers,
 questions about executors to the leader. It touches neither disk nor network itself, so it never
-keeps anybody waiting; whoever it hands an envelope to answers it.
+keeps anybody waiting; whoever it hands an envelope to answers it. What could not be handed on, or is
+too much for now (P15), it answers itself.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterable
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.backlog import Backlog, Cap
+from khala.actors.doorkeeper import LATE, Doorkeeper, LetIn, Parked
 from khala.actors.messages import (
     AnswerQuery,
+    Began,
+    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
     InsertTasks,
+    LeadingWith,
+    ReplicaSetChecked,
     ServiceChecked,
     Tick,
     TokenChecked,
     ViewChanged,
     ViewWanted,
 )
-from khala.bus.envelope import Envelope
+from khala.actors.new_tasks import bytes_of, new_task, refusal_of
+from khala.actors.uploads import check_chunk
+from khala.actors.waits import Waits
+from khala.bus.envelope import RPC, Envelope, node_of
 from khala.coordination.interface import ClusterView
-from khala.core.access import may, token_digest
+from khala.core.access import ADMIN_MAY, token_digest
 from khala.core.commands import (
     CancelTasks,
     CountTasks,
@@ -35,7 +45,6 @@ from khala.core.commands import (
     JudicatorViews,
     ListExecutors,
     ListJudicators,
-    NewTask,
     NotAvailable,
     Ping,
     Pong,
@@ -46,155 +55,158 @@ from khala.core.commands import (
     TaskAccepted,
 )
 from khala.core.messages import TasksSettled
-from khala.core.task import State, Task, TaskControl, TaskEvent
-from khala.core.validation import validate_spec
-from khala.core.waiting import Waiters
+from khala.core.task import Epoch, Task
 from khala.errors import Refusal
 
-TOKEN_FOR_S = 10.0
-TOKENS_REMEMBERED = 10_000
 MOST_TASKS = 1_000
-WAIT_MOST_S = 300.0
-WAITERS_MOST = 10_000
 LEADER_ANSWERS_WITHIN_S = 3.0
 READERS = ("reader-1", "reader-2")
+CAPS = {
+    "submissions": Cap(items=20_000, size_bytes=64 << 20),
+    "uploads": Cap(items=128, size_bytes=128 << 20),
+} | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
 class Judicator(NodeActor):
     """`secured` is false on a cluster without a secret, where nobody needs a token."""
+
+    open_to_nodes = True
 
     def __init__(self, stage: Stage, *, version: str, secured: bool) -> None:
         super().__init__(stage, "judicator")
         self._version = version
         self._secured = secured
         self._view = ClusterView()
-        self._tokens: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._unchecked: dict[str, list[Envelope]] = {}
-        self._waiters = Waiters()
+        self._epoch = Epoch()
+        self._door = Doorkeeper(secured=secured)
+        self._backlog = Backlog(CAPS)
+        self._waits = Waits()
         self._executor_questions: list[tuple[float, Envelope]] = []
         self._services: dict[str, ServiceChecked] = {}
+        self._replica_set = ReplicaSetChecked({}, writable=True)
         self._next_reader = 0
 
     def begin(self) -> None:
         """Ask where the cluster stands."""
         self.tell("membership", ViewWanted())
 
+    def callers(self) -> Iterable[Envelope]:
+        """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
+        return [*self._door.parked(), *self._waits.callers(), *(e for _, e in self._executor_questions)]
+
     # --- authorisation ---------------------------------------------------------------------------
 
-    def on_receive(self, message: Envelope) -> None:
-        """Commands pass the doorkeeper; everything else comes from this cluster's own actors."""
-        if message.sender.startswith("rpc/") and not self._admit(message):
+    def on_receive(self, message: object) -> None:
+        """Commands come by RPC and pass the doorkeeper; everything else comes from the cluster's actors."""
+        if isinstance(message, Envelope) and type(message.payload) in ADMIN_MAY and not self._admit(message):
             return
         super().on_receive(message)
 
     def _admit(self, envelope: Envelope) -> bool:
-        command = type(envelope.payload)
-        if not self._secured or may("", command):
+        if node_of(envelope.sender) != RPC:
+            self.log.warning("a command that did not come by RPC", sender=envelope.sender)
+            return False
+        verdict = self._door.check(envelope, self.now().boot_s)
+        if isinstance(verdict, LetIn):
             return True
-        caller = getattr(envelope.payload, "caller", None)
-        if caller is None or not caller.token:
-            self._refuse(envelope, "unauthorized", "a token is needed: Authorization: Bearer …")
-            return False
-        digest = token_digest(caller.token)
-        role, until = self._tokens.get(digest, ("", 0.0))
-        if until < self.now().boot_s:
-            waiting = self._unchecked.setdefault(digest, [])
-            waiting.append(envelope)
-            if len(waiting) == 1:
-                self.tell(self._reader(), CheckToken(digest))
-            return False
-        if not role:
-            self._refuse(envelope, "unauthorized", "this token is not known, or no longer valid")
-            return False
-        if not may(role, command):
-            self._refuse(envelope, "forbidden", f"a token of the role {role} may not do this")
-            return False
-        return True
+        if not isinstance(verdict, Parked):
+            self.reply(envelope, verdict)
+        elif verdict.ask:
+            self._ask_reader(CheckToken(verdict.ask))
+        return False
 
     def handle_token_checked(self, checked: TokenChecked, envelope: Envelope) -> None:
         """The store knows, or does not know, a token: go on with those who showed it."""
-        waiting = self._unchecked.pop(checked.digest, [])
         if checked.failed:
-            for parked in waiting:
-                self.stage.bus.reply(parked, NotAvailable(detail=checked.failed))
-            return
-        self._tokens[checked.digest] = (checked.role, self.now().boot_s + TOKEN_FOR_S)
-        while len(self._tokens) > TOKENS_REMEMBERED:
-            self._tokens.popitem(last=False)
-        for parked in waiting:
-            self.on_receive(parked)
+            for parked in self._door.release(checked.digest):
+                self.reply(parked, NotAvailable(detail=checked.failed))
+        else:
+            for parked in self._door.learn(checked.digest, checked.role, self.now().boot_s):
+                self.actor_ref.tell(parked)
 
     def _refuse(self, envelope: Envelope, code: str, detail: str, field: str = "") -> None:
-        self.stage.bus.reply(envelope, Refused(code=code, detail=detail, field=field))
+        self.reply(envelope, Refused(code=code, detail=detail, field=field))
 
     # --- writes ----------------------------------------------------------------------------------
 
     def handle_submit_tasks(self, submit: SubmitTasks, envelope: Envelope) -> None:
         """Validate each task, then have the good ones stored."""
-        if len(submit.tasks) > MOST_TASKS:
-            self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", "tasks")
+        if self._too_many(envelope, len(submit.tasks), "tasks"):
             return
         at = self.now().unix_s
+        owner = token_digest(submit.caller.token) if submit.caller.token else ""
         tasks: list[Task] = []
-        refused: dict[int, object] = {}
+        refused: dict[int, TaskAccepted] = {}
         for place, new in enumerate(submit.tasks):
             try:
-                tasks.append(_new_task(new, token_owner(submit), at))
+                tasks.append(new_task(new, owner, at))
             except Refusal as why:
-                refused[place] = TaskAccepted(
-                    task_id=new.id,
-                    created=False,
-                    error_code=why.code,
-                    error_detail=why.detail,
-                    error_field=why.field,
-                )
-        self.tell("submissions", InsertTasks(tuple(tasks), refused, envelope))
+                refused[place] = refusal_of(new, why)
+        size_bytes = sum(bytes_of(task.spec) for task in tasks)
+        insert = InsertTasks(tuple(tasks), refused, size_bytes, envelope)
+        self._hand_on("submissions", insert, envelope, items=len(tasks), size_bytes=size_bytes)
 
     def handle_cancel_tasks(self, cancel: CancelTasks, envelope: Envelope) -> None:
         """Hand on."""
-        if len(cancel.task_ids) > MOST_TASKS:
-            self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", "task_ids")
-            return
-        self._hand_on("submissions", envelope)
+        if not self._too_many(envelope, len(cancel.task_ids), "task_ids"):
+            self._hand_on("submissions", cancel, envelope, items=len(cancel.task_ids))
 
     def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
         """Hand on."""
-        self._hand_on("uploads", envelope)
+        try:
+            check_chunk(chunk)
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+        else:
+            self._hand_on("uploads", chunk, envelope, size_bytes=len(chunk.data))
 
-    def _hand_on(self, actor: str, envelope: Envelope) -> None:
-        """Give the envelope itself to another actor of this node, which answers the caller."""
-        self.stage.bus.send(
-            f"{self.stage.node}/{actor}", envelope.payload, sender=envelope.sender, cause=envelope.id
-        )
+    def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
+        if count > MOST_TASKS:
+            self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
+        return count > MOST_TASKS
+
+    def _hand_on(
+        self, actor: str, message: object, envelope: Envelope, *, items: int = 1, size_bytes: int = 0
+    ) -> None:
+        """Give a caller to another actor of this node, which answers in our place."""
+        if not self._backlog.take(actor, items, size_bytes):
+            busy = f"{self.stage.node} has as much to do as it takes at a time ({actor})"
+            self.reply(envelope, NotAvailable(detail=busy, retry_after_s=1.0))
+            return
+        destination = f"{self.stage.node}/{actor}"
+        if not self.stage.bus.send(destination, message, sender=envelope.sender, cause=envelope.id):
+            self._backlog.give_back(actor, items, size_bytes)
+            self.reply(envelope, NotAvailable(detail=f"{actor} is being started again", retry_after_s=0.5))
+
+    def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
+        """There is room again."""
+        self._backlog.give_back(answered.actor, answered.items, answered.size_bytes)
+
+    def handle_began(self, began: Began, envelope: Envelope) -> None:
+        """An actor began with an empty inbox."""
+        self._backlog.reset(began.actor)
 
     # --- reads -----------------------------------------------------------------------------------
 
     def handle_get_tasks(self, get: GetTasks, envelope: Envelope) -> None:
         """Answer now, or when all of them are finished."""
-        if len(get.task_ids) > MOST_TASKS:
-            self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", "task_ids")
-        elif get.wait_s <= 0:
+        if self._too_many(envelope, len(get.task_ids), "task_ids"):
+            return
+        if not (get.wait_s > 0 and get.task_ids):
             self._query(envelope)
-        elif len(self._waiters) >= WAITERS_MOST:
-            busy = NotAvailable(detail=f"{WAITERS_MOST} callers wait already", retry_after_s=2.0)
-            self.stage.bus.reply(envelope, busy)
+        elif not self._waits.begin(get, envelope, self.now().boot_s):
+            busy = "as many callers as this judicator takes wait for tasks already"
+            self.reply(envelope, NotAvailable(detail=busy, retry_after_s=2.0))
         else:
-            until = self.now().boot_s + min(get.wait_s, WAIT_MOST_S)
-            number = self._waiters.add(get.task_ids, until, envelope)
-            self.tell(self._reader(), CheckFinished(number, tuple(get.task_ids)))
+            self._ask_reader(CheckFinished(tuple(get.task_ids)))
 
     def handle_finished_checked(self, checked: FinishedChecked, envelope: Envelope) -> None:
-        """What a new waiter waits for may be finished already."""
-        self._end_waits(self._waiters.finished(checked.task_ids))
+        """Some of what is waited for is finished already."""
+        self._query_all(self._waits.checked(checked))
 
     def handle_tasks_settled(self, settled: TasksSettled, envelope: Envelope) -> None:
         """The leader recorded outcomes."""
-        self._end_waits(self._waiters.finished(settled.task_ids))
-
-    def _end_waits(self, over: list[object]) -> None:
-        for envelope in over:
-            if isinstance(envelope, Envelope):
-                self._query(envelope)
+        self._query_all(self._waits.finished(settled.task_ids))
 
     def handle_search_tasks(self, search: SearchTasks, envelope: Envelope) -> None:
         """Hand to a reader."""
@@ -209,24 +221,35 @@ class Judicator(NodeActor):
         self._query(envelope)
 
     def _query(self, envelope: Envelope) -> None:
-        self.tell(self._reader(), AnswerQuery(envelope))
+        self._hand_on(self._reader(), AnswerQuery(envelope), envelope)
+
+    def _query_all(self, envelopes: Iterable[Envelope]) -> None:
+        for envelope in envelopes:
+            self._query(envelope)
 
     def _reader(self) -> str:
         self._next_reader = (self._next_reader + 1) % len(READERS)
         return READERS[self._next_reader]
 
+    def _ask_reader(self, question: CheckToken | CheckFinished) -> None:
+        """Ask one reader, or another if that one is not up; a lost question is asked again by the clock."""
+        if not self.tell(self._reader(), question):
+            self.tell(self._reader(), question)
+
     # --- the cluster -----------------------------------------------------------------------------
 
     def handle_ping(self, ping: Ping, envelope: Envelope) -> None:
-        """Ready means: coordination answers and somebody leads."""
+        """Ready means: coordination answers, somebody leads, and the store can be written."""
+        view = self._view
         pong = Pong(
             judicator=self.stage.node,
             version=self._version,
-            ready=self._view.connected and bool(self._view.leader),
-            leader=self._view.leader,
+            ready=view.connected and bool(view.leader) and self._replica_set.writable,
+            leader=view.leader,
+            epoch=self._epoch,
             secured=self._secured,
         )
-        self.stage.bus.reply(envelope, pong)
+        self.reply(envelope, pong)
 
     def handle_list_judicators(self, asked: ListJudicators, envelope: Envelope) -> None:
         """Registered judicators, from coordination."""
@@ -237,10 +260,11 @@ class Judicator(NodeActor):
                 address=address,
                 leader=name == self._view.leader,
                 restarts=restarts if name == self.stage.node else {},
+                replica_state=self._replica_set.states.get(name, ""),
             )
             for name, address in sorted(self._view.registered.items())
         )
-        self.stage.bus.reply(envelope, JudicatorViews(judicators=views))
+        self.reply(envelope, JudicatorViews(judicators=views, epoch=self._epoch))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Only the leader knows: ask it once for all who ask at the moment."""
@@ -259,44 +283,34 @@ class Judicator(NodeActor):
     def _answer_executors(self, answer: object) -> None:
         questions, self._executor_questions = self._executor_questions, []
         for _, envelope in questions:
-            self.stage.bus.reply(envelope, answer)
+            self.reply(envelope, answer)
 
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Where the cluster stands now."""
         self._view = seen.view
 
+    def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
+        """Which epoch this node leads with, if it does."""
+        self._epoch = leading.epoch
+
     def handle_service_checked(self, checked: ServiceChecked, envelope: Envelope) -> None:
         """How a native service of this node does."""
         self._services[checked.service] = checked
 
+    def handle_replica_set_checked(self, checked: ReplicaSetChecked, envelope: Envelope) -> None:
+        """How the replica set stands."""
+        self._replica_set = checked
+
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
-        """End waits whose time is up; look after those that a lost hint may have left behind."""
+        """End waits whose time is up; ask again what a lost message may have left without an answer."""
         now = self.now().boot_s
-        self._end_waits(self._waiters.expired(now))
-        for number, task_ids in self._waiters.unfinished()[:100]:
-            self.tell(self._reader(), CheckFinished(number, task_ids))
+        for late in self._door.overdue(now):
+            self.reply(late, LATE)
+        for digest in self._door.ask_again(now):
+            self._ask_reader(CheckToken(digest))
+        self._query_all(self._waits.expired(now))
+        check = self._waits.check_again(now)
+        if check is not None:
+            self._ask_reader(check)
         if self._executor_questions and now - self._executor_questions[0][0] > LEADER_ANSWERS_WITHIN_S:
             self._answer_executors(NotAvailable(detail="the leader did not answer in time"))
-
-
-def token_owner(submit: SubmitTasks) -> str:
-    """Who owns what is submitted: the digest of the token, or nobody on an open cluster."""
-    return token_digest(submit.caller.token) if submit.caller.token else ""
-
-
-def _new_task(new: NewTask, owner: str, at: float) -> Task:
-    """A pending task with the first line of its story; raises Refusal."""
-    if len(new.id) != 24 or not all(c in "0123456789abcdef" for c in new.id):
-        raise Refusal("a task's id is 24 hexadecimal digits", field="id")
-    validate_spec(new.spec)
-    event = TaskEvent(rev=1, kind="submitted", at=at, from_state=State.PENDING, to_state=State.PENDING)
-    return Task(
-        id=new.id,
-        spec=new.spec,
-        owner=owner,
-        created_at=at,
-        request_digest=new.request_digest,
-        retried_from=new.retried_from,
-        control=TaskControl(queued_at=at),
-        events=(event,),
-    )

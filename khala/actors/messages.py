@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
 from khala.core.changes import Change, Changed
+from khala.core.commands import TaskAccepted
 from khala.core.messages import QueuedTask
 from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; `period_s` tells which of a node's tickers it is."""
+    """Time has passed: look at the clock."""
 
-    period_s: float
+
+@dataclass(frozen=True, slots=True)
+class AreYouUp:
+    """The supervisor's question to an actor that it started; the answer says nothing but yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An actor of this node was started, maybe again: what was sent to it before may be lost."""
+
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +50,31 @@ class ViewChanged:
 
 @dataclass(frozen=True, slots=True)
 class TakeEpoch:
-    """The scheduler won leadership and needs an epoch of its own."""
+    """The scheduler won leadership and needs an epoch of its own. `asked_at` (CLOCK_BOOTTIME) tells
+    this question from earlier ones, whose late answer would be an epoch that is over already."""
+
+    asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class EpochTaken:
     """The answer to TakeEpoch."""
+
+    asked_at: float
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class EpochNotTaken:
+    """The answer to TakeEpoch when the store could not be asked now."""
+
+    asked_at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeadingWith:
+    """The node's scheduler leads with this epoch; Epoch() when it does not lead."""
 
     epoch: Epoch
 
@@ -108,9 +138,10 @@ class ScanActive:
 
 @dataclass(frozen=True, slots=True)
 class ActiveScanned:
-    """A page of active tasks; `done` when it is the last."""
+    """The page of active tasks after `after`; `done` when it is the last."""
 
     epoch: Epoch
+    after: str
     tasks: Sequence[QueuedTask]
     done: bool
 
@@ -134,12 +165,30 @@ class WaitingScanned:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadFailed:
+    """The store could not answer this question of the scheduler now."""
+
+    wanted: RereadTasks | ScanActive | ScanWaiting
+
+
+@dataclass(frozen=True, slots=True)
 class InsertTasks:
-    """Store these tasks and answer the envelope; `answers` holds what was refused before, by place."""
+    """Store these tasks, about `size_bytes` in all, and answer the envelope; `refused` holds the
+    answers to those that were refused before, by place."""
 
     tasks: tuple[Task, ...]
-    refused: dict[int, object]
+    refused: dict[int, TaskAccepted]
+    size_bytes: int
     envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class CallsAnswered:
+    """An actor answered callers that the front door had sent to it (P15)."""
+
+    actor: str
+    items: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +216,18 @@ class TokenChecked:
 
 @dataclass(frozen=True, slots=True)
 class CheckFinished:
-    """Which of these tasks are finished? Asked once for each new waiter."""
+    """Which of these tasks are finished? Asked for each new wait, and again in rounds."""
 
-    waiter: int
     task_ids: tuple[str, ...]
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedChecked:
     """The answer to CheckFinished: those that are finished or do not exist."""
 
-    waiter: int
     task_ids: tuple[str, ...]
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +237,15 @@ class ServiceChecked:
     service: str
     running: bool
     restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSetChecked:
+    """How the replica set stands: the state of each registered judicator's member, and whether there
+    is a primary at all."""
+
+    states: Mapping[str, str]
+    writable: bool
 
 
 @dataclass(frozen=True, slots=True)

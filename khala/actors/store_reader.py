@@ -1,16 +1,20 @@
-"""Reads for the scheduler and for clients, each in the thread of its own actor."""
+"""Reads for the scheduler and for clients, each in the thread of its own actor, which blocks in the store.
+
+Every question gets an answer, also when the store has none: who asked decides when to ask again.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import (
     ActiveScanned,
     AnswerQuery,
+    Began,
+    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
+    ReadFailed,
     RereadTasks,
     ScanActive,
     ScanWaiting,
@@ -31,9 +35,10 @@ from khala.core.commands import (
     TaskViews,
 )
 from khala.core.task import TERMINAL
-from khala.errors import Refusal, Unavailable
+from khala.errors import Fault, Refusal, Unavailable
 from khala.store.interface import Store
 
+SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
 WAITING_PAGE = 5_000
 CANCELS_PAGE = 1_000
@@ -41,29 +46,36 @@ FILE_CHUNK_BYTES = 1 << 20
 
 
 class StoreReader(NodeActor):
-    """A store that cannot answer now leaves the scheduler's questions unanswered: it asks again."""
+    """`scheduler-reader` reads for the scheduler; the others for the front door and its clients."""
 
     def __init__(self, stage: Stage, *, name: str, store: Store) -> None:
         super().__init__(stage, name)
         self._store = store
+
+    def begin(self) -> None:
+        """What was asked of an earlier reader of this name may be lost."""
+        self.tell("scheduler" if self.name == SCHEDULER_READER else "judicator", Began(self.name))
+
+    # --- for the scheduler -----------------------------------------------------------------------
 
     def handle_reread_tasks(self, wanted: RereadTasks, envelope: Envelope) -> None:
         """Whole tasks, for the scheduler to adopt."""
         try:
             found = self._store.read(wanted.task_ids)
         except Unavailable as why:
-            self.log.warning("cannot read tasks", reason=str(why))
-            return
-        self.tell("scheduler", TasksReread(wanted.epoch, wanted.task_ids, found))
+            self._cannot(wanted, why)
+        else:
+            self.tell("scheduler", TasksReread(wanted.epoch, wanted.task_ids, found))
 
     def handle_scan_active(self, wanted: ScanActive, envelope: Envelope) -> None:
         """A page of what a new leader rebuilds from."""
         try:
             tasks = self._store.scan_active(wanted.after, ACTIVE_PAGE)
         except Unavailable as why:
-            self.log.warning("cannot scan active tasks", reason=str(why))
-            return
-        self.tell("scheduler", ActiveScanned(wanted.epoch, tasks, done=len(tasks) < ACTIVE_PAGE))
+            self._cannot(wanted, why)
+        else:
+            done = len(tasks) < ACTIVE_PAGE
+            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done=done))
 
     def handle_scan_waiting(self, wanted: ScanWaiting, envelope: Envelope) -> None:
         """A page of the leader's re-scan (P3)."""
@@ -71,57 +83,75 @@ class StoreReader(NodeActor):
             tasks = self._store.scan_queue(wanted.after, WAITING_PAGE)
             cancels = self._store.scan_cancels(CANCELS_PAGE)
         except Unavailable as why:
-            self.log.warning("cannot scan waiting tasks", reason=str(why))
-            return
-        done = len(tasks) < WAITING_PAGE
-        self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done=done))
+            self._cannot(wanted, why)
+        else:
+            done = len(tasks) < WAITING_PAGE
+            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done=done))
+
+    def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
+        self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))
+        self.tell("scheduler", ReadFailed(wanted))
+
+    # --- for the front door ----------------------------------------------------------------------
 
     def handle_check_token(self, wanted: CheckToken, envelope: Envelope) -> None:
-        """Look a token up for the front door."""
+        """Look a token up."""
         try:
             known = self._store.role_of(wanted.digest)
         except Unavailable as why:
             self.tell("judicator", TokenChecked(wanted.digest, "", failed=str(why)))
-            return
-        self.tell("judicator", TokenChecked(wanted.digest, known[1] if known else ""))
+        else:
+            self.tell("judicator", TokenChecked(wanted.digest, known[1] if known else ""))
 
     def handle_check_finished(self, wanted: CheckFinished, envelope: Envelope) -> None:
-        """Look whether a new waiter's tasks are finished already."""
+        """Look which of the tasks that somebody waits for are finished; none that we know, if the
+        store cannot answer now."""
+        finished: tuple[str, ...] = ()
         try:
             found = {task.id: task for task in self._store.read(wanted.task_ids, view="minimal")}
-        except Unavailable:
-            return
-        finished = tuple(
-            task_id
-            for task_id in wanted.task_ids
-            if task_id not in found or found[task_id].control.state in TERMINAL
-        )
-        self.tell("judicator", FinishedChecked(wanted.waiter, finished))
+        except Unavailable as why:
+            self.log.warning("cannot look for finished tasks", reason=str(why))
+        else:
+            finished = tuple(
+                task_id
+                for task_id in wanted.task_ids
+                if task_id not in found or found[task_id].control.state in TERMINAL
+            )
+        self.tell("judicator", FinishedChecked(finished, wanted.round))
+
+    # --- for clients -----------------------------------------------------------------------------
 
     def handle_answer_query(self, query: AnswerQuery, envelope: Envelope) -> None:
-        """Answer a client's query with what a majority has."""
-        answers: dict[type, Callable[..., object]] = {
-            GetTasks: self._get_tasks,
-            SearchTasks: self._store.search,
-            CountTasks: self._count_tasks,
-            GetFileChunk: self._get_file_chunk,
-        }
-        asked = query.envelope.payload
+        """Answer a client's query with what a majority has. A fault in one answer is that query's
+        trouble: a reader keeps nothing that it could have spoilt."""
         try:
-            answer = answers[type(asked)](asked)
+            answer = self._answer(query.envelope.payload)
         except Refusal as why:
             answer = Refused(code=why.code, detail=why.detail, field=why.field)
         except Unavailable as why:
             answer = NotAvailable(detail=why.detail, retry_after_s=why.retry_after_s)
-        self.stage.bus.reply(query.envelope, answer)
+        except Fault as why:
+            self.log.error("a query met a fault", query=type(query.envelope.payload).__name__, exc_info=why)
+            answer = NotAvailable(detail=f"this cannot be read: {why}; the judicator's log says more")
+        self.reply(query.envelope, answer)
+        self.tell("judicator", CallsAnswered(self.name, 1, 0))
 
-    def _get_tasks(self, asked: GetTasks) -> TaskViews:
-        return TaskViews(tasks=tuple(self._store.read(asked.task_ids, view=asked.view)))
+    def _answer(self, asked: object) -> object:
+        match asked:
+            case GetTasks():
+                return TaskViews(tasks=tuple(self._store.read(asked.task_ids, view=asked.view)))
+            case SearchTasks():
+                return self._store.search(asked)
+            case CountTasks():
+                return TaskCounts(counts=dict(self._store.counts()))
+            case GetFileChunk():
+                return self._file_chunk(asked)
+            case _:
+                raise Fault(f"a reader has no answer to {type(asked).__name__}")
 
-    def _count_tasks(self, asked: CountTasks) -> TaskCounts:
-        return TaskCounts(counts=dict(self._store.counts()))
-
-    def _get_file_chunk(self, asked: GetFileChunk) -> FileChunk:
+    def _file_chunk(self, asked: GetFileChunk) -> FileChunk:
+        if asked.offset < 0 or asked.length < 0:
+            raise Refusal("offset and length must be 0 or more", field="offset")
         length = min(asked.length, FILE_CHUNK_BYTES)
         size, data = self._store.read_file(asked.sha256, asked.offset, length)
         return FileChunk(sha256=asked.sha256, size=size, offset=asked.offset, data=data)

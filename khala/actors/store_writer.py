@@ -1,17 +1,20 @@
 """Group commit of the leader's changes: at once when idle, gathering only while a write is in flight.
 
 Its thread blocks in the store, which is what makes the next batch gather in its inbox; nobody waits
-for it. Every batch is guarded by the epoch that decided it (P1).
+for it. Every batch is guarded by the epoch that decided it (P1). What a failed writer had in hand is
+nobody's knowledge: the scheduler takes a new epoch when it hears that the writer began again.
 """
 
 from __future__ import annotations
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import (
+    Began,
     ChangesAnswered,
     ChangesUnknown,
     CommitChange,
     EpochLost,
+    EpochNotTaken,
     EpochTaken,
     Flush,
     TakeEpoch,
@@ -22,6 +25,7 @@ from khala.core.task import Epoch
 from khala.errors import StaleEpoch, Unavailable
 from khala.store.interface import TaskStore
 
+STORE_WRITER = "store-writer"
 BATCH_CHANGES = 1_000
 BATCH_BYTES = 8 << 20
 
@@ -30,20 +34,24 @@ class StoreWriter(NodeActor):
     """Answers go to the node's scheduler."""
 
     def __init__(self, stage: Stage, *, store: TaskStore) -> None:
-        super().__init__(stage, "store-writer")
+        super().__init__(stage, STORE_WRITER)
         self._store = store
         self._epoch = Epoch()
         self._waiting: list[Change] = []
         self._flushing = False
 
+    def begin(self) -> None:
+        """Whatever was sent to an earlier writer may be lost."""
+        self.tell("scheduler", Began(self.name))
+
     def handle_take_epoch(self, wanted: TakeEpoch, envelope: Envelope) -> None:
-        """Take the next epoch; if the store cannot, the scheduler asks again by its own clock."""
+        """Take the next epoch."""
         try:
             epoch = self._store.take_epoch(self.stage.node)
         except Unavailable as why:
-            self.log.warning("no epoch", reason=str(why))
-            return
-        self.tell("scheduler", EpochTaken(epoch))
+            self.tell("scheduler", EpochNotTaken(wanted.asked_at, str(why)))
+        else:
+            self.tell("scheduler", EpochTaken(wanted.asked_at, epoch))
 
     def handle_commit_change(self, commit: CommitChange, envelope: Envelope) -> None:
         """Gather; an older epoch's changes are dropped with it."""
@@ -59,10 +67,9 @@ class StoreWriter(NodeActor):
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """Write what has gathered, at most one batch, then look at the inbox again."""
         batch = self._next_batch()
-        if self._waiting:
+        self._flushing = bool(self._waiting)
+        if self._flushing:
             self.tell(self.name, Flush())
-        else:
-            self._flushing = False
         if batch:
             self._commit(batch)
 

@@ -1,15 +1,16 @@
 """Group commit of what clients write: new tasks and cancel requests, acknowledged only when durable.
 
 Its thread blocks in the store while the next batch gathers in its inbox. After the write the leader
-gets a hint, which only saves latency: it would find the tasks by itself (P3).
+gets a hint, which only saves latency: it would find the tasks by itself (P3). A fault ends the batch
+in hand as "outcome unknown" for its callers, never as done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import Flush, InsertTasks
+from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
 from khala.bus.envelope import Envelope
 from khala.core.changes import Inserted
 from khala.core.commands import (
@@ -26,7 +27,9 @@ from khala.errors import OutcomeUnknown, Unavailable
 from khala.store.interface import Store
 
 BATCH_TASKS = 1_000
+BATCH_BYTES = 16 << 20
 SCHEDULER = "leader/scheduler"
+Cancel = tuple[CancelTasks, Envelope]
 
 
 class Submissions(NodeActor):
@@ -35,28 +38,53 @@ class Submissions(NodeActor):
     def __init__(self, stage: Stage, *, store: Store) -> None:
         super().__init__(stage, "submissions")
         self._store = store
-        self._waiting: list[InsertTasks] = []
+        self._inserts: list[InsertTasks] = []
+        self._cancels: list[Cancel] = []
+        self._open: list[Envelope] = []
         self._flushing = False
+
+    def begin(self) -> None:
+        """What was sent to an earlier one is no longer on its way."""
+        self.tell("judicator", Began(self.name))
+
+    def callers(self) -> Iterable[Envelope]:
+        """Those whose batch is being written, and those of the next ones."""
+        return [*self._open, *(i.envelope for i in self._inserts), *(e for _, e in self._cancels)]
 
     def handle_insert_tasks(self, insert: InsertTasks, envelope: Envelope) -> None:
         """Gather."""
-        self._waiting.append(insert)
+        self._inserts.append(insert)
+        self._flush_soon()
+
+    def handle_cancel_tasks(self, cancel: CancelTasks, envelope: Envelope) -> None:
+        """Gather."""
+        self._cancels.append((cancel, envelope))
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
             self.tell(self.name, Flush())
 
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
-        """Insert what has gathered as one batch, and answer each of its envelopes."""
-        batch: list[InsertTasks] = []
-        count = 0
-        while self._waiting and (not batch or count + len(self._waiting[0].tasks) <= BATCH_TASKS):
-            insert = self._waiting.pop(0)
-            count += len(insert.tasks)
-            batch.append(insert)
-        self._flushing = bool(self._waiting)
-        if self._flushing:
-            self.tell(self.name, Flush())
-        self._insert(batch)
+        """Write what has gathered as one batch of each kind, then look at the inbox again."""
+        inserts, self._inserts = _batch_of(self._inserts)
+        cancels, self._cancels = self._cancels[:BATCH_TASKS], self._cancels[BATCH_TASKS:]
+        self._flushing = False
+        if self._inserts or self._cancels:
+            self._flush_soon()
+        self._open = [*(insert.envelope for insert in inserts), *(caller for _, caller in cancels)]
+        if inserts:
+            self._insert(inserts)
+        if cancels:
+            self._cancel(cancels)
+        items = sum(len(insert.tasks) for insert in inserts) + sum(len(c.task_ids) for c, _ in cancels)
+        self.tell("judicator", CallsAnswered(self.name, items, sum(insert.size_bytes for insert in inserts)))
+
+    def _answer(self, envelope: Envelope, answer: object) -> None:
+        """Answer a caller of the batch that is being written."""
+        self.reply(envelope, answer)
+        self._open.remove(envelope)
 
     def _insert(self, batch: Sequence[InsertTasks]) -> None:
         tasks = [task for insert in batch for task in insert.tasks]
@@ -64,28 +92,33 @@ class Submissions(NodeActor):
             answers = self._store.insert(tasks) if tasks else ()
         except Unavailable as why:
             for insert in batch:
-                self.stage.bus.reply(insert.envelope, not_available(why))
+                self._answer(insert.envelope, not_available(why))
             return
         by_place = iter(answers)
         for insert in batch:
-            accepted = _accepted(insert, [next(by_place) for _ in insert.tasks])
-            self.stage.bus.reply(insert.envelope, accepted)
+            self._answer(insert.envelope, _accepted(insert, [next(by_place) for _ in insert.tasks]))
         created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
         if created:
             self.send(SCHEDULER, TasksQueued(tasks=tuple(_queued(task) for task in created)))
 
-    def handle_cancel_tasks(self, cancel: CancelTasks, envelope: Envelope) -> None:
+    def _cancel(self, batch: Sequence[Cancel]) -> None:
         """Store the requests, hint them to the leader, and say what each one met."""
+        task_ids = tuple(dict.fromkeys(task_id for cancel, _ in batch for task_id in cancel.task_ids))
+        found: dict[str, Task] = {}
         try:
-            found = {t.id: t for t in self._store.request_cancel(cancel.task_ids, self.now().unix_s)}
+            for start in range(0, len(task_ids), BATCH_TASKS):
+                some = task_ids[start : start + BATCH_TASKS]
+                found |= {task.id: task for task in self._store.request_cancel(some, self.now().unix_s)}
         except Unavailable as why:
-            self.stage.bus.reply(envelope, not_available(why))
+            for _, envelope in batch:
+                self._answer(envelope, not_available(why))
             return
         asked = [task for task in found.values() if task.control.state not in TERMINAL]
         if asked:
             self.send(SCHEDULER, CancelsRequested(tasks=tuple(_queued(task) for task in asked)))
-        results = tuple(_cancel_answer(task_id, found.get(task_id)) for task_id in cancel.task_ids)
-        self.stage.bus.reply(envelope, TaskCancels(results=results))
+        for cancel, envelope in batch:
+            results = tuple(_cancel_answer(task_id, found.get(task_id)) for task_id in cancel.task_ids)
+            self._answer(envelope, TaskCancels(results=results))
 
 
 def not_available(why: Unavailable) -> NotAvailable:
@@ -97,6 +130,18 @@ def not_available(why: Unavailable) -> NotAvailable:
     )
 
 
+def _batch_of(waiting: list[InsertTasks]) -> tuple[list[InsertTasks], list[InsertTasks]]:
+    """The inserts that fit into one write, at least one, and the rest."""
+    taken, count, size_bytes = 0, 0, 0
+    for insert in waiting:
+        count += len(insert.tasks)
+        size_bytes += insert.size_bytes
+        if taken and (count > BATCH_TASKS or size_bytes > BATCH_BYTES):
+            break
+        taken += 1
+    return waiting[:taken], waiting[taken:]
+
+
 def _queued(task: Task) -> QueuedTask:
     return QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
 
@@ -106,11 +151,11 @@ def _accepted(insert: InsertTasks, answers: Sequence[Inserted]) -> TasksAccepted
     results = []
     for place in range(len(insert.tasks) + len(insert.refused)):
         refused = insert.refused.get(place)
-        results.append(refused if isinstance(refused, TaskAccepted) else _answer(next(by_place)))
+        results.append(refused if refused is not None else _answer_of(next(by_place)))
     return TasksAccepted(results=tuple(results))
 
 
-def _answer(inserted: Inserted) -> TaskAccepted:
+def _answer_of(inserted: Inserted) -> TaskAccepted:
     if inserted.answer == "conflict":
         return TaskAccepted(
             task_id=inserted.task_id,

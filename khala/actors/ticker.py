@@ -12,8 +12,8 @@ from khala.bus.interface import Bus
 class Ticker:
     """Sends `Tick` to each named actor of this node, every so many seconds, until stopped.
 
-    An actor that is slow gets no second tick while one is unhandled only in the sense that ticks are
-    cheap; each actor must treat a tick as "look at the clock", never count them.
+    An actor that is slow finds one tick in its inbox, not all that it missed (`NodeActor`): a tick
+    means "look at the clock", and must never be counted.
     """
 
     def __init__(self, node: str, bus: Bus, intervals_s: Mapping[str, float]) -> None:
@@ -40,4 +40,4 @@ class Ticker:
                 waited_s[actor] += step_s
                 if waited_s[actor] + step_s / 2 >= interval_s:
                     waited_s[actor] = 0.0
-                    self._bus.send(f"{self._node}/{actor}", Tick(interval_s))
+                    self._bus.send(f"{self._node}/{actor}", Tick())

@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 
 from khala.bus.channel import Channel, ChannelLimits, Ending
 from khala.bus.codec import Codec
@@ -27,12 +26,12 @@ from khala.bus.connection import (
     HelloRefused,
     Opened,
 )
-from khala.bus.dialer import Dialer
 from khala.bus.envelope import RPC, Envelope, check_node_name, node_of
 from khala.bus.handshake import Identity
 from khala.bus.interface import CLIENT, BusSettings, BusStats, Peer
-from khala.bus.links import Link, Links
+from khala.bus.links import Links
 from khala.bus.listener import Listener, open_listener
+from khala.bus.peering import Peering
 from khala.bus.reactor import Reactor
 from khala.bus.routed import RoutedBus
 from khala.bus.rpc_server import RpcServer
@@ -40,7 +39,7 @@ from khala.bus.wire import FRAME_OVERHEAD_BYTES
 from khala.errors import Refusal
 
 DRAIN_STEP_S = 0.01
-OUTGOING_FRAMES = 8
+UNREAD_FRAMES = 8
 
 
 class ThriftBus(RoutedBus):
@@ -48,7 +47,6 @@ class ThriftBus(RoutedBus):
 
     def __init__(self, settings: BusSettings, *, rng: random.Random | None = None) -> None:
         super().__init__(settings)
-        self._rng = rng or random.Random()
         self._codec = Codec(max_frame_bytes=settings.max_frame_bytes)
         self._identity = Identity(
             node=settings.node,
@@ -62,7 +60,7 @@ class ThriftBus(RoutedBus):
             idle_timeout_s=settings.idle_timeout_s,
             client_idle_timeout_s=settings.client_idle_timeout_s,
             keep_alive_s=settings.keep_alive_s,
-            max_outgoing_bytes=OUTGOING_FRAMES * settings.max_frame_bytes,
+            max_outgoing_bytes=2 * UNREAD_FRAMES * settings.max_frame_bytes,
             max_frame_bytes=settings.max_frame_bytes,
         )
         self._tick_s = min(settings.hello_timeout_s, settings.idle_timeout_s, settings.keep_alive_s, 2.0) / 4
@@ -78,12 +76,20 @@ class ThriftBus(RoutedBus):
             deliver=self._deliver,
             max_in_flight=settings.rpc_in_flight,
             max_frame_bytes=settings.max_frame_bytes,
+            max_unread_bytes=UNREAD_FRAMES * settings.max_frame_bytes,
             timeout_s=settings.rpc_timeout_s,
         )
         self._links = Links(max_envelopes=settings.outbox_envelopes, max_bytes=settings.outbox_bytes)
+        self._peering = Peering(
+            self._reactor,
+            settings,
+            self._links,
+            dial=self._dial,
+            lost=lambda number: self._counters.add("dead_letters", number),
+            rng=rng or random.Random(),
+        )
         self._listener: Listener | None = None
         self._channels: dict[str, Channel] = {}
-        self._dialled: dict[str, Link] = {}
         self._channel_count = itertools.count(1)
         self._started = False
         self._closing = False
@@ -125,8 +131,7 @@ class ThriftBus(RoutedBus):
     def set_peers(self, peers: Mapping[str, str]) -> None:
         for name in peers:
             check_node_name(name)
-        self._links.want({name: address for name, address in peers.items() if name != self._node})
-        self._reactor.call_soon(self._dial_wanted)
+        self._peering.want({name: address for name, address in peers.items() if name != self._node})
 
     def stats(self) -> BusStats:
         links = tuple(self._links)
@@ -174,13 +179,8 @@ class ThriftBus(RoutedBus):
             self._counters.add("timed_out_connections")
         peer = channel.connection.peer
         self._log.debug("connection closed", peer=peer.node if peer else "", reason=reason)
-        dialled = self._dialled.pop(channel.id, None)
-        if peer is not None and peer.role != CLIENT:
-            self._detached(channel, peer)
-        if dialled is not None:
-            self._dial_failed(dialled, reason)
-            if dialled.dialer is not None:
-                dialled.dialer.ended()
+        if self._peering.detach(channel, reason):
+            self._disconnected(peer)
 
     # --- routing ------------------------------------------------------------------------------------
 
@@ -249,60 +249,15 @@ class ThriftBus(RoutedBus):
             self._log.error("another node has this one's name: give each node its own", peer=peer.incarnation)
             channel.close("it has this node's own name")
             return
-        link, older = self._links.attach(channel, peer)
-        if channel.id in self._dialled and link.dialer is not None:
-            link.dialer.opened()
-        if older is not None:
-            older.close("replaced by a newer connection")
+        self._peering.attach(channel, peer)
         self._connected(peer)
         channel.flush_soon()
 
-    def _detached(self, channel: Channel, peer: Peer) -> None:
-        link = self._links.get(peer.node)
-        if link is None or link.channel is not channel:
-            return
-        link.channel = None
-        self._disconnected(peer)
-        self._counters.add("dead_letters", self._links.prune(link))
-        if link.dialer is not None:
-            link.dialer.dial()
-
-    # --- dialling, in the reactor's thread -------------------------------------------------------
-
-    def _dial_wanted(self) -> None:
-        for link in self._links:
-            if link.address and link.dialer is None and not self._closing:
-                link.dialer = self._new_dialer(link)
-                link.dialer.dial()
-            elif not link.address and link.dialer is not None:
-                link.dialer.stop()
-                link.dialer = None
-                for channel_id in [id for id, dialled in self._dialled.items() if dialled is link]:
-                    self._channels[channel_id].close("no longer wanted")
-                self._counters.add("dead_letters", self._links.prune(link))
-
-    def _new_dialer(self, link: Link) -> Dialer:
-        return Dialer(
-            self._reactor,
-            lambda: [link.address],
-            needed=lambda: link.channel is None,
-            connect=partial(self._connect, link),
-            failed=partial(self._dial_failed, link),
-            rng=self._rng,
-            min_s=self._settings.reconnect_min_s,
-            max_s=self._settings.reconnect_max_s,
-        )
-
-    def _connect(self, link: Link, sock: socket.socket) -> None:
+    def _dial(self, sock: socket.socket, name: str) -> Channel:
         connection = DialledConnection(
-            self._codec, self._identity, max_frame_bytes=self._settings.max_frame_bytes, expected=link.node
+            self._codec, self._identity, max_frame_bytes=self._settings.max_frame_bytes, expected=name
         )
-        self._dialled[self._new_channel(sock, connection, connecting=True).id] = link
-
-    def _dial_failed(self, link: Link, reason: str) -> None:
-        if reason != link.error and link.channel is None and link.address and not self._closing:
-            self._log.warning("a peer cannot be reached", peer=link.node, address=link.address, reason=reason)
-            link.error = reason
+        return self._new_channel(sock, connection, connecting=True)
 
     # --- time and the end, in the reactor's thread -------------------------------------------------
 
@@ -316,17 +271,12 @@ class ThriftBus(RoutedBus):
     def _begin_close(self) -> None:
         if self._listener is not None:
             self._listener.close()
-        for link in self._links:
-            if link.dialer is not None:
-                link.dialer.stop()
+        self._peering.stop()
         self._drain()
 
     def _drain(self) -> None:
-        linked = [link.channel for link in self._links if link.channel is not None]
-        outboxes = [link.outbox for link in self._links if link.channel is not None]
-        if any(channel.connection.outgoing.size for channel in linked) or any(
-            box.waiting[0] for box in outboxes
-        ):
+        queued = any(link.outbox.waiting[0] for link in self._links if link.channel is not None)
+        if queued or any(channel.connection.outgoing.size for channel in self._channels.values()):
             self._reactor.call_later(DRAIN_STEP_S, self._drain)
         else:
             self._drained.set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -24,6 +25,7 @@ from khala.bus.wire import FRAME_OVERHEAD_BYTES, deliver_frame
 READ_BYTES = 256 * KIB
 BATCH_BYTES = 512 * KIB
 ROUNDS = 4
+EVENTS = 64
 CHUNKS = 64
 
 
@@ -89,6 +91,8 @@ class Channel:
         self._batch_bytes = min(BATCH_BYTES, limits.max_frame_bytes - FRAME_OVERHEAD_BYTES)
         self._connecting = connecting
         self._flushing = False
+        self._handling = False
+        self._unhandled: Iterator[Event] | None = None
         self._events = WRITE if connecting else READ
         reactor.watch(sock, self._events, self._on_ready)
 
@@ -164,9 +168,9 @@ class Channel:
         if self._connecting:
             self._connected()
             return
-        if events & READ:
+        if events & READ and self._unhandled is None:
             self._read()
-        if events & WRITE or self.connection.outgoing.size or self.connection.closing:
+        if events & WRITE:
             self.flush()
 
     def _connected(self) -> None:
@@ -191,13 +195,35 @@ class Channel:
             self.close("the other end closed it")
             return
         self.heard_at = time.monotonic()
+        self._unhandled = self.connection.receive(data)
+        self._handle()
+
+    def _handle(self) -> None:
+        """Handle some of what was read, and come back for the rest: others have their turn in between,
+        and the answers to some calls are seen, and maybe found too many, before the next is looked at."""
+        self._handling = False
+        if self._unhandled is None or self.closed or self._is_deaf():
+            return
         try:
-            for event in self.connection.receive(data):
+            for _ in range(EVENTS):
+                event = next(self._unhandled, None)
+                if event is None:
+                    self._unhandled = None
+                    break
                 self._owner.on_event(self, event)
                 if self.closed:
                     return
         except MalformedMessage as error:
             self.close(error.detail, Ending.MALFORMED)
+            return
+        self.flush()
+
+    def _is_deaf(self) -> bool:
+        """Whether this is a client with too many unread answers: it may not ask for more. Nodes are
+        always heard, for two of them could so wait for each other."""
+        peer = self.connection.peer
+        unread = self.connection.outgoing.size
+        return unread > self._limits.max_frame_bytes and peer is not None and peer.role == CLIENT
 
     def _refill(self) -> None:
         if self.outbox is None or self.connection.closing:
@@ -209,15 +235,15 @@ class Channel:
             self._owner.on_sent(len(batch), expired)
 
     def _watch(self) -> None:
-        size = self.connection.outgoing.size
-        peer = self.connection.peer
-        # Who does not read its answers may not ask for more; two nodes could so wait for each other.
-        deaf = size > self._limits.max_frame_bytes and peer is not None and peer.role == CLIENT
-        more = size or (self.outbox is not None and self.outbox.waiting[0] and not self.connection.closing)
-        events = (0 if deaf else READ) | (WRITE if more else 0)
+        waiting = self.outbox is not None and self.outbox.waiting[0] and not self.connection.closing
+        deaf = self._is_deaf()
+        events = (0 if deaf else READ) | (WRITE if waiting or self.connection.outgoing.size else 0)
         if events != self._events:
             self._events = events
             self._reactor.change(self._sock, events, self._on_ready)
+        if self._unhandled is not None and not deaf and not self._handling:
+            self._handling = True
+            self._reactor.call_soon(self._handle)
 
 
 def _reason(error: OSError) -> str:

@@ -54,6 +54,7 @@ class RpcServer:
         deliver: Callable[[Envelope], bool],
         max_in_flight: int,
         max_frame_bytes: int,
+        max_unread_bytes: int,
         timeout_s: float,
     ) -> None:
         self._reactor = reactor
@@ -64,6 +65,7 @@ class RpcServer:
         self._deliver = deliver
         self._max_in_flight = max_in_flight
         self._max_frame_bytes = max_frame_bytes
+        self._max_unread_bytes = max_unread_bytes
         self._timeout_s = timeout_s
         self._callers: dict[str, _Caller] = {}
 
@@ -142,7 +144,13 @@ class RpcServer:
         del caller.calls[sequence]
         self._counters.add("rpc_replies")
         if isinstance(answer, bytes):
-            caller.connection.reply(method, sequence, answer)
+            unread = caller.connection.outgoing.size
+            if unread and unread + len(answer) > self._max_unread_bytes:
+                self._counters.add("rpc_refused")
+                detail = f"{unread} bytes of answers wait to be read: ask for less at a time, and read faster"
+                self._answer(caller, method, sequence, NotAvailable(detail=detail, outcome_unknown=True))
+            else:
+                caller.connection.reply(method, sequence, answer)
         else:
             caller.connection.fail(method.name, sequence, answer)
         caller.channel.flush_soon()

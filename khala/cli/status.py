@@ -49,7 +49,11 @@ def _ask(directory: Path) -> Mapping[str, Any]:
     """What the cluster says of itself; a cluster in trouble still has processes to show."""
     try:
         with connect(directory, patience_s=1.0) as client:
-            return {"tasks": client.stats()["tasks"], "executors": client.executors()}
+            return {
+                "tasks": client.stats()["tasks"],
+                "executors": client.executors(),
+                "judicators": client.judicators(),
+            }
     except KhalaError as failure:
         return {"problem": str(failure)}
 

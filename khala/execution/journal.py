@@ -70,8 +70,8 @@ class Journal:
         records, end = self._parse(content)
         if end < len(content) and self._any_frame_after(content, end):
             raise ConfigurationError(
-                f"{self._path} is damaged at byte {end}, before its last batch: the disk lost confirmed data; "
-                "check the disk, then move the file away to start anew as an empty executor"
+                f"{self._path} is damaged at byte {end}, before its last batch: the disk lost confirmed "
+                "data; check the disk, then move the file away to start anew as an empty executor"
             )
         self._open(end, cut=len(content) - end)
         return records

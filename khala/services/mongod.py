@@ -73,6 +73,8 @@ class MongodServer:
             # without it a signalled primary waits 15 s for an election, and a stop takes as long
             "--setParameter=shutdownTimeoutMillisForSignaledShutdown=100",
             "--setParameter=diagnosticDataCollectionEnabled=false",
+            # a paused leader's open transaction must not hold its locks for the default of 60 s
+            "--setParameter=transactionLifetimeLimitSeconds=5",
         ]
         if ":" in self.listen_address:
             options.append("--ipv6")

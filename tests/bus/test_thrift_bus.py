@@ -11,7 +11,7 @@ from wait import wait_until
 
 from khala.bus.bus import ThriftBus
 from khala.bus.dialer import resolve, split_host_port
-from khala.core.messages import OutcomeSettled, TasksSettled
+from khala.core.messages import OutcomeSettled
 from khala.errors import ConfigurationError
 
 QUICK = {"idle_timeout_s": 0.3, "keep_alive_s": 0.1}
@@ -122,8 +122,7 @@ def test_a_node_with_our_own_name_is_turned_away(thrift_world: ThriftWorld) -> N
     judicator = thrift_world.bus("j1")
     twin = thrift_world.bus("j1", "executor", listen=False)
     other = thrift_world.bus("e1", "executor", listen=False)
-    twin._links.want({"j1": thrift_world.address(judicator)})
-    twin._reactor.call_soon(twin._dial_wanted)
+    twin._peering.want({"j1": thrift_world.address(judicator)})
     other.set_peers({"j1": thrift_world.address(judicator)})
     wait_until(other.peers)
     wait_until(lambda: not twin.peers() and "j1" not in judicator.peers())

@@ -30,28 +30,19 @@ class LocalCluster:
         self.ready: Mapping[str, Any] = {}
 
     def khala(self, *words: str, timeout_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return subprocess.run(
-            self._words(words),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=self._environment(),
-            timeout=timeout_s,
-            check=False,
-        )
+        """Run a command about this cluster to its end."""
+        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin)
 
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and let it run."""
         return subprocess.Popen(
-            self._words(words),
+            [*KHALA, *self._words(words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=self._environment(),
+            env=environment(),
             start_new_session=True,
         )
 
@@ -82,19 +73,35 @@ class LocalCluster:
 
     def logs(self) -> str:
         """The end of every log, for a test that failed."""
-        parts = []
-        for path in sorted((self.directory / "logs").glob("*.log")):
-            parts.append(f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}")
-        return "\n".join(parts)
+        paths = sorted((self.directory / "logs").glob("*.log"))
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in paths)
 
     def _words(self, words: Sequence[str]) -> list[str]:
         """The data directory goes to the subcommand, before what it may pass on."""
         command, *rest = words
-        return [*KHALA, command, f"--data-dir={self.directory}", *rest]
+        return [command, f"--data-dir={self.directory}", *rest]
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("KHALA_")}
-        return {**kept, "PYTHONPATH": str(ROOT)}
+
+def run_khala(
+    words: Sequence[str], *, timeout_s: float = 60, stdin: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*KHALA, *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment(), **variables},
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def environment() -> dict[str, str]:
+    """This process's environment without what would lead a command to another cluster."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KHALA_")}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 def make_cluster(directory: Path) -> Iterator[LocalCluster]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from cluster.conftest import LocalCluster
@@ -25,11 +26,11 @@ def test_the_exit_code_is_the_tasks(running: LocalCluster, command: str, code: i
 def test_a_time_limit_is_124(running: LocalCluster) -> None:
     ended = running.khala("run", "--limit", "0.5", "--", "sleep", "60")
     assert ended.returncode == 124
-    assert "wall time limit" in ended.stderr or "time" in ended.stderr
+    assert "time" in ended.stderr
 
 
-def test_standard_input_files_and_environment(running: LocalCluster, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
-    file = tmp_path_factory.mktemp("in") / "data.txt"
+def test_standard_input_files_and_environment(running: LocalCluster, tmp_path: Path) -> None:
+    file = tmp_path / "data.bin"
     file.write_bytes(b"\xff\x00file")
     words = ["-i", "--input-file", f"sub/x.bin={file}", "--env", "GREETING=hello"]
     ended = running.khala(
@@ -72,7 +73,10 @@ def test_a_batch_from_standard_input(running: LocalCluster) -> None:
     ended = running.khala("submit", "--file", "-", stdin=json.dumps(tasks))
     ids = ended.stdout.split()
     assert (ended.returncode, len(set(ids))) == (0, 20)
-    states = lambda: {json.loads(running.khala("show", "--json", one).stdout)["state"] for one in ids[:3]}  # noqa: E731
+
+    def states() -> set[str]:
+        return {json.loads(running.khala("show", "--json", one).stdout)["state"] for one in ids[:3]}
+
     wait_until(lambda: states() == {"succeeded"}, timeout_s=30, what="the batch")
 
 

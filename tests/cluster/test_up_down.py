@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from cluster.conftest import LocalCluster
+from cluster.conftest import LocalCluster, run_khala
 from wait import wait_until
 
 from khala.client import Client
@@ -132,33 +132,17 @@ def test_data_of_another_version_are_left_alone(cluster: LocalCluster) -> None:
     assert [path.name for path in cluster.directory.iterdir()] == ["VERSION"]
 
 
-def test_demo_shows_the_task_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_shows_the_task_and_leaves_nothing() -> None:
     if shutil.which("g++") is None:
         pytest.skip("g++ is missing: apt-get install g++")
     # Short on purpose: unix sockets in the demo's directory have at most 107 bytes for their names.
     with tempfile.TemporaryDirectory(prefix="khala-t-") as place:
         cluster = LocalCluster(Path(place))
-        ended = _demo(cluster, place)
+        ended = run_khala(["demo"], timeout_s=150, TMPDIR=place)
         assert ended.returncode == 0, ended.stderr
         assert "execute output | From Khala: Hello World!" in ended.stdout
         assert list(Path(place).iterdir()) == []
         wait_until(lambda: not cluster.processes(), what="the end of every process")
-
-
-def _demo(cluster: LocalCluster, place: str):  # type: ignore[no-untyped-def]
-    import subprocess
-
-    from cluster.conftest import KHALA, ROOT
-
-    return subprocess.run(
-        [*KHALA, "demo"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**cluster._environment(), "TMPDIR": place},
-        timeout=150,
-        check=False,
-    )
 
 
 def _state(cluster: LocalCluster) -> str:

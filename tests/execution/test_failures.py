@@ -77,7 +77,7 @@ def test_a_neighbour_is_not_touched(own_bench: Bench) -> None:
     running(own_bench, mark())
     os.kill(launcher_pids(own_bench.root)[0], signal.SIGKILL)
     assert own_bench.end().slot == 0
-    assert len(processes_marked(name)) >= 4
+    assert len(processes_marked(name)) >= 3
     own_bench.pool.abort(1, kill_grace_s=0)
     assert own_bench.end().task_id == other.task_id
 
@@ -88,7 +88,7 @@ def test_the_zygote_dies(own_bench: Bench) -> None:
     before = launcher_pids(own_bench.root)
     [zygote] = zygote_pids(own_bench.root)
     os.kill(zygote, signal.SIGKILL)
-    wait_until(lambda: len(zygote_pids(own_bench.root)) == 1 and zygote_pids(own_bench.root) != [zygote])
+    wait_until(lambda: zygote_pids(own_bench.root) not in ([], [zygote]), what="a new zygote")
     wait_until(lambda: launcher_pids(own_bench.root).get(1, before[1]) != before[1], what="idle one replaced")
     assert launcher_pids(own_bench.root)[0] == before[0], "the running job lives on"
     own_bench.pool.abort(0, kill_grace_s=0)

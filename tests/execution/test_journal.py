@@ -68,7 +68,8 @@ def test_a_crash_at_every_byte(tmp_path: Path) -> None:
     assert len(content) == third
     for size in range(third + 1):
         path.write_bytes(content[:size])
-        expected = RECORDS if size == third else RECORDS[:3] if size >= second else RECORDS[:1] if size >= first else []
+        whole = sum(size >= end for end in (first, second, third))
+        expected = RECORDS[: (0, 1, 3, 5)[whole]]
         assert loaded(path) == expected, size
         assert written(path, RECORDS[4:]) and loaded(path) == expected + RECORDS[4:], size
 
@@ -92,7 +93,7 @@ def test_damage_before_the_last_batch_is_told(tmp_path: Path) -> None:
     content = path.read_bytes()
     for at in range(HEADER_BYTES, first):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        with pytest.raises(ConfigurationError, match="damaged at byte 16.*move the file away"):
+        with pytest.raises(ConfigurationError, match=r"damaged at byte 16.*move the file away"):
             loaded(path)
         assert path.stat().st_size == second, "nothing is cut"
 
@@ -101,9 +102,9 @@ def test_output_cannot_forge_a_frame(tmp_path: Path) -> None:
     other = tmp_path / "other"
     written(other, RECORDS)
     forged = other.read_bytes()[HEADER_BYTES:]
-    end = JournalRecord(fact=Fact.END, outcome=Outcome(exit_reason=ExitReason.EXITED, reason="x" * 50, result=Result(
-        execute=PhaseResult(exit_reason=ExitReason.EXITED, stdout=StreamCapture(size=1, head=forged)),
-    )))  # fmt: skip
+    phase = PhaseResult(exit_reason=ExitReason.EXITED, stdout=StreamCapture(size=1, head=forged))
+    outcome = Outcome(exit_reason=ExitReason.EXITED, result=Result(execute=phase))
+    end = JournalRecord(fact=Fact.END, outcome=outcome)
     path = tmp_path / "journal"
     written(path, RECORDS[:1], [end])
     content = path.read_bytes()
@@ -197,7 +198,7 @@ def test_a_full_disk(small_disk: Path) -> None:
         journal = Journal(path)
         journal.load()
         count = 0
-        with pytest.raises(Unavailable, match="disk of journal .* is full"):
+        with pytest.raises(Unavailable, match=r"disk of journal .* is full"):
             for _ in range(20):
                 journal.append(big)
                 count += 1

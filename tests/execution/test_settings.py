@@ -73,7 +73,8 @@ def test_frames_in_any_pieces() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\xff" * 8, encode({}, [b"x" * 3000]), b"\0\0\0\2\0\0\0\0[]", b"\0\0\0\2\0\0\0\0{}", b"\0\0\0\1\0\0\0\0x",
+        b"\xff" * 8, encode({}, [b"x" * 3000]),
+        b"\0\0\0\2\0\0\0\0[]", b"\0\0\0\2\0\0\0\0{}", b"\0\0\0\1\0\0\0\0x",
         encode({}, [b"x"]).replace(b"[1]", b"[2]"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ class ClusterModel:
             raise error
         if self._tokens and not isinstance(command, c.Ping):
             self._authorise(command.caller)
-        handler = getattr(self, f"_{type(command).__name__}")
+        handler = getattr(self, "handle_" + re.sub("(?<!^)([A-Z])", r"_\1", type(command).__name__).lower())
         reply = await asyncio.to_thread(handler, command)
         if error := self.trouble_after(command):
             raise error
@@ -114,7 +115,7 @@ class ClusterModel:
 
     # --- commands --------------------------------------------------------------------------------
 
-    def _Ping(self, command: c.Ping) -> c.Pong:
+    def handle_ping(self, command: c.Ping) -> c.Pong:
         return c.Pong(
             judicator="j1",
             version="0",
@@ -124,7 +125,7 @@ class ClusterModel:
             secured=bool(self._tokens),
         )
 
-    def _SubmitTasks(self, command: c.SubmitTasks) -> c.TasksAccepted:
+    def handle_submit_tasks(self, command: c.SubmitTasks) -> c.TasksAccepted:
         assert len(command.tasks) <= 1000
         return c.TasksAccepted(results=tuple(self._submit(new) for new in command.tasks))
 
@@ -139,7 +140,7 @@ class ClusterModel:
                 error_detail=why.detail,
                 error_field=why.field,
             )
-        at = time.time()
+        at = round(time.time(), 6)
         task = Task(
             id=new.id,
             spec=new.spec,
@@ -163,11 +164,11 @@ class ClusterModel:
             )
         return c.TaskAccepted(task_id=new.id, created=answer.answer == "created")
 
-    def _CancelTasks(self, command: c.CancelTasks) -> c.TaskCancels:
+    def handle_cancel_tasks(self, command: c.CancelTasks) -> c.TaskCancels:
         found = {task.id: task for task in self.store.request_cancel(command.task_ids, time.time())}
         return c.TaskCancels(results=tuple(_cancel(id, found.get(id)) for id in command.task_ids))
 
-    def _GetTasks(self, command: c.GetTasks) -> c.TaskViews:
+    def handle_get_tasks(self, command: c.GetTasks) -> c.TaskViews:
         deadline = time.monotonic() + command.wait_s
         with self._changed:
             while command.wait_s and not self._all_finished(command.task_ids):
@@ -175,20 +176,20 @@ class ClusterModel:
                     break
         return c.TaskViews(tasks=tuple(self.store.read(command.task_ids, command.view)))
 
-    def _SearchTasks(self, command: c.SearchTasks) -> c.TaskPage:
+    def handle_search_tasks(self, command: c.SearchTasks) -> c.TaskPage:
         return self.store.search(command)
 
-    def _CountTasks(self, command: c.CountTasks) -> c.TaskCounts:
+    def handle_count_tasks(self, command: c.CountTasks) -> c.TaskCounts:
         return c.TaskCounts(counts=self.store.counts())
 
-    def _ListExecutors(self, command: c.ListExecutors) -> c.ExecutorViews:
+    def handle_list_executors(self, command: c.ListExecutors) -> c.ExecutorViews:
         return c.ExecutorViews(executors=self.executors)
 
-    def _ListJudicators(self, command: c.ListJudicators) -> c.JudicatorViews:
+    def handle_list_judicators(self, command: c.ListJudicators) -> c.JudicatorViews:
         view = c.JudicatorView(name="j1", address="127.0.0.1:4000", leader=True, restarts={"etcd": 1})
         return c.JudicatorViews(judicators=(view,), epoch=self.epoch)
 
-    def _PutFileChunk(self, command: c.PutFileChunk) -> c.FileStored:
+    def handle_put_file_chunk(self, command: c.PutFileChunk) -> c.FileStored:
         assert len(command.data) <= CHUNK_BYTES
         if command.offset == 0 and self.store.has_file(command.sha256):
             return c.FileStored(sha256=command.sha256, complete=True)
@@ -201,7 +202,7 @@ class ClusterModel:
         self.store.put_file(command.sha256, command.size, iter([bytes(self._uploads.pop(command.upload_id))]))
         return c.FileStored(sha256=command.sha256, complete=True)
 
-    def _GetFileChunk(self, command: c.GetFileChunk) -> c.FileChunk:
+    def handle_get_file_chunk(self, command: c.GetFileChunk) -> c.FileChunk:
         size, data = self.store.read_file(command.sha256, command.offset, min(command.length, CHUNK_BYTES))
         return c.FileChunk(sha256=command.sha256, size=size, offset=command.offset, data=data)
 
@@ -300,7 +301,9 @@ def fail_times(error: Exception, times: int, kind: type) -> Callable[[Any], Exce
     return trouble
 
 
-def always(
-    error: Exception = Unavailable("nobody leads now", retry_after_s=2.0),
-) -> Callable[[Any], Exception]:
+def always(error: Exception) -> Callable[[Any], Exception]:
+    """Raise `error` for every command."""
     return lambda command: error
+
+
+NOBODY_LEADS = Unavailable("nobody leads now", retry_after_s=2.0)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from gateway.cluster_model import ClusterModel
+from sanic import Sanic
 
 from khala.gateway.serving import GatewayServer
 from khala.gateway.settings import GatewaySettings
@@ -54,6 +55,12 @@ def running(cluster: ClusterModel, **settings: Any) -> Iterator[Gateway]:
         thread.join(15)
     assert not thread.is_alive(), "the gateway did not stop"
     assert cluster.closed, "the gateway left its judicators open"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def many_apps_in_a_process() -> None:
+    """Sanic rewrites its own methods when an application starts; this lets it do so again."""
+    Sanic.test_mode = True
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_an_unknown_field_is_refused(gateway: Gateway, body: dict[str, Any], fie
     "body",
     [
         b"", b"{", b"nonsense", b"{'a': 1}", b'{"execute": NaN}', b'{"name": "\xff"}', b'{"name": "\\ud800"}',
-        b'{"execute": {"command": "a"}} trailing', b"[" * 100_000, b'{"network":' + b"[" * 100_000,
+        b'{"execute": {"command": "a"}} trailing', b'{"network":' + b"[" * 100_000,
         b'\xef\xbb\xbf{"execute": {"command": "a"}}', b"\x00",
     ],
     ids=lambda body: repr(body[:20]),
@@ -158,7 +158,9 @@ def test_malformed_json_is_a_400(gateway: Gateway, body: bytes) -> None:
     problem(answer, 400, "malformed")
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b'"x"', b"null", b"true"])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"[" * 100_000, b"1", b'"x"', b"null", b"true"], ids=lambda body: repr(body[:5])
+)
 def test_json_of_another_kind_is_a_422(gateway: Gateway, body: bytes) -> None:
     answer = gateway.http.post("/api/v1/tasks", content=body, headers={"content-type": "application/json"})
     problem(answer, 422, "invalid")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gateway.cluster_model import (
+    NOBODY_LEADS,
     always,
     fail_times,
     failed,
@@ -134,7 +135,7 @@ def test_an_unknown_outcome_names_the_task_that_may_exist(gateway: Gateway) -> N
 
 
 def test_an_unavailable_cluster_is_a_503_with_retry_after(gateway: Gateway) -> None:
-    gateway.cluster.trouble = always()
+    gateway.cluster.trouble = always(NOBODY_LEADS)
     for answer in (
         gateway.http.post("/api/v1/tasks", json={"execute": {"command": "true"}}),
         gateway.http.get("/api/v1/tasks"),

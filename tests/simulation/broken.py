@@ -82,8 +82,8 @@ class ObedientMachine(ExecutorMachine):
 class ForgetfulMachine(ExecutorMachine):
     """Without P9 on its side: an older leader is obeyed like a newer one."""
 
-    def _obeys(self, epoch: Epoch) -> bool:
-        super()._obeys(epoch)
+    def _obeys(self, epoch: Epoch, at: Any) -> bool:
+        super()._obeys(epoch, at)
         return True
 
     def obeys_sequence(self, message: AssignTask) -> bool:

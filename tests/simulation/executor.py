@@ -36,6 +36,7 @@ class Executor(Node):
         self.lives = 0
         self.leader = ""
         self.renewed_s = float("-inf")
+        self.holds_lease = False
         self.machine: ExecutorMachine | None = None
         self._effects: list[Effect] = []
         self._flushing = False
@@ -51,7 +52,7 @@ class Executor(Node):
         """A new incarnation rebuilds itself from the journal."""
         self.lives += 1
         self.incarnation = f"{self.name}#{self.lives}"
-        self.leader = ""
+        self.leader, self.renewed_s, self.holds_lease = "", float("-inf"), False
         self._effects, self._flushing = [], False
         self.machine = self.world.parts.machine(
             identity=Identity(executor=self.name, incarnation=self.incarnation, labels=self.labels),
@@ -84,6 +85,7 @@ class Executor(Node):
 
     def receive(self, sender: str, message: object) -> None:
         """etcd or a leader says something."""
+        self._look_at_lease()
         if isinstance(message, View):
             self.leader = message.leader
             self._renewed(message.sent_at_s)
@@ -98,10 +100,12 @@ class Executor(Node):
 
     def phase(self, effect: StartAttempt, phase: Phase) -> None:
         """A slot says that its attempt entered a phase."""
+        self._look_at_lease()
         self._take(self.machine.phase_entered(effect.task_id, effect.attempt, phase, self.at()))
 
     def ended(self, effect: StartAttempt, outcome: Outcome) -> None:
         """A slot says that its attempt is over."""
+        self._look_at_lease()
         self._take(self.machine.attempt_ended(effect.task_id, effect.attempt, outcome, self.at()))
 
     # --- time ------------------------------------------------------------------------------------
@@ -113,6 +117,7 @@ class Executor(Node):
     def _renewed(self, sent_at_s: float) -> None:
         if sent_at_s > self.renewed_s:
             self.renewed_s = sent_at_s
+            self.holds_lease = self.deadline_s() > self.clockwork.now_s
             self.clockwork.after(
                 max(0.0, self.deadline_s() - self.clockwork.now_s) + 1e-6, self._deadline, self.renewed_s
             )
@@ -121,7 +126,14 @@ class Executor(Node):
         if renewed_s == self.renewed_s:
             self.processes.deadline_passed()
 
+    def _look_at_lease(self) -> None:
+        if self.holds_lease and self.deadline_s() <= self.clockwork.now_s:
+            self.holds_lease = False
+            self.world.happened("executor saw its lease run out")
+            self._take(self.machine.lease_lost(self.at()))
+
     def _tick(self) -> None:
+        self._look_at_lease()
         self._take(self.machine.tick(self.at()))
         if self.machine.draining and not self.machine.busy and not self._effects:
             self.world.happened("executor drained")

@@ -111,7 +111,7 @@ def cut_executor_off(world: World, lasts_s: float) -> None:
     """Separate an executor from everybody, past its lease."""
     name = world.clockwork.rng.choice(world.executors).name
     others = [each for each in world.network.nodes if each != name]
-    _cut(world, [link for each in others for link in ((each, name), (name, each))], max(lasts_s, 7.0))
+    _cut(world, [link for each in others for link in ((each, name), (name, each))], 6.5 + lasts_s / 3)
 
 
 def one_way_cut(world: World, lasts_s: float) -> None:

@@ -25,6 +25,7 @@ OTHERS = (
     "executor drained",
     "task killed its executor",
     "stop task ended at its deadline",
+    "executor saw its lease run out",
 )
 
 

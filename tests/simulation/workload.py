@@ -4,6 +4,8 @@ everything that scheduling looks at. Every task fits on the first executor.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from khala.core.execution.holdings import Capacity
 from khala.core.task import OnDisconnect, Resources, Task, TaskControl, TaskSpec
 from simulation.clockwork import Clockwork
@@ -19,16 +21,31 @@ def capacities(clockwork: Clockwork, count: int) -> list[tuple[Capacity, dict[st
     made = [(Capacity(slots=rng.choice((2, 3)), cpus=2.0, memory_bytes=MEMORY_BYTES), LABELS)]
     for _ in range(count - 1):
         memory_bytes = rng.choice((0, MEMORY_BYTES, MEMORY_BYTES // 2))
-        capacity = Capacity(slots=rng.choice((1, 1, 2)), cpus=rng.choice((1.0, 2.0)), memory_bytes=memory_bytes)
+        capacity = Capacity(slots=rng.choice((1, 1, 2)), cpus=rng.choice((1.0, 1.0, 2.0)), memory_bytes=memory_bytes)
         made.append((capacity, rng.choice(({}, LABELS))))
     return made
 
 
-def make_task(clockwork: Clockwork, number: int, at_s: float) -> Task:
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """What most tasks of a world are like: each a probability."""
+
+    stop: float
+    gated: float
+    long: float
+
+
+def habit(clockwork: Clockwork) -> Habit:
+    """One world's habit."""
+    choice = clockwork.rng.choice
+    return Habit(stop=choice((0.3, 0.9)), gated=choice((0.2, 0.8)), long=choice((0.1, 0.3, 0.6)))
+
+
+def make_task(clockwork: Clockwork, habit: Habit, number: int, at_s: float) -> Task:
     """One task; its id follows from its key."""
     rng = clockwork.rng
     kind = rng.choice(("", "", "", "", COMPILES, COMPILES, FAILS))
-    max_attempts = rng.choice((1, 1, 2, 2, 3, 5))
+    max_attempts = 1 if clockwork.chance(habit.gated) else rng.choice((2, 2, 3, 5))
     if clockwork.chance(0.02):
         kind, max_attempts = POISON, 9
     task_id = f"{number:024x}"
@@ -42,8 +59,7 @@ def make_task(clockwork: Clockwork, number: int, at_s: float) -> Task:
         ),
         constraints=rng.choice(({}, {}, {}, LABELS)),
         max_attempts=max_attempts,
-        on_disconnect=rng.choice((OnDisconnect.CONTINUE, OnDisconnect.STOP)),
-        execute=None,
+        on_disconnect=OnDisconnect.STOP if clockwork.chance(habit.stop) else OnDisconnect.CONTINUE,
     )
     return Task(
         id=task_id,
@@ -54,12 +70,12 @@ def make_task(clockwork: Clockwork, number: int, at_s: float) -> Task:
     )
 
 
-def duration_s(clockwork: Clockwork, spec: TaskSpec) -> float:
+def duration_s(clockwork: Clockwork, habit: Habit, spec: TaskSpec) -> float:
     """How long an attempt runs: mostly short, some longer than a lease."""
     if spec.labels.get("kind") == POISON:
         return clockwork.between(0.2, 1.0)
-    if clockwork.chance(0.25):
-        return clockwork.between(3.0, 9.0)
+    if clockwork.chance(habit.long):
+        return clockwork.between(3.0, 9.0) if clockwork.chance(0.7) else clockwork.between(8.0, 15.0)
     return clockwork.between(0.02, 1.2)
 
 

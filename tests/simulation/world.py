@@ -28,7 +28,7 @@ from simulation.node import Node
 from simulation.storage import Storage
 
 FAULTS_END_S = 18.0
-BOUND_S = 75.0
+BOUND_S = 120.0
 REST_LOOK_S = 0.5
 
 
@@ -69,6 +69,7 @@ class World:
         for node in (self.coordination, *self.judicators, *self.executors, *self.clients):
             self.network.nodes[node.name] = node
             self.clockwork.after(self.clockwork.between(0.0, 0.5), node.boot)
+        self.habit = workload.habit(self.clockwork)
         self._plan_work()
         self._plan_faults()
 
@@ -78,7 +79,7 @@ class World:
         rng = self.clockwork.rng
         for number in range(rng.randint(8, 30)):
             at_s = self.clockwork.between(0.5, FAULTS_END_S - 4.0) if number % 3 else rng.choice((0.6, 6.0))
-            task = workload.make_task(self.clockwork, number + 1, BEGIN_S + at_s)
+            task = workload.make_task(self.clockwork, self.habit, number + 1, BEGIN_S + at_s)
             cancel_after_s = self.clockwork.between(0.0, 4.0) if self.clockwork.chance(0.2) else None
             rng.choice(self.clients).submit_later(at_s, task, cancel_after_s)
 
@@ -166,7 +167,7 @@ class World:
 
     def duration_s(self, spec: TaskSpec) -> float:
         """How long the next attempt of such a task runs."""
-        return workload.duration_s(self.clockwork, spec)
+        return workload.duration_s(self.clockwork, self.habit, spec)
 
     def clear_weather(self, weather: Weather) -> None:
         """End this weather, if it is still that."""

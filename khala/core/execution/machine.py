@@ -33,10 +33,12 @@ from khala.core.messages import (
     RecallAttempt,
     StartCleared,
 )
-from khala.core.task import Epoch, Outcome, Phase
+from khala.core.task import Epoch, OnDisconnect, Outcome, Phase
 
 LEADER = "leader/scheduler"
 SAY_AGAIN_S = 1.0
+LEASE_GAP = 1 << 20
+"""How many assignment numbers are refused when a lease runs out: more than can be under way."""
 ANNOUNCE_START_AFTER_S = 0.1
 """A start is told only of attempts that run at least this long: the end of a short one says it all."""
 
@@ -95,7 +97,7 @@ class ExecutorMachine:
         handler = handlers.get(type(message))
         if handler is None:
             raise TypeError(f"an executor does not understand {type(message).__name__}")
-        if isinstance(message, OutcomeSettled) or self._obeys(message.epoch):  # type: ignore[attr-defined]
+        if isinstance(message, OutcomeSettled) or self._obeys(message.epoch, at):  # type: ignore[attr-defined]
             handler(message, at)
         self._start_what_fits(at)
         return self._take_effects()
@@ -131,6 +133,24 @@ class ExecutorMachine:
         self._report(at)
         return self._take_effects()
 
+    def lease_lost(self, at: Instant) -> list[Effect]:
+        """The lease may be over by this node's own clock (T_self), once for each time that it runs out.
+
+        From now on a leader may give away what it gave to this executor, so what waits here and must
+        not overlap (`stop`, P11) is handed back, and every assignment that is still under way is
+        refused by number: the next report says so, and a leader goes on above it. Running `stop`
+        attempts are their launchers' business.
+        """
+        for holding in self._holdings:
+            waits = holding.status in (Status.HELD, Status.ASKED) and holding.spec is not None
+            if waits and holding.spec.on_disconnect == OnDisconnect.STOP:
+                self._hand_back(holding, "the executor's lease ran out")
+        epoch, sequence = self._highest
+        self._highest = (self._epoch, (sequence if epoch == self._epoch else 0) + LEASE_GAP)
+        self._report(at)
+        self._start_what_fits(at)
+        return self._take_effects()
+
     def tick(self, at: Instant) -> list[Effect]:
         """Say again what nobody has answered, and report; call a few times a second."""
         for holding in self._holdings:
@@ -150,14 +170,27 @@ class ExecutorMachine:
         """Is this assignment new? Everything at or below the highest number seen is refused (P8)."""
         return (message.epoch, message.sequence) > self._highest
 
-    def _obeys(self, epoch: Epoch) -> bool:
+    def _obeys(self, epoch: Epoch, at: Instant) -> bool:
         """Older leaders are refused for good; a newer one is noted on disk before it is answered."""
         if epoch < self._epoch:
             return False
         if epoch > self._epoch:
+            if epoch.generation > self._epoch.generation:
+                self._end_generation(at)
             self._epoch = epoch
             self._journal(JournalRecord(fact=Fact.EPOCH, epoch=epoch))
         return True
+
+    def _end_generation(self, at: Instant) -> None:
+        """A restored store does not know what was given by the lost one: all of it is superseded (P4)."""
+        for holding in self._holdings:
+            if holding.status == Status.STARTED:
+                holding.superseded = True
+                self._stop(holding)
+            elif holding.status == Status.FINISHED:
+                self._settle(holding, at)
+            else:
+                self._hand_back(holding, "the store was restored")
 
     def _leader_announced(self, message: LeaderAnnounced, at: Instant) -> None:
         self._report(at)

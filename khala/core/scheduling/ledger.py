@@ -82,7 +82,10 @@ class ExecutorEntry:
 
 @dataclass(slots=True)
 class Ledger:
-    """All of it, and the effects that the current event has asked for so far."""
+    """All of it, and the effects that the current event has asked for so far.
+
+    `unsure` is a set in order of arrival: equal histories ask equal questions in the same order.
+    """
 
     epoch: Epoch
     leader: str
@@ -92,7 +95,7 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     executors: dict[str, ExecutorEntry] = field(default_factory=dict)
     queue: TaskQueue = field(default_factory=TaskQueue)
-    unsure: set[str] = field(default_factory=set)
+    unsure: dict[str, None] = field(default_factory=dict)
     questions: dict[str, list[object]] = field(default_factory=dict)
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
     effects: list[Effect] = field(default_factory=list)

@@ -23,7 +23,10 @@ AHEAD_MAX_PER_SLOT = 64
 
 @dataclass(slots=True)
 class Room:
-    """What an executor offers and what is taken of it. Counts both running and ahead attempts."""
+    """What an executor offers and what is taken of it. Counts both running and ahead attempts.
+
+    `memory_bytes` 0 means that memory is not counted.
+    """
 
     slots: int = 0
     cpus: float = 0.0
@@ -56,7 +59,7 @@ class Room:
         return (
             self.slots > 0
             and cpus <= self.cpus
-            and memory_bytes <= self.memory_bytes
+            and (not self.memory_bytes or memory_bytes <= self.memory_bytes)
             and all(self.labels.get(name) == value for name, value in constraints)
         )
 
@@ -66,7 +69,7 @@ class Room:
         return (
             self.taken_slots < self.slots
             and self.taken_cpus + cpus <= self.cpus
-            and self.taken_memory_bytes + memory_bytes <= self.memory_bytes
+            and (not self.memory_bytes or self.taken_memory_bytes + memory_bytes <= self.memory_bytes)
             and not (suspect and self.suspects)
         )
 

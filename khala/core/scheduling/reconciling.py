@@ -133,7 +133,7 @@ def lose_the_missing(ledger: Ledger) -> None:
                 gated = entry.control.attempt >= entry.demand.max_attempts
                 started = entry.control.state == State.RUNNING or not gated
                 _lose(ledger, entry, f"executor {executor.name} was lost", possibly_started=started)
-        if not executor.entries:
+        if not executor.entries and not executor.room.taken_slots:
             del ledger.executors[executor.name]
 
 

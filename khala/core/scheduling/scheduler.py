@@ -65,7 +65,7 @@ class Scheduler:
     def changes_unknown(self, task_ids: Sequence[str], at: Instant) -> list[Effect]:
         """The store could not say whether these changes were saved: read before deciding (P2)."""
         self.ledger.at = at
-        self.ledger.unsure.update(task_ids)
+        self.ledger.unsure.update(dict.fromkeys(task_ids))
         self.ledger.effects.append(Reread(tuple(task_ids)))
         return self._take_effects()
 

@@ -108,7 +108,8 @@ def ask(ledger: Ledger, task_id: str, question: object) -> None:
     waiting = ledger.questions.setdefault(task_id, [])
     if not waiting:
         ledger.effects.append(Reread((task_id,)))
-    waiting.append(question)
+    if question not in waiting:
+        waiting.append(question)
 
 
 def changed(ledger: Ledger, answer: Changed) -> list[object]:
@@ -118,7 +119,7 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
         return []
     change, cause = entry.saving, entry.cause
     entry.saving, entry.cause = None, None
-    ledger.unsure.discard(entry.task_id)
+    ledger.unsure.pop(entry.task_id, None)
     put_off, entry.put_off = entry.put_off, []
     if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
         release(ledger.executor(change.control.executor), entry)
@@ -134,8 +135,14 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
 
 
 def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
-    """Take a majority read of one task; returns the events to handle now."""
+    """Take a majority read of one task; returns the events to handle now.
+
+    A read may be older than what the ledger knows, or than the question that it should answer: the
+    first is asked again by the tick, the second by the executor, which says everything again.
+    """
     entry = ledger.entries.get(task_id)
+    if entry is not None and task is not None and task.control.rev < entry.control.rev:
+        return []
     events: list[object] = []
     if task_id in ledger.unsure and entry is not None and entry.saving is not None:
         applied = task is not None and task.control == entry.saving.control
@@ -147,16 +154,20 @@ def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
             if entry.control.state == State.ASSIGNED:
                 send_assignment(ledger, entry, task.spec)
     for question in ledger.questions.pop(task_id, []):
-        ahead = (
-            task is not None
-            and isinstance(question, AttemptFinished)
-            and (question.attempt > task.control.attempt)
-        )
-        if task_id in ledger.entries and not ahead:
+        if task is not None and _attempt_of(question) > task.control.attempt:
+            continue
+        if task_id in ledger.entries:
             events.append(question)
         else:
             _answer_finished(ledger, question, task)
     return events
+
+
+def _attempt_of(question: object) -> int:
+    match question:
+        case AttemptFinished(attempt=attempt) | (str(), AttemptView(attempt=attempt)):
+            return attempt
+    raise TypeError(f"nobody asks {question!r}")
 
 
 def _answer_finished(ledger: Ledger, question: object, task: Task | None) -> None:

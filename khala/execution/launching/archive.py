@@ -9,6 +9,7 @@ that has become the slot's user.
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import struct
@@ -56,6 +57,11 @@ class Entry:
     parts: tuple[str, ...]
     directory: bool
     mode: int
+
+
+def load_codecs() -> None:
+    """Load what zipfile would load only when it meets a name in the oldest encoding."""
+    codecs.lookup("cp437")
 
 
 def extract(archive: BinaryIO, top_fd: int, prefix: Sequence[str], caps: Caps) -> None:

@@ -5,6 +5,7 @@ Used by the launcher's only thread. The executor is trusted: its frames are take
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -38,10 +39,8 @@ class Control:
 
     def abort_of(self, task_id: str, attempt: int) -> float | None:
         """Read what has arrived; the kill grace in seconds if it asks to abort this attempt."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._receive(socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
         grace_s = None
         for header, _ in self._frames:
             if header.get("abort") == [task_id, attempt]:

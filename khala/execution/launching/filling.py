@@ -9,6 +9,7 @@ FILLED, or REFUSED with the reason on its stdout.
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 from typing import Any
@@ -17,6 +18,7 @@ from .slot import Slot
 from .workspace import BadPath, create_file, relative_parts, write_all
 
 FILLED, REFUSED = 0, 3
+ARCHIVE_MODULE = f"{__package__}.archive"
 
 
 class SetupRefused(Exception):
@@ -37,6 +39,10 @@ class Filling:
     def __call__(self) -> int:
         """The child's work; returns its exit code."""
         try:
+            if self._archives:
+                # As root still: the slot's user may not be allowed to read Python's library. And only
+                # this child pays for it, not the launcher that forks for every task.
+                importlib.import_module(ARCHIVE_MODULE).load_codecs()
             self._open_sources()
             self._slot.become_task()
             for item in self._inputs:
@@ -78,15 +84,13 @@ class Filling:
             raise SetupRefused(f"input {item['path']!r} cannot be written: {_text(error)}") from error
 
     def _extract(self, item: dict[str, Any]) -> None:
-        # Only this child pays for the zip library, not the launcher that forks for every task.
-        from .archive import BadArchive, Caps, extract
-
+        archive = importlib.import_module(ARCHIVE_MODULE)
         name = f"archive {item['file_id']}" + (f" for {item['path']!r}" if item["path"] else "")
         try:
             prefix = relative_parts(item["path"]) if item["path"] else ()
             with open(os.dup(self._sources[item["file"]]), "rb") as source:
-                extract(source, self._workspace_fd, prefix, Caps())
-        except (BadPath, BadArchive) as why:
+                archive.extract(source, self._workspace_fd, prefix, archive.Caps())
+        except (BadPath, archive.BadArchive) as why:
             raise SetupRefused(f"{name}: {why}") from why
         except (OSError, UnicodeError) as error:
             raise SetupRefused(f"{name} cannot be extracted: {_text(error)}") from error

@@ -25,17 +25,19 @@ from .tree import children_of, end_all
 MAX_REQUEST_BYTES = 1 << 17
 LAUNCHERS_END_WITHIN_S = 8.0
 SWEEP_WITHIN_S = 1.0
-IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SWEEP_AGAIN_MS = 500
+# A terminal or a service manager signals whole groups, but the executor decides when to end. Blocked,
+# not ignored: a task inherits the default action of each, and unblocks them before its exec.
+BLOCKED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def serve(control_fd: int, kept_fds: list[int]) -> None:
     """The zygote's whole life. `kept_fds` are locks that last as long as any launcher does."""
     for fd in (control_fd, *kept_fds):
         os.set_inheritable(fd, False)
-    for number in IGNORED_SIGNALS:
-        # A terminal or a service manager signals whole groups; the executor decides when to end.
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED_SIGNALS)
+    for number in BLOCKED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     kernel = Kernel()
     kernel.adopt_orphans()
     kernel.name_process("khala-zygote")
@@ -53,6 +55,7 @@ class Zygote:
         self._kernel = kernel
         self._watch = ChildWatch()
         self._launchers: dict[int, int] = {}
+        self._unswept: list[int] = []
 
     def serve(self) -> None:
         """Fork and sweep until the executor is gone, then see the launchers out."""
@@ -60,21 +63,22 @@ class Zygote:
         poll.register(self._control, select.POLLIN)
         poll.register(self._watch, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if self._watch.fileno() in ready:
-                self._watch.clear()
-                self._bury()
+            ready = {fd for fd, _ in poll.poll(SWEEP_AGAIN_MS if self._unswept else None)}
+            self._watch.clear()
+            self._bury()
             if self._control.fileno() in ready and not self._take_request():
                 break
         self._see_launchers_out()
 
     def _take_request(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1)
         except ConnectionResetError:
             return False
         if not data:
             return False
+        # recv_fds of Python 3.11 drops its flags; a task must not hold its launcher's socket.
+        os.set_inheritable(fds[0], False)
         with socket.socket(fileno=fds[0]) as sock:
             settings = json.loads(data)
             try:
@@ -102,7 +106,9 @@ class Zygote:
     def _bury(self) -> None:
         """Reap dead launchers, kill what they left, and only then tell."""
         dead = self._reap()
-        end_all(self._orphans_left, self._watch, within_s=SWEEP_WITHIN_S, spared=self._launchers)
+        self._unswept = end_all(
+            self._orphans_left, self._watch, within_s=SWEEP_WITHIN_S, spared=self._launchers
+        )
         for launch, status in dead:
             self._notice({"died": launch, "status": status})
 

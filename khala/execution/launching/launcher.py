@@ -20,6 +20,8 @@ from .control import Control, ExecutorGone
 from .kernel import Kernel
 from .slot import Slot
 
+LAUNCHER_PRIORITY = -15
+
 
 def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None:
     """A launcher's whole life, after its fork."""
@@ -28,6 +30,9 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     kernel.adopt_orphans()
     kernel.forbid_new_privileges()
     kernel.name_process(f"khala-slot-{settings['slot']}")
+    with contextlib.suppress(PermissionError):
+        # A task that forks without end must not keep its launcher from running. Allowed to root only.
+        os.setpriority(os.PRIO_PROCESS, 0, LAUNCHER_PRIORITY)
     slot = _slot(sock, settings)
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):

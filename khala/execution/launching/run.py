@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .capture import Capture
 from .children import Reaper, now_s
-from .slot import Slot, restore_signals
+from .slot import Slot
 from .tree import descendants, end_all, signal_family
 
 READ_BYTES = 1 << 16
@@ -95,6 +95,8 @@ class Run:
     def _watch_child(self) -> None:
         open_streams = dict(self._streams)
         watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
+        # An abort that came together with the job makes the socket readable no more.
+        self._heed_executor()
         while self._reaper.main_status is None:
             pause_s = None if self._kill_at_s is None else self._kill_at_s - now_s()
             if pause_s is not None and pause_s <= 0:
@@ -145,7 +147,8 @@ def _be_child(entry: Callable[[], int], stdin_fd: int, out_fd: int, err_fd: int)
         os.dup2(stdin_fd, 0)
         os.dup2(out_fd, 1)
         os.dup2(err_fd, 2)
-        restore_signals()
+        # What was blocked when the launcher forked, an abort's SIGTERM too, comes now.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         code = entry()
     except BaseException:  # noqa: BLE001 - a forked child must not return into the launcher's frames
         os.write(2, traceback.format_exc().encode(errors="replace"))

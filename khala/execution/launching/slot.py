@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import dataclass
 
 from .children import ChildWatch
 from .control import Control
-
-RESTORED_SIGNALS = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +34,9 @@ class Slot:
         PR_SET_PDEATHSIG is not used: the zygote ends what a dead launcher leaves, and the call through
         ctypes took 0.4 ms, a tenth of a short task.
         """
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
         if self.owner is not None:
             uid, gid = self.owner
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-
-
-def restore_signals() -> None:
-    """In a forked child before an exec: what the launcher ignores or handles is the default again."""
-    signal.set_wakeup_fd(-1)
-    for number in RESTORED_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)

@@ -17,8 +17,6 @@ from collections.abc import Callable, Container
 
 from .children import ChildWatch, now_s
 
-ROUNDS = 50
-
 
 def descendants(spared: Container[int] = ()) -> dict[int, int]:
     """Every living process below this one as pid → parent, but the `spared` children and theirs."""
@@ -84,10 +82,11 @@ def _signal_one(pid: int, family: dict[int, int], number: signal.Signals) -> Non
             os.close(held)
 
 
-def freeze(spared: Container[int] = ()) -> dict[int, int]:
-    """Stop every descendant, and again those that were forked meanwhile, until no new one appears."""
+def freeze(deadline_s: float, spared: Container[int] = ()) -> dict[int, int]:
+    """Stop every descendant, and again those that were forked meanwhile, until no new one appears or
+    `deadline_s` on the clock of `now_s` is past. Returns them as pid → parent."""
     frozen: dict[int, int] = {}
-    for _ in range(ROUNDS):
+    while now_s() < deadline_s or not frozen:
         family = descendants(spared)
         fresh = [pid for pid in family if pid not in frozen]
         frozen.update(family)
@@ -103,12 +102,12 @@ def end_all(
 ) -> list[int]:
     """Kill every descendant but the `spared` children until `anything_left` (which reaps) says no.
 
-    Returns the pids that could not be ended within `within_s` seconds: none, unless the kernel
-    itself holds them (uninterruptible input or output).
+    Returns the pids that could not be ended within `within_s` seconds: none, unless the kernel holds
+    them (uninterruptible input or output) or they fork faster than this process gets to run.
     """
     deadline_s = now_s() + within_s
     while anything_left():
-        family = freeze(spared)
+        family = freeze(deadline_s, spared)
         signal_family(family, signal.SIGKILL)
         if now_s() > deadline_s:
             return sorted(family)

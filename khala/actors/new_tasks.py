@@ -1,0 +1,54 @@
+"""What the front door makes of a client's new task: a pending one with the first line of its story. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from khala.core.commands import NewTask, TaskAccepted
+from khala.core.task import State, Task, TaskControl, TaskEvent, TaskSpec
+from khala.core.validation import inline_bytes, validate_spec
+from khala.errors import Refusal
+
+TASK_ID = re.compile(r"[0-9a-f]{24}")
+MAX_DIGEST_CHARS = 256
+TASK_BYTES = 1_024
+"""About what a task takes besides its contents."""
+
+
+def new_task(new: NewTask, owner: str, at: float) -> Task:
+    """A task submitted by `owner` (digest of the token) at `at` (Unix seconds); raises Refusal."""
+    if not TASK_ID.fullmatch(new.id):
+        raise Refusal("a task's id is 24 hexadecimal digits", field="id")
+    if new.retried_from and not TASK_ID.fullmatch(new.retried_from):
+        raise Refusal("retried_from is a task's id: 24 hexadecimal digits", field="retried_from")
+    if len(new.request_digest) > MAX_DIGEST_CHARS:
+        raise Refusal(f"request_digest has at most {MAX_DIGEST_CHARS} characters", field="request_digest")
+    validate_spec(new.spec)
+    event = TaskEvent(rev=1, kind="submitted", at=at, from_state=State.PENDING, to_state=State.PENDING)
+    return Task(
+        id=new.id,
+        spec=new.spec,
+        owner=owner,
+        created_at=at,
+        request_digest=new.request_digest,
+        retried_from=new.retried_from,
+        control=TaskControl(queued_at=at),
+        events=(event,),
+    )
+
+
+def refusal_of(new: NewTask, why: Refusal) -> TaskAccepted:
+    """The answer to a task that is not taken."""
+    return TaskAccepted(
+        task_id=new.id, created=False, error_code=why.code, error_detail=why.detail, error_field=why.field
+    )
+
+
+def bytes_of(spec: TaskSpec) -> int:
+    """About how much memory a specification takes, in bytes."""
+    size = TASK_BYTES + inline_bytes(spec)
+    for command in (spec.compile, spec.execute):
+        if command is not None:
+            size += len(command.shell) + sum(len(argument) for argument in command.argv)
+            size += sum(len(name) + len(value) for name, value in command.env.items())
+    return size
