@@ -37,9 +37,10 @@ setup(
     install_requires=[
         "click>=8.1,<9",
         "cslab-etcd3==0.12.1",
+        "grpcio>=1.62,<2",
         "httpx>=0.27,<1",
         "msgspec>=0.19,<1",
-        "multipart>=1.2,<3",
+        "multipart>=2,<3",
         "orjson>=3.10,<4",
         "psutil>=6,<8",
         "pykka>=4.1,<5",

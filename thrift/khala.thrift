@@ -446,6 +446,7 @@ struct JudicatorView {
   2: string address;
   3: bool leader;
   4: map<string, i64> restarts;
+  5: string replica_state;
 }
 
 /** The answer to ListJudicators. */

@@ -106,7 +106,8 @@ class NodeActor(pykka.ThreadingActor):
         if isinstance(message, AreYouUp):
             return
         if not self.open_to_nodes and node_of(message.sender) not in (self.stage.node, RPC):
-            self.log.warning("not for other nodes", kind=type(message.payload).__name__, sender=message.sender)
+            kind = type(message.payload).__name__
+            self.log.warning("not for other nodes", kind=kind, sender=message.sender)
             return
         self._in_hand = message
         handler = self._handler(type(message.payload))

@@ -1,8 +1,9 @@
 """Drives `khala.core.execution`: takes the leader's orders, keeps the journal, commands the slots.
 
 Whatever its inbox held is handled as one batch: the records that it asked for go to disk with one
-sync, and only then is anything sent or started. A fault here ends the node, whose next life reads
-the journal; to go on with a state that may be wrong would be worse.
+sync, and only then is anything sent or started; while the disk has no room for them, nothing is. A
+fault here ends the node, whose next life reads the journal; to go on with a state that may be wrong
+would be worse.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from khala.bus.envelope import Envelope
 from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
-from khala.core.journal import JournalRecord
+from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import (
     AbortAttempt,
     AssignTask,
@@ -33,14 +34,19 @@ from khala.core.messages import (
     RecallAttempt,
     StartCleared,
 )
-from khala.errors import Unavailable
+from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
 
 COMPACT_BYTES = 32 << 20
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the executor was asked to drain and has nothing in hand."""
+    """`drained` is called once, when the executor was asked to drain and has nothing in hand.
+
+    Essential: `machine` and `journal` serve one life of it.
+    """
+
+    open_to_nodes = True
 
     def __init__(
         self,
@@ -56,6 +62,8 @@ class Executor(NodeActor):
         self._drained = drained
         self._effects: list[Effect] = []
         self._flushing = False
+        self._no_room = False
+        self._told_drained = False
         self._compact_at = COMPACT_BYTES
 
     def begin(self) -> None:
@@ -109,45 +117,75 @@ class Executor(NodeActor):
         self._take(self._machine.drain(self.now()))
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
-        """Time has passed."""
-        self._take(self._machine.tick(self.now()))
-        if self._machine.draining and not self._machine.busy:
-            self._drained()
+        """Time has passed. While the journal has no room the effects at hand wait, and no more are made."""
+        if self._no_room:
+            self._flush_soon()
+        else:
+            self._take(self._machine.tick(self.now()))
+            self._tell_drained()
 
     def _take(self, effects: list[Effect]) -> None:
         self._effects += effects
-        if effects and not self._flushing:
+        if effects:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
             self._flushing = True
             self.tell(self.name, Flush())
 
+    def _tell_drained(self) -> None:
+        idle = not self._machine.busy and not self._effects
+        if self._machine.draining and idle and not self._told_drained:
+            self._told_drained = True
+            self._drained()
+
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """Disk first, then everything else, in order."""
-        effects, self._effects, self._flushing = self._effects, [], False
-        records = [effect.record for effect in effects if isinstance(effect, Journal)]
-        if records:
-            self._write(records)
+        self._flushing = False
+        if not self._write([effect.record for effect in self._effects if isinstance(effect, Journal)]):
+            return
+        effects, self._effects = self._effects, []
         for effect in effects:
             match effect:
                 case Send(destination, message):
                     self.send(destination, message)
                 case StartAttempt():
-                    run = RunAttempt(effect.task_id, effect.attempt, effect.spec)
-                    self.tell(f"slot-{effect.slot}", run)
+                    self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
                 case StopAttempt():
-                    self.tell(f"slot-{effect.slot}", StopRunning(effect.task_id, effect.attempt))
+                    self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
                 case Journal():
                     continue
                 case _:
                     raise TypeError(f"an executor has no such effect: {effect!r}")
+        self._compact()
+        self._tell_drained()
 
-    def _write(self, records: list[JournalRecord]) -> None:
+    def _command(self, slot: int, message: object) -> None:
+        if not self.tell(f"slot-{slot}", message):
+            raise Fault(f"slot {slot} is not there to take {type(message).__name__}")
+
+    def _write(self, records: list[JournalRecord]) -> bool:
+        """Put records on disk; False if there is no room for them now (Fault if the disk fails)."""
         try:
-            self._journal.append(records)
+            if records:
+                self._journal.append(records)
         except Unavailable as why:
-            self.log.error("the journal cannot be written; this executor ends", reason=str(why))
-            raise
-        if self._journal.size_bytes > self._compact_at:
-            past = self._journal.load()
-            running = [r for r in past if r.fact == "incarnation"][-1:]
-            self._journal.compact([*running, *remember(past).records()])
-            self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)
+            if not self._no_room:
+                self.log.error("the journal has no room: this executor holds its breath", reason=str(why))
+            self._no_room = True
+            return False
+        self._no_room = False
+        return True
+
+    def _compact(self) -> None:
+        """Keep the journal small: what is settled is forgotten."""
+        if self._journal.size_bytes <= self._compact_at:
+            return
+        past = self._journal.load()
+        lives = [record for record in past if record.fact == Fact.INCARNATION][-1:]
+        try:
+            self._journal.compact([*lives, *remember(past).records()])
+        except Unavailable as why:
+            self.log.warning("the journal stays long", reason=str(why))
+        self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)

@@ -92,7 +92,7 @@ class Judicator(NodeActor):
 
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
-        return [*self._door.parked(), *self._waits.callers(), *(e for _, e in self._executor_questions)]
+        return [*self._door.parked(), *self._waits.end_all(), *(e for _, e in self._executor_questions)]
 
     # --- authorisation ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import ViewChanged, ViewWanted
-from khala.bus.envelope import Envelope
+from khala.bus.envelope import Envelope, is_node_name
 from khala.coordination.interface import ClusterView, Coordination
 
 PeersOf = Callable[[ClusterView], Mapping[str, str]]
@@ -39,11 +39,13 @@ class Membership(NodeActor):
         self.tell(self.name, self._coordination.view())
 
     def handle_cluster_view(self, view: ClusterView, envelope: Envelope) -> None:
-        """A new view: the bus first, so that whoever acts on it can send."""
+        """A new view: the bus first, so that whoever acts on it can send. A name that the bus cannot
+        carry is somebody else's mistake, and no reason to fail."""
         gap = view.connected and not self._last.view.connected
         self._last = ViewChanged(view, gap=gap)
         self.stage.bus.set_leader(view.leader)
-        self.stage.bus.set_peers(self._peers_of(view))
+        peers = self._peers_of(view)
+        self.stage.bus.set_peers({name: peers[name] for name in peers if is_node_name(name)})
         for listener in self._listeners:
             self.tell(listener, self._last)
 

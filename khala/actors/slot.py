@@ -1,7 +1,8 @@
 """One slot of an executor: one attempt at a time, from its files to its outcome.
 
 Its thread may block while stored files are fetched, which holds up nobody but the attempt that needs
-them. The commands themselves run in the slot's launcher process.
+them. The commands themselves run in the slot's launcher process. A fault here ends the node: the
+executor would wait for an end that nobody tells.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from khala.actors.messages import AttemptEnded, PhaseEntered, RunAttempt, StopRu
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
 from khala.core.task import ExitReason, Outcome
-from khala.errors import KhalaError
+from khala.errors import Fault, Refusal, Unavailable
 from khala.execution.job import Job, JobEnded, PhaseStarted
 from khala.execution.pool import LauncherPool
 
 FetchFile = Callable[[str], Path]
-"""Make a stored file available on this host until it is released; raises KhalaError."""
+"""Make a stored file available on this host until it is released; raises Refusal, Unavailable or OSError."""
 ReleaseFile = Callable[[str], None]
 
 
 class Slot(NodeActor):
-    """`fetch` and `release` bracket each use of a stored file."""
+    """`fetch` and `release` bracket each use of a stored file. Essential: never started again."""
 
     def __init__(
         self, stage: Stage, *, number: int, pool: LauncherPool, fetch: FetchFile, release: ReleaseFile
@@ -37,17 +38,21 @@ class Slot(NodeActor):
         self._running: RunAttempt | None = None
         self._held: list[str] = []
 
+    def end(self) -> None:
+        """Let the files go; what still runs is the launcher's."""
+        self._release_files()
+
     def handle_run_attempt(self, run: RunAttempt, envelope: Envelope) -> None:
         """Fetch what it needs, then give it to the launcher."""
+        if self._running is not None:
+            raise Fault(f"slot {self._number} has {self._running.task_id}, cannot take {run.task_id}")
         self._running = run
         files = {}
         try:
             for file_id in file_ids_of(run.spec):
                 files[file_id] = self._fetch(file_id)
                 self._held.append(file_id)
-            job = Job(task_id=run.task_id, attempt=run.attempt, spec=run.spec, files=files)
-            self._pool.run(self._number, job)
-        except KhalaError as why:
+        except (Refusal, Unavailable, OSError) as why:
             self._end(
                 Outcome(
                     exit_reason=ExitReason.SETUP_FAILED,
@@ -55,6 +60,10 @@ class Slot(NodeActor):
                     finished_at=self.now().unix_s,
                 )
             )
+            return
+        self._pool.run(
+            self._number, Job(task_id=run.task_id, attempt=run.attempt, spec=run.spec, files=files)
+        )
 
     def handle_stop_running(self, stop: StopRunning, envelope: Envelope) -> None:
         """End it, if it is still the one that runs."""
@@ -68,12 +77,18 @@ class Slot(NodeActor):
 
     def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
         """The launcher is done, and nothing of the attempt is left."""
+        running = self._running
+        if running is None or (running.task_id, running.attempt) != (ended.task_id, ended.attempt):
+            raise Fault(f"slot {self._number} does not run attempt {ended.attempt} of {ended.task_id}")
         self._end(ended.outcome)
 
     def _end(self, outcome: Outcome) -> None:
         run, self._running = self._running, None
+        self._release_files()
+        if run is not None:
+            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome))
+
+    def _release_files(self) -> None:
         held, self._held = self._held, []
         for file_id in held:
             self._release(file_id)
-        if run is not None:
-            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome))

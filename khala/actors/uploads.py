@@ -39,7 +39,10 @@ class _Upload:
 
 
 class Uploads(NodeActor):
-    """`directory` is where unfinished uploads are kept (None: the host's own for temporary files)."""
+    """`directory` is where unfinished uploads are kept (None: the host's own for temporary files).
+
+    The front door has looked at each chunk by itself (`check_chunk`).
+    """
 
     def __init__(self, stage: Stage, *, store: FileStore, directory: Path | None = None) -> None:
         super().__init__(stage, "uploads")
@@ -79,7 +82,6 @@ class Uploads(NodeActor):
         self.tell("judicator", CallsAnswered(self.name, 1, len(chunk.data)))
 
     def _take(self, chunk: PutFileChunk) -> bool:
-        check_chunk(chunk)
         upload = self._uploads.get(chunk.upload_id)
         if upload is None:
             if self._store.has_file(chunk.sha256):

@@ -7,6 +7,7 @@ then (a hint may be lost), or when its time is up. Every caller comes out exactl
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from khala.actors.messages import CheckFinished, FinishedChecked
 from khala.bus.envelope import Envelope
@@ -19,6 +20,12 @@ WAITERS_MOST = 10_000
 TASKS_MOST = 200_000
 CHECKED_AT_ONCE = 500
 CHECK_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    envelope: Envelope
+    tasks: int
 
 
 class Waits:
@@ -36,8 +43,9 @@ class Waits:
         """Let a caller wait; False when there are too many."""
         if len(self._waiters) >= WAITERS_MOST or self._tasks + len(get.task_ids) > TASKS_MOST:
             return False
-        self._tasks += len(get.task_ids)
-        self._waiters.add(get.task_ids, now + min(get.wait_s, WAIT_MOST_S), envelope)
+        caller = _Caller(envelope, len(get.task_ids))
+        self._tasks += caller.tasks
+        self._waiters.add(get.task_ids, now + min(get.wait_s, WAIT_MOST_S), caller)
         return True
 
     def finished(self, task_ids: Iterable[str]) -> list[Envelope]:
@@ -70,11 +78,11 @@ class Waits:
         self._answered, self._check_by = False, now + CHECK_WITHIN_S
         return CheckFinished(tuple(task_ids), self._round)
 
-    def callers(self) -> list[Envelope]:
-        """All who wait, in no order."""
-        return self._over(self._waiters.expired(float("inf")))
+    def end_all(self) -> list[Envelope]:
+        """All who wait, who wait no more."""
+        return self.expired(float("inf"))
 
     def _over(self, tokens: list[object]) -> list[Envelope]:
-        envelopes = [token for token in tokens if isinstance(token, Envelope)]
-        self._tasks -= sum(len(envelope.payload.task_ids) for envelope in envelopes)
-        return envelopes
+        callers = [token for token in tokens if isinstance(token, _Caller)]
+        self._tasks -= sum(caller.tasks for caller in callers)
+        return [caller.envelope for caller in callers]

@@ -142,8 +142,8 @@ class AcceptedConnection(Connection):
         self.outgoing.append(frame(EXCEPTION, name, sequence, self._codec.encode_failure(failure)))
 
     def _greet(self, message: Message) -> Event | None:
-        method = self._codec.methods.get(message.name)
-        if message.type == CALL and method is not None:
+        if message.type == CALL and message.name in ("challenge", "hello"):
+            method = self._codec.methods[message.name]
             argument = self._codec.decode_argument(method, message.data, message.offset)
             if method.name == "challenge" and self._challenge is None:
                 self._challenge = make_challenge(self._identity)

@@ -193,12 +193,17 @@ class ListJudicators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudicatorView:
-    """One registered judicator; `address` is host:port of its bus and RPC."""
+    """One registered judicator; `address` is host:port of its bus and RPC.
+
+    `replica_state` is what its mongod is in the replica set (primary, secondary, …), `absent` when it
+    is no member, or empty when the answering judicator does not know.
+    """
 
     name: str
     address: str
     leader: bool = False
     restarts: Mapping[str, int] = field(default_factory=dict)
+    replica_state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ length tells the client.
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
 
 from sanic.response import HTTPResponse
@@ -34,7 +35,7 @@ async def send_stored(call: Call, sha256: str, filename: str, content_type: str)
 
 async def send_spooled(call: Call, file: BinaryIO, filename: str, content_type: str) -> None:
     """Stream a temporary file from its beginning as a download."""
-    size = file.seek(0, 2)
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     response = await call.request.respond(
         headers={**as_attachment(filename), "Content-Length": str(size)}, content_type=content_type

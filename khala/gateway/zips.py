@@ -6,6 +6,7 @@ actual bytes. Blocking; callers run it in a thread.
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import zipfile
@@ -27,7 +28,10 @@ _ENCRYPTED = 0x1
 
 def check_zip(file: BinaryIO, field: str) -> None:
     """Raise Refusal, `invalid` or `too_large`, unless `file` is a zip that may be extracted."""
-    if _directory_bytes(file, field) > MAX_DIRECTORY_BYTES:
+    directory_bytes = _directory_bytes(file, field)
+    if directory_bytes > file.seek(0, io.SEEK_END):
+        raise _bad(field, "the zip file is damaged")
+    if directory_bytes > MAX_DIRECTORY_BYTES:
         raise Refusal(f"{field}: the zip file has too many entries", code="too_large", field=field)
     try:
         file.seek(0)
@@ -57,7 +61,7 @@ def write_zip(file: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
 def _directory_bytes(file: BinaryIO, field: str) -> int:
     """The size of the archive's directory by its end records (APPNOTE 4.3.14 and 4.3.16), before
     anything is parsed: zipfile itself would read millions of entries."""
-    size = file.seek(0, 2)
+    size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - _END_BYTES - _MAX_COMMENT_BYTES - _END64_AND_LOCATOR_BYTES))
     tail = file.read()
     at = tail.rfind(_END)

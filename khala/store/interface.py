@@ -8,6 +8,7 @@ write may have happened: read back by id, then decide (P2).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from khala.core.changes import Change, Changed, Inserted
@@ -101,6 +102,25 @@ class TokenStore(Protocol):
 
     def role_of(self, digest: str) -> tuple[str, str] | None:
         """(name, role) of a stored token, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaHealth:
+    """One member of the replica set, host as host:port; `lag_s` is how far behind the newest member it
+    is, in seconds."""
+
+    host: str
+    state: str
+    healthy: bool
+    lag_s: float = 0.0
+
+
+class ReplicaSetAdmin(Protocol):
+    """The replica set behind a store (P19)."""
+
+    def health(self) -> Sequence[ReplicaHealth]:
+        """The members as the primary sees them; Unavailable without a primary."""
         ...
 
 

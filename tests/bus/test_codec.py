@@ -23,7 +23,7 @@ from khala.bus.gen import ttypes
 from khala.bus.handshake import Identity
 from khala.core import commands, messages
 from khala.core.messages import AttemptFinished, OutcomeSettled
-from khala.core.task import Epoch, ExitReason, Outcome
+from khala.core.task import Epoch, ExitReason, Outcome, TaskSpec
 from khala.errors import ConfigurationError, Refusal
 
 CODEC = Codec()
@@ -241,7 +241,7 @@ def test_random_bytes_are_malformed_or_read(data: bytes) -> None:
 @given(st.data())
 @settings(deadline=None, max_examples=200, database=None)
 def test_damaged_messages_are_malformed_or_read(data: st.DataObject) -> None:
-    spec = commands.SubmitTasks(tasks=(commands.NewTask(id="1", spec=codec_module.task.TaskSpec()),))
+    spec = commands.SubmitTasks(tasks=(commands.NewTask(id="1", spec=TaskSpec()),))
     encoded = bytearray(CODEC.encode_envelope(envelope(spec)))
     for _ in range(data.draw(st.integers(1, 3))):
         encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))

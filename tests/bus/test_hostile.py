@@ -28,7 +28,7 @@ MESSAGE = OutcomeSettled(task_id="t", attempt=1)
 @pytest.fixture
 def judicator(thrift_world: ThriftWorld) -> Iterator[ThriftBus]:
     """A bus with a well-behaved peer, which still works when the test is over."""
-    bus = thrift_world.bus("j1", hello_timeout_s=1.0, max_frame_bytes=1 << 20)
+    bus = thrift_world.bus("j1", max_frame_bytes=1 << 20)
     executor, inbox = thrift_world.bus("e1", "executor", listen=False), Inbox()
     bus.register("store", inbox)
     executor.set_peers({"j1": thrift_world.address(bus)})
@@ -157,15 +157,17 @@ def test_an_unknown_message_is_dropped_and_the_rest_arrives(judicator: ThriftBus
     assert judicator.stats().unknown_payloads == 1
 
 
-def test_silence_before_the_hello_ends(judicator: ThriftBus) -> None:
-    with RawPeer(judicator.listen_port) as peer:
+def test_silence_before_the_hello_ends(thrift_world: ThriftWorld) -> None:
+    bus = thrift_world.bus("j1", hello_timeout_s=0.5)
+    with RawPeer(bus.listen_port) as peer:
         assert peer.is_closed_by_the_bus()
-    wait_until(lambda: judicator.stats().timed_out_connections == 1)
+    wait_until(lambda: bus.stats().timed_out_connections == 1)
 
 
-def test_a_slow_hello_ends(judicator: ThriftBus) -> None:
+def test_a_slow_hello_ends(thrift_world: ThriftWorld) -> None:
     """One byte now and then does not buy more time."""
-    with RawPeer(judicator.listen_port) as peer:
+    bus = thrift_world.bus("j1", hello_timeout_s=0.5)
+    with RawPeer(bus.listen_port) as peer:
         peer.sock.settimeout(0.1)
         hello = iter(call("challenge"))
 
@@ -174,7 +176,7 @@ def test_a_slow_hello_ends(judicator: ThriftBus) -> None:
             return peer.is_closed_by_the_bus()
 
         wait_until(dribble)
-    wait_until(lambda: judicator.stats().timed_out_connections == 1)
+    wait_until(lambda: bus.stats().timed_out_connections == 1)
 
 
 def test_an_unfinished_frame_and_then_silence_ends(thrift_world: ThriftWorld) -> None:
@@ -249,11 +251,11 @@ def test_answers_beyond_what_may_wait_become_a_clear_no(judicator: ThriftBus) ->
             judicator.reply(envelope, chunk)
         wait_until(lambda: judicator.stats().rpc_replies == 40)
         assert judicator.stats().rpc_refused > 0
-        reader, answers = FrameReader(1 << 20), []
-        while len(answers) < 40:
+        reader, messages = FrameReader(1 << 20), []
+        while len(messages) < 40:
             reader.feed(peer.sock.recv(1 << 20))
-            for message in map(parse, reader.frames()):
-                answers.append(CODEC.decode_result(method, message.data, message.offset))
+            messages += [parse(data) for data in reader.frames()]
+    answers = [CODEC.decode_result(method, message.data, message.offset) for message in messages]
     refused = [answer for answer in answers if isinstance(answer, commands.NotAvailable)]
     assert len(refused) == judicator.stats().rpc_refused
     assert all(answer.outcome_unknown for answer in refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.transport.TTransport import TFramedTransport, TMemoryBuffer
@@ -17,6 +17,7 @@ from khala.core.messages import OutcomeSettled
 CODEC = Codec()
 
 
+@settings(deadline=None, database=None)
 @given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(1, 40), min_size=1))
 def test_frames_are_cut_wherever_the_bytes_were_cut(bodies: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(frame(CALL, "ping", number, body) for number, body in enumerate(bodies))
@@ -68,6 +69,7 @@ def test_plain_thrift_reads_a_delivery() -> None:
     assert CODEC.decode_argument(CODEC.methods["deliver"], message.data, message.offset) == tuple(sent)
 
 
+@settings(deadline=None, database=None)
 @given(st.lists(st.binary(min_size=1, max_size=20)), st.lists(st.integers(1, 30), min_size=1))
 def test_outgoing_bytes_leave_in_order_however_little_is_sent(chunks: list[bytes], steps: list[int]) -> None:
     outgoing, sent, turn = OutgoingBytes(), b"", 0

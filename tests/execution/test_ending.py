@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from execution.harness import Bench, executed, leave_behind, mark, processes_marked, script
@@ -100,8 +101,8 @@ def test_an_abort_that_comes_too_late_harms_nobody(bench: Bench) -> None:
         assert bench.shell("sleep 0.01").exit_code == 0
 
 
-def test_an_abort_while_the_workspace_is_filled(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
-    big = tmp_path_factory.mktemp("big") / "big"
+def test_an_abort_while_the_workspace_is_filled(bench: Bench, tmp_path: Path) -> None:
+    big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(1 << 30)
     digest = "a" * 64

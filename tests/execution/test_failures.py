@@ -117,7 +117,8 @@ def test_zygote_and_launchers_die_together(own_bench: Bench) -> None:
 def test_the_executor_dies(root: Path, number: signal.Signals) -> None:
     name = mark()
     command = leave_behind(name) + "trap '' TERM; touch ready; sleep 300"
-    executor = subprocess.Popen([sys.executable, "-c", EXECUTOR, str(root), command], stdout=subprocess.DEVNULL)
+    argv = [sys.executable, "-c", EXECUTOR, str(root), command]
+    executor = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
         for slot in (0, 1):
             ready = root / f"{slot}-{slot:024x}-1" / "ready"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from gateway.cluster_model import fail_times, sha256
 from gateway.conftest import TOKEN, Gateway, problem
@@ -66,8 +67,6 @@ def test_an_upload_that_breaks_begins_anew(gateway: Gateway, error: Exception) -
 
 
 def test_a_download_that_breaks_is_cut_and_not_padded(gateway: Gateway) -> None:
-    import httpx
-
     id = upload(gateway, os.urandom(3_000_000))
     gateway.cluster.trouble = lambda command: (
         Unavailable("gone") if getattr(command, "offset", 0) > 1_500_000 else None

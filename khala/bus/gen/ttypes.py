@@ -5816,6 +5816,7 @@ class JudicatorView(object):
      - address
      - leader
      - restarts
+     - replica_state
 
     """
 
@@ -5824,14 +5825,16 @@ class JudicatorView(object):
         'address',
         'leader',
         'restarts',
+        'replica_state',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None,):
         self.name = name
         self.address = address
         self.leader = leader
         self.restarts = restarts
+        self.replica_state = replica_state
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5868,6 +5871,11 @@ class JudicatorView(object):
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.replica_state = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -5897,6 +5905,10 @@ class JudicatorView(object):
                 oprot.writeString(kiter187.encode('utf-8') if sys.version_info[0] == 2 else kiter187)
                 oprot.writeI64(viter188)
             oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.replica_state is not None:
+            oprot.writeFieldBegin('replica_state', TType.STRING, 5)
+            oprot.writeString(self.replica_state.encode('utf-8') if sys.version_info[0] == 2 else self.replica_state)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -8255,6 +8267,7 @@ JudicatorView.thrift_spec = (
     (2, TType.STRING, 'address', 'UTF8', None, ),  # 2
     (3, TType.BOOL, 'leader', None, None, ),  # 3
     (4, TType.MAP, 'restarts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 4
+    (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (

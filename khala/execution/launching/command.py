@@ -54,7 +54,7 @@ def task_environment(
     return {
         **slot.env,
         "HOME": workspace,
-        "TMPDIR": f"{workspace}/.tmp",
+        "TMPDIR": workspace,
         **asked,
         "KHALA_TASK_ID": task_id,
         "KHALA_ATTEMPT": str(attempt),

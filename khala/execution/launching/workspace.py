@@ -30,7 +30,7 @@ def workspace_name(slot: int, task_id: str, attempt: int) -> str:
 
 
 def create(root_fd: int, name: str, owner: tuple[int, int] | None) -> int:
-    """Make workspace `name` with a `.tmp` in it, given to `owner` (uid, gid); returns its descriptor.
+    """Make workspace `name`, given to `owner` (uid, gid); returns its descriptor.
 
     A leftover of the same name is removed first.
     """
@@ -40,9 +40,7 @@ def create(root_fd: int, name: str, owner: tuple[int, int] | None) -> int:
         remove(root_fd, name)
         os.mkdir(name, 0o700, dir_fd=root_fd)
     fd = os.open(name, OPEN_DIRECTORY, dir_fd=root_fd)
-    os.mkdir(".tmp", 0o700, dir_fd=fd)
     if owner is not None:
-        os.chown(".tmp", *owner, dir_fd=fd, follow_symlinks=False)
         os.fchown(fd, *owner)
     return fd
 

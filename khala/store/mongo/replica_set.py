@@ -7,28 +7,18 @@ not its business (P19).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from khala.errors import ConfigurationError, Unavailable
+from khala.store.interface import ReplicaHealth
 from khala.store.mongo.client import USER, Document, MongoSettings, login, mongo_password, open_client
 from khala.store.mongo.failures import AUTHENTICATION_FAILED, UNAUTHORIZED, first_line, translated
 
 ALREADY_INITIALIZED, USER_EXISTS = 23, 51003
 ELECTION_TIMEOUT_MS, HEARTBEAT_MS = 2_000, 500
 POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaHealth:
-    """One member; `lag_s` is how far behind the newest member it is, in seconds."""
-
-    host: str
-    state: str
-    healthy: bool
-    lag_s: float = 0.0
 
 
 def initiate_replica_set(settings: MongoSettings, member_host: str, *, timeout_s: float = 30.0) -> None:
