@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from khala.cli.output import print_json
 from khala.cli.task_exit import exit_code, print_output
 from khala.cli.task_options import build_task, task_options
 from khala.client import Client, TaskView
-from khala.errors import ConfigurationError, KhalaError
+from khala.errors import ConfigurationError, KhalaError, Refusal, Unavailable
 
 _AFTER_CANCEL_S = 10.0
 
@@ -68,6 +69,9 @@ def _run(client: Client, task: Mapping[str, Any]) -> TaskView | None:
         # The same key answers with the id, also if Ctrl-C came before the first answer did.
         task_id = task_id or client.submit(task, key=key)
         note(f"khala: cancelling task {task_id}")
-        client.cancel(task_id)
-        client.wait(task_id, timeout_s=_AFTER_CANCEL_S)
+        # Refused: it has just finished. Still not finished after the wait: its end is on the way.
+        with contextlib.suppress(Refusal):
+            client.cancel(task_id)
+            with contextlib.suppress(Unavailable):
+                client.wait(task_id, timeout_s=_AFTER_CANCEL_S)
         return None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from khala.config.flags import Flag, flags_of
+from khala.config.flags import Flag, Kind, flags_of
 from khala.config.roles import ROLES
 from khala.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ class Layers:
         text = self._environment.get(flag.variable)
         if text is not None:
             return Given(
-                texts=tuple(text.split(",")) if flag.kind == "key=value" else (text,),
+                texts=tuple(text.split(",")) if flag.kind is Kind.PAIRS else (text,),
                 source=flag.variable,
                 layer=1,
             )

@@ -6,6 +6,7 @@ that no passing connection sits on one when a server is started again.
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Iterable, Mapping
@@ -33,27 +34,37 @@ def choose_ports(
 
 
 def choose_gateway_port(wanted: int, host: str, taken: Iterable[int], chance: random.Random) -> int:
-    """`wanted`, if it is free; 0 means any."""
+    """`wanted`, if a server can listen on it; 0 means any."""
     if wanted == 0:
         return _new_port(set(taken), chance)
-    if not is_free(wanted, host):
+    reason = why_not(wanted, host)
+    if reason is None:
+        return wanted
+    if reason == errno.EADDRINUSE:
         raise ConfigurationError(
             f"port {wanted} is taken by another program: "
             "give --port 0 for any free port, or --port N for another"
         )
-    return wanted
+    if reason == errno.EACCES:
+        raise ConfigurationError(f"port {wanted} is only for root: give a --port from 1024 up")
+    raise ConfigurationError(f"--host: {host} is no IPv4 address of this machine: give 127.0.0.1 or 0.0.0.0")
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Can a server listen there now?"""
+def is_free(port: int) -> bool:
+    """Can a server listen there on the loopback interface now?"""
+    return why_not(port, "127.0.0.1") is None
+
+
+def why_not(port: int, host: str) -> int | None:
+    """The errno that a server which listens there would get now, or None if it would work."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except OSError:
-            return False
-    return True
+        except OSError as failure:
+            return failure.errno or errno.EADDRNOTAVAIL
+    return None
 
 
 def answers(port: int) -> bool:

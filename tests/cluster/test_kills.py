@@ -31,15 +31,15 @@ def submit_all(client: Client, name: str) -> list[str]:
 
 def finished(client: Client, name: str) -> list[Mapping[str, Any]]:
     """The finished tasks of that name."""
-    return [task for task in listed(client, name) if task["state"] in TERMINAL]
+    return [task for task in listed(client, name, view="minimal") if task["state"] in TERMINAL]
 
 
-def listed(client: Client, name: str) -> list[Mapping[str, Any]]:
+def listed(client: Client, name: str, *, view: str = "full") -> list[Mapping[str, Any]]:
     """All tasks of that name, page by page."""
     found: list[Mapping[str, Any]] = []
     token = ""
     while True:
-        page = client.list(page_size=500, page_token=token, name_prefix=name, view="full")
+        page = client.list(page_size=100, page_token=token, name_prefix=name, view=view)
         found += [task.raw for task in page.tasks]
         token = page.next_page_token
         if not token:

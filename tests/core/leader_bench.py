@@ -81,12 +81,17 @@ class LeaderBench:
         self._numbers += 1
         said = {"epoch": self.epoch, "highest_epoch": self.epoch, "slots": 1, "cpus": 8.0} | said
         number = said.pop("number", self._numbers)
-        self.tell(ExecutorReport(executor=name, incarnation=incarnation, number=number, attempts=views, **said))
+        self.tell(
+            ExecutorReport(executor=name, incarnation=incarnation, number=number, attempts=views, **said)
+        )
 
     def submit(self, task_id: str, *, hinted: bool = True, **spec: Any) -> None:
         """Store a task, and hint it."""
         task = Task(
-            id=task_id, spec=TaskSpec(**spec), created_at=self.boot_s, control=TaskControl(queued_at=self.boot_s)
+            id=task_id,
+            spec=TaskSpec(**spec),
+            created_at=self.boot_s,
+            control=TaskControl(queued_at=self.boot_s),
         )
         self.store.insert([task])
         if hinted:
@@ -113,7 +118,12 @@ class LeaderBench:
         )
 
     def finished(
-        self, task_id: str, attempt: int = 1, name: str = "e1", outcome: Outcome = GOOD, incarnation: str = "i1"
+        self,
+        task_id: str,
+        attempt: int = 1,
+        name: str = "e1",
+        outcome: Outcome = GOOD,
+        incarnation: str = "i1",
     ) -> None:
         """It ended."""
         self.tell(

@@ -35,7 +35,8 @@ GOOD = Ended(
     started_at=990.0,
 )
 BAD = Ended(
-    outcome=Outcome(exit_reason=ExitReason.MEMORY_LIMIT, reason="too big", finished_at=999.0), started_at=990.0
+    outcome=Outcome(exit_reason=ExitReason.MEMORY_LIMIT, reason="too big", finished_at=999.0),
+    started_at=990.0,
 )
 LOST = Lost(possibly_started=True, detail="e1 was lost", max_attempts=5)
 HAPPENINGS = (
@@ -170,7 +171,9 @@ def test_a_returned_attempt_did_not_start() -> None:
     ("state", "possibly_started", "starts", "losses"),
     [(A, True, 1, 1), (A, False, 0, 0), (R, True, 1, 1), (R, False, 1, 0)],
 )
-def test_losses_and_starts_are_counted(state: State, possibly_started: bool, starts: int, losses: int) -> None:
+def test_losses_and_starts_are_counted(
+    state: State, possibly_started: bool, starts: int, losses: int
+) -> None:
     """An unseen start counts if it may have been; a seen one is counted already."""
     moved = after(control_at(state), replace(LOST, possibly_started=possibly_started))
     assert (moved.state, moved.starts, moved.losses) == (P, starts, losses)

@@ -1,4 +1,4 @@
-"""The scheduler against reports and membership: absent is not lost, losses, incarnations, recalls, leaders."""
+"""The scheduler against reports and membership: absence, losses, incarnations, recalls, leaders."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def test_what_an_executor_should_not_hold_is_ended(bench: LeaderBench) -> None:
     bench.report("e1", highest_sequence=1)
     bench.submit("done")
     bench.cancel("done")
+    bench.returned("done")
     bench.sent.clear()
     views = (view("t", 2), view("t", 1, "started"), view("done"), view("never"), view("t", 1, "finished"))
     bench.report("e1", "i1", *views, highest_sequence=1)
@@ -125,6 +126,7 @@ def test_a_lost_executor_gives_its_tasks_away_after_the_grace() -> None:
     leader.see()
     leader.later(0.1)
     assert leader.task("a").state == State.PENDING
+    leader.later(0.1)
     assert not leader.scheduler.ledger.executors
 
 
@@ -278,7 +280,7 @@ def test_a_new_leader_takes_over_what_runs() -> None:
     assert leader.take_sent(LeaderAnnounced) == [LeaderAnnounced(epoch=leader.epoch, leader="j1")]
     leader.later(1.1)
     assert len(leader.take_sent(LeaderAnnounced)) == 1
-    leader.report("e1", "i1", view("runs", 1, "started"), highest_epoch=first.epoch, highest_sequence=1, slots=2)
+    leader.report("e1", "i1", view("runs", 1, "started"), highest_epoch=first.epoch, highest_sequence=1)
     assert leader.task("runs").attempt == 1
     assert leader.task("never-arrived").attempt == 2
     leader.finished("runs")

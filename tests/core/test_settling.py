@@ -1,4 +1,4 @@
-"""The scheduler's flows around one attempt: assign, start, outcome, cancel, gate, unknown and missed saves."""
+"""The scheduler's flows around one attempt: start, outcome, cancel, gate, unknown and missed saves."""
 
 from __future__ import annotations
 
@@ -319,5 +319,3 @@ def test_a_cleared_attempt_that_was_handed_back(bench: LeaderBench) -> None:
     bench.returned("t")
     bench.answer()
     assert (bench.task("t").state, bench.task("t").starts, bench.task("t").attempt) == (State.ASSIGNED, 0, 2)
-
-

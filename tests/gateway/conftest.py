@@ -21,11 +21,12 @@ TOKEN = "admin-token"
 
 @dataclass
 class Gateway:
-    """`http` is a client whose addresses begin at the gateway."""
+    """`http` is a client whose addresses begin at the gateway; `stop` tells it to end."""
 
     cluster: ClusterModel
     port: int
     http: httpx.Client
+    stop: Callable[[], None]
 
     @property
     def url(self) -> str:
@@ -48,8 +49,9 @@ def running(cluster: ClusterModel, **settings: Any) -> Iterator[Gateway]:
     thread.start()
     try:
         assert ready.wait(10), "the gateway did not start"
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as http:
-            yield Gateway(cluster, server.port, http)
+        base_url = f"http://127.0.0.1:{server.port}"
+        with httpx.Client(base_url=base_url, timeout=20) as http:
+            yield Gateway(cluster, server.port, http, server.stop)
     finally:
         server.stop()
         thread.join(15)

@@ -9,13 +9,13 @@ from history.records import (
     AssignmentReceived,
     EpochAnswered,
     ExecutorOffered,
-    Journalled,
     ProcessBegan,
     ProcessEnded,
     TaskChanged,
     TaskInserted,
 )
 from history.violation import require
+
 from khala.core.journal import Fact, JournalRecord
 from khala.core.task import ACTIVE, Epoch, OnDisconnect
 
@@ -135,5 +135,5 @@ class ExecutionHistories:
         control = record.control
         if control.state not in ACTIVE:
             begun = self.starts[record.task_id]
-            uncounted = "{} began {} times and counts {} at {}"
-            require(begun <= control.starts, "I9", uncounted, record.task_id, begun, control.starts, record.event)
+            text = "{} began {} times and counts {} at {}"
+            require(begun <= control.starts, "I9", text, record.task_id, begun, control.starts, record.event)

@@ -15,6 +15,7 @@ from history.records import (
     TaskInserted,
 )
 from history.violation import require
+
 from khala.core.task import TERMINAL, Epoch, State, TaskControl
 
 P, A, R = State.PENDING, State.ASSIGNED, State.RUNNING
@@ -92,7 +93,7 @@ class TaskHistories:
             stale = "a write of {} to {} applied after {} was taken"
             require(record.guard >= self.epoch, "I11", stale, record.guard, task_id, self.epoch)
         require(before.state not in TERMINAL, "I5", "{} was {} and then {}", task_id, before.state, event)
-        require(after.rev == before.rev + 1, "I4", "{} went from rev {} to {}", task_id, before.rev, after.rev)
+        require(after.rev == before.rev + 1, "I4", "{}: rev {} after {}", task_id, after.rev, before.rev)
         require(event.rev == after.rev, "I4", "{}: the event says rev {}", task_id, event.rev)
         step = (event.from_state, event.to_state)
         require(step == (before.state, after.state), "I4", "{}: {} from {}", task_id, event, before)

@@ -83,6 +83,8 @@ def test_a_taken_port_is_named() -> None:
             choose_ports(["judicator-1.main"], {"judicator-1.main": taken}, random.Random(1))
         with pytest.raises(ConfigurationError, match=f"port {taken} is taken.*--port 0"):
             choose_gateway_port(taken, "127.0.0.1", (), random.Random(1))
+        with pytest.raises(ConfigurationError, match=r"--host: 203\.0\.113\.9 is no IPv4 address"):
+            choose_gateway_port(taken, "203.0.113.9", (), random.Random(1))
         assert choose_gateway_port(0, "127.0.0.1", (), random.Random(1)) != taken
 
 

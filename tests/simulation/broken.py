@@ -11,6 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
+from simulation.client import Accepted, Cancel, CancelAccepted, Submit
+from simulation.executor import Executor
+from simulation.judicator import Judicator
+from simulation.leading import Leading
+from simulation.run import run_seed
+from simulation.storage import Storage
+from simulation.world import Parts
+
 from khala.core.changes import Change, Changed
 from khala.core.effects import Effect, Journal
 from khala.core.execution.holdings import Holdings
@@ -20,13 +28,6 @@ from khala.core.scheduling import reconciling, settling
 from khala.core.scheduling.ledger import Ledger
 from khala.core.task import Epoch
 from khala.errors import KhalaError
-from simulation.client import Accepted, Cancel, CancelAccepted, Submit
-from simulation.executor import Executor
-from simulation.judicator import Judicator
-from simulation.leading import Leading
-from simulation.run import run_seed
-from simulation.storage import Storage
-from simulation.world import Parts
 
 
 class UnguardedStorage(Storage):
@@ -175,7 +176,7 @@ class Case:
     """One thing that is broken, and the invariants by which it may be found."""
 
     breaks: tuple[str, ...]
-    parts: Parts = Parts()
+    parts: Parts | None = None
     patch: Callable[[], AbstractContextManager[None]] = nullcontext
 
 

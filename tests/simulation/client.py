@@ -7,10 +7,15 @@ judicator when it got no answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from history.records import CancelAcknowledged, SubmitAcknowledged, Submitted
-from khala.core.task import Task
 from simulation.node import Node
+
+from khala.core.task import Task
+
+if TYPE_CHECKING:
+    from simulation.world import World
 
 PATIENCE_S = 2.5
 
@@ -46,7 +51,7 @@ class CancelAccepted:
 class Client(Node):
     """One client; `waiting` is what it has not been told yet."""
 
-    def __init__(self, world, name: str) -> None:
+    def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.waiting: dict[tuple[type, str], object] = {}
         self.planned = 0

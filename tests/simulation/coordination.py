@@ -7,8 +7,12 @@ last answered renewal.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from simulation.node import Node
+
+if TYPE_CHECKING:
+    from simulation.world import World
 
 LEADER_LEASE_S = 3.0
 EXECUTOR_LEASE_S = 6.0
@@ -49,7 +53,7 @@ class Lease:
 class Coordination(Node):
     """etcd as one node; its memory survives everything, and `away` makes it answer nobody."""
 
-    def __init__(self, world) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__(world, "etcd")
         self.leases: dict[str, Lease] = {}
         self.leader = ""

@@ -6,7 +6,13 @@ A crash in between keeps what was synced and loses the rest.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from history.records import AssignmentReceived, EpochAnswered, ExecutorOffered, Journalled
+from simulation.coordination import EXECUTOR_LEASE_S, Beat, View
+from simulation.node import Node
+from simulation.processes import Processes
+
 from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
@@ -14,9 +20,9 @@ from khala.core.execution.speech import Identity
 from khala.core.journal import JournalRecord
 from khala.core.messages import AssignTask, ExecutorReport
 from khala.core.task import Outcome, Phase
-from simulation.coordination import EXECUTOR_LEASE_S, Beat, View
-from simulation.node import Node
-from simulation.processes import Processes
+
+if TYPE_CHECKING:
+    from simulation.world import World
 
 BEAT_S = 0.9
 TICK_S = 0.4
@@ -27,7 +33,7 @@ MARGIN_S = 0.5
 class Executor(Node):
     """One executor; `journal` is its disk."""
 
-    def __init__(self, world, name: str, capacity: Capacity, labels: dict[str, str]) -> None:
+    def __init__(self, world: World, name: str, capacity: Capacity, labels: dict[str, str]) -> None:
         super().__init__(world, name)
         self.capacity = capacity
         self.labels = labels
@@ -41,9 +47,7 @@ class Executor(Node):
         self._effects: list[Effect] = []
         self._flushing = False
         world.record(
-            ExecutorOffered(
-                world.clockwork.now_s, name, capacity.slots, capacity.cpus, capacity.memory_bytes
-            )
+            ExecutorOffered(world.clockwork.now_s, name, capacity.slots, capacity.cpus, capacity.memory_bytes)
         )
 
     # --- its life --------------------------------------------------------------------------------

@@ -5,13 +5,17 @@ It steps down by its own clock; a judicator that is stopped notices nothing unti
 
 from __future__ import annotations
 
-from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
-from khala.core.task import Epoch, demand_of
-from khala.errors import KhalaError
+from collections.abc import Callable
+from typing import Any
+
 from simulation.client import Accepted, Cancel, CancelAccepted, Submit
 from simulation.coordination import LEADER_LEASE_S, Beat, View
 from simulation.leading import Leading
 from simulation.node import Node
+
+from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
+from khala.core.task import Epoch, Task, demand_of
+from khala.errors import KhalaError
 
 BEAT_S = 0.6
 TICK_S = 0.4
@@ -55,20 +59,23 @@ class Judicator(Node):
             case View():
                 self._viewed(message)
             case Submit(task=task):
-                self.world.storage.call(self, "insert", ([task],), lambda said: self._stored(sender, task, said))
+                self._call("insert", ([task],), lambda said: self._stored(sender, task, said))
             case Cancel(task_id=task_id):
                 args = ((task_id,), self.clockwork.now_s)
-                self.world.storage.call(self, "request_cancel", args, lambda said: self._cancelled(sender, said))
+                self._call("request_cancel", args, lambda said: self._cancelled(sender, said))
             case _:
                 self._for_leader(message)
 
-    def _stored(self, client: str, task, said: object) -> None:
+    def _call(self, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        self.world.storage.call(self, method, args, reply)
+
+    def _stored(self, client: str, task: Task, said: object) -> None:
         if not isinstance(said, KhalaError):
             self.send(client, Accepted(task.id))
             queued = QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
             self._hint(TasksQueued(tasks=(queued,)))
 
-    def _cancelled(self, client: str, said: object) -> None:
+    def _cancelled(self, client: str, said: Any) -> None:
         if not isinstance(said, KhalaError):
             for task in said:
                 self.send(client, CancelAccepted(task.id))
@@ -113,7 +120,7 @@ class Judicator(Node):
     def _take_epoch(self) -> None:
         if self.clock_s() - self.asked_epoch_s > 1.0:
             self.asked_epoch_s = self.clock_s()
-            self.world.storage.call(self, "take_epoch", (self.name,), self._epoch_taken)
+            self._call("take_epoch", (self.name,), self._epoch_taken)
 
     def _epoch_taken(self, epoch: Epoch | KhalaError) -> None:
         if isinstance(epoch, Epoch) and self.may_lead() and self.leading is None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulation.coordination import EXECUTOR_LEASE_S
+
 from khala.core.changes import Change
 from khala.core.effects import Effect, Reread, Save, Send
 from khala.core.scheduling.scheduler import Scheduler
 from khala.core.task import Epoch
 from khala.errors import KhalaError, StaleEpoch
-from simulation.coordination import EXECUTOR_LEASE_S
 
 if TYPE_CHECKING:
     from simulation.judicator import Judicator

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from history.records import ProcessBegan, ProcessEnded
+
 from khala.core.effects import StartAttempt
 from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
 

@@ -1,7 +1,7 @@
 """`python -m simulation.run`: many seeds on all processors, or the story of one.
 
-    PYTHONPATH=.:tests python -m simulation.run --seeds 50000 --first 0
-    PYTHONPATH=.:tests python -m simulation.run --seed 4711 --story
+PYTHONPATH=.:tests python -m simulation.run --seeds 50000 --first 0
+PYTHONPATH=.:tests python -m simulation.run --seed 4711 --story
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from history.records import EpochTaken, TaskChanged, TaskInserted
+
 from khala.core.task import Task
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.memory import MemoryStore, StoreFault
@@ -135,4 +136,3 @@ class Storage:
         if epoch != self.world.epoch:
             self.world.epoch = epoch
             self.world.record(EpochTaken(self.clockwork.now_s, epoch, holder))
-

@@ -7,11 +7,10 @@ from __future__ import annotations
 import multiprocessing
 
 import pytest
+from history.tasks import LEGAL
 from simulation import broken
 from simulation.faults import FAULTS
 from simulation.run import Tally, run_seed, run_seeds
-
-from history.tasks import LEGAL
 
 SEEDS = 2_000
 FEWEST_EVENTS = 300

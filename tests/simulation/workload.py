@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from khala.core.execution.holdings import Capacity
-from khala.core.task import OnDisconnect, Resources, Task, TaskControl, TaskSpec
 from simulation.clockwork import Clockwork
 from simulation.processes import COMPILES, FAILS, POISON
+
+from khala.core.execution.holdings import Capacity
+from khala.core.task import OnDisconnect, Resources, Task, TaskControl, TaskSpec
 
 MEMORY_BYTES = 1_000
 LABELS = {"disk": "fast"}
@@ -21,7 +22,9 @@ def capacities(clockwork: Clockwork, count: int) -> list[tuple[Capacity, dict[st
     made = [(Capacity(slots=rng.choice((2, 3)), cpus=2.0, memory_bytes=MEMORY_BYTES), LABELS)]
     for _ in range(count - 1):
         memory_bytes = rng.choice((0, MEMORY_BYTES, MEMORY_BYTES // 2))
-        capacity = Capacity(slots=rng.choice((1, 1, 2)), cpus=rng.choice((1.0, 1.0, 2.0)), memory_bytes=memory_bytes)
+        capacity = Capacity(
+            slots=rng.choice((1, 1, 2)), cpus=rng.choice((1.0, 1.0, 2.0)), memory_bytes=memory_bytes
+        )
         made.append((capacity, rng.choice(({}, LABELS))))
     return made
 
@@ -77,5 +80,3 @@ def duration_s(clockwork: Clockwork, habit: Habit, spec: TaskSpec) -> float:
     if clockwork.chance(habit.long):
         return clockwork.between(3.0, 9.0) if clockwork.chance(0.7) else clockwork.between(8.0, 15.0)
     return clockwork.between(0.02, 1.2)
-
-

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from history.checker import Checker
 from history.records import Record
 from history.violation import Violation
-from khala.core.execution.machine import ExecutorMachine
-from khala.core.task import TERMINAL, Epoch, TaskSpec
 from simulation import workload
 from simulation.client import Client
 from simulation.clockwork import BEGIN_S, Clockwork
@@ -26,6 +24,9 @@ from simulation.leading import Leading
 from simulation.network import Network, Weather
 from simulation.node import Node
 from simulation.storage import Storage
+
+from khala.core.execution.machine import ExecutorMachine
+from khala.core.task import TERMINAL, Epoch, TaskSpec
 
 FAULTS_END_S = 18.0
 BOUND_S = 120.0
@@ -88,7 +89,9 @@ class World:
         for _ in range(rng.choice((0, 2, 3, 4, 5, 6, 8))):
             fault = rng.choice(FAULTS)
             lasts_s = self.clockwork.between(0.5, 7.0)
-            self.clockwork.after(self.clockwork.between(1.0, FAULTS_END_S - 3.0), self._strike, fault, lasts_s)
+            self.clockwork.after(
+                self.clockwork.between(1.0, FAULTS_END_S - 3.0), self._strike, fault, lasts_s
+            )
         self.clockwork.after(FAULTS_END_S, self._heal)
 
     def _strike(self, fault: Callable[[World, float], None], lasts_s: float) -> None:

@@ -142,8 +142,8 @@ class ExecutorMachine:
         attempts are their launchers' business.
         """
         for holding in self._holdings:
-            waits = holding.status in (Status.HELD, Status.ASKED) and holding.spec is not None
-            if waits and holding.spec.on_disconnect == OnDisconnect.STOP:
+            stops = holding.spec is not None and holding.spec.on_disconnect == OnDisconnect.STOP
+            if stops and holding.status in (Status.HELD, Status.ASKED):
                 self._hand_back(holding, "the executor's lease ran out")
         epoch, sequence = self._highest
         self._highest = (self._epoch, (sequence if epoch == self._epoch else 0) + LEASE_GAP)

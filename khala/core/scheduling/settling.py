@@ -154,7 +154,8 @@ def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
             if entry.control.state == State.ASSIGNED:
                 send_assignment(ledger, entry, task.spec)
     for question in ledger.questions.pop(task_id, []):
-        if task is not None and _attempt_of(question) > task.control.attempt:
+        unfinished = task is not None and task.control.state not in TERMINAL
+        if task is not None and unfinished and _attempt_of(question) > task.control.attempt:
             continue
         if task_id in ledger.entries:
             events.append(question)

@@ -1,0 +1,122 @@
+"""From submit to outcome, with real commands."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from actors.world import World
+from wait import wait_until
+
+from khala.actors.messages import Drain
+from khala.core.commands import CancelTasks, GetTasks, ListExecutors, PutFileChunk, SubmitTasks
+from khala.core.task import ExitReason, InputFile, State
+
+
+def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
+    judicator = world.judicator()
+    world.executor()
+    ids = world.submit(judicator, world.new("echo hello"), world.new("exit 3"))
+    first, second = world.finished(judicator, ids)
+    assert first.control.state == State.SUCCEEDED
+    assert first.result and first.result.execute and first.result.execute.stdout.head == b"hello\n"
+    assert (second.control.state, second.control.exit_reason) == (State.FAILED, ExitReason.EXITED)
+    world.ended_once(ids[0])
+
+
+def test_a_stored_file_reaches_the_task(world: World) -> None:
+    judicator = world.judicator()
+    world.executor()
+    data = b"from a file\n"
+    sha256 = hashlib.sha256(data).hexdigest()
+    chunk = PutFileChunk(upload_id="u", sha256=sha256, size=len(data), offset=0, data=data)
+    assert world.ask(judicator, chunk).complete
+    new = world.new("cat in.txt", inputs=(InputFile(path="in.txt", file_id=sha256),))
+    (task,) = world.finished(judicator, world.submit(judicator, new))
+    assert task.result and task.result.execute and task.result.execute.stdout.head == data
+
+
+def test_a_missing_file_is_the_tasks_failure_and_the_slot_takes_the_next(world: World) -> None:
+    judicator = world.judicator()
+    executor = world.executor(slots=1)
+    new = world.new("true", inputs=(InputFile(path="in.txt", file_id="0" * 64),))
+    ids = world.submit(judicator, new, world.new("true"))
+    first, second = world.finished(judicator, ids)
+    assert first.control.exit_reason == ExitReason.SETUP_FAILED
+    assert second.control.state == State.SUCCEEDED
+    assert not executor.gave_up
+
+
+def test_a_pending_and_a_running_task_are_cancelled(world: World) -> None:
+    judicator = world.judicator()
+    (waiting,) = world.submit(judicator, world.new("sleep 60"))
+    assert world.ask(judicator, CancelTasks(task_ids=(waiting, "f" * 24))).results[1].answer == "not_found"
+    (task,) = world.finished(judicator, [waiting])
+    assert task.control.state == State.CANCELLED
+    world.executor()
+    (running,) = world.submit(judicator, world.new("sleep 60"))
+    wait_until(lambda: world.store.counts().get("running"), what="a running task")
+    assert world.ask(judicator, CancelTasks(task_ids=(running,))).results[0].answer == "requested"
+    (task,) = world.finished(judicator, [running])
+    assert (task.control.state, task.control.starts) == (State.CANCELLED, 1)
+    answer = world.ask(judicator, CancelTasks(task_ids=(running,))).results[0]
+    assert (answer.answer, answer.state) == ("finished", State.CANCELLED)
+
+
+def test_a_wait_ends_with_the_task_or_with_its_time(world: World) -> None:
+    judicator = world.judicator()
+    (id,) = world.submit(judicator, world.new())
+    replies = judicator.bus.call(GetTasks(task_ids=(id,), wait_s=30.0))
+    late = judicator.bus.call(GetTasks(task_ids=(id,), wait_s=100.0))
+    world.advance(31.0)
+    (task,) = wait_until(replies, what="the end of the wait's time")[0].tasks
+    assert task.control.state == State.PENDING
+    assert not late()
+    world.executor()
+    (task,) = wait_until(late, what="the end of the task")[0].tasks
+    assert task.control.state == State.SUCCEEDED
+    assert len(replies()) == len(late()) == 1
+
+
+def test_waits_for_nothing_and_for_no_time_are_answered_at_once(world: World) -> None:
+    judicator = world.judicator()
+    (id,) = world.submit(judicator, world.new())
+    assert world.ask(judicator, GetTasks(task_ids=(), wait_s=30.0)).tasks == ()
+    assert len(world.ask(judicator, GetTasks(task_ids=(id,), wait_s=float("nan"))).tasks) == 1
+    assert world.ask(judicator, GetTasks(task_ids=("f" * 24,), wait_s=30.0)).tasks == ()
+
+
+def test_executors_are_listed_once_somebody_leads(world: World) -> None:
+    judicator = world.judicator(campaign=False)
+    executor = world.executor()
+    assert world.ask(judicator, ListExecutors()).detail == "a leader is being elected"
+    judicator.coordination.campaign()
+
+    def listed() -> bool:
+        answer = world.ask(judicator, ListExecutors())
+        return [view.executor for view in getattr(answer, "executors", ())] == [executor.name]
+
+    wait_until(listed, what="the executor in the list")
+
+
+def test_a_refused_task_does_not_hold_up_its_neighbours(world: World) -> None:
+    judicator = world.judicator()
+    bad = replace(world.new(), id="not an id")
+    good = world.new()
+    answer = world.ask(judicator, SubmitTasks(tasks=(bad, good)))
+    assert [(r.error_field, r.created) for r in answer.results] == [("id", False), ("", True)]
+
+
+def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> None:
+    judicator = world.judicator()
+    first = world.executor(slots=1)
+    ids = world.submit(judicator, *(world.new("sleep 0.5") for _ in range(2)))
+    wait_until(lambda: world.store.counts().get("running") == 1, what="a running task")
+    wait_until(lambda: world.store.counts().get("assigned") == 1, what="a task sent ahead")
+    first.bus.send(f"{first.name}/executor", Drain())
+    drained = world.drained
+    wait_until(drained.is_set, what="the executor to have nothing in hand")
+    second = world.executor(slots=1)
+    tasks = world.finished(judicator, ids)
+    assert {task.control.executor for task in tasks} == {first.name, second.name}
+    assert [task.control.starts for task in tasks] == [1, 1]

@@ -1,0 +1,346 @@
+"""A whole cluster in one process: real actors and real commands, over the in-memory twins of bus,
+coordination and store. Time passes by itself; `World.advance` makes it jump."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from wait import wait_until
+
+from khala.actors.actor import Stage
+from khala.actors.executor import Executor
+from khala.actors.heartbeat import Heartbeat
+from khala.actors.judicator import READERS, Judicator
+from khala.actors.membership import Membership
+from khala.actors.messages import AreYouUp
+from khala.actors.replica_set import ReplicaSet
+from khala.actors.scheduler import Scheduler
+from khala.actors.slot import Slot
+from khala.actors.store_reader import SCHEDULER_READER, StoreReader
+from khala.actors.store_writer import StoreWriter
+from khala.actors.submissions import Submissions
+from khala.actors.supervisor import Role, Supervisor
+from khala.actors.ticker import Ticker
+from khala.actors.uploads import Uploads
+from khala.bus.envelope import RPC, Envelope, node_of
+from khala.bus.interface import BusSettings
+from khala.bus.loopback import LoopbackBus
+from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
+from khala.coordination.interface import ClusterView, Member
+from khala.coordination.memory import CoordinationHub, MemoryCoordination
+from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
+from khala.core.execution.holdings import Capacity
+from khala.core.execution.machine import ExecutorMachine
+from khala.core.execution.speech import Identity
+from khala.core.instant import Instant
+from khala.core.task import Command, Task, TaskSpec
+from khala.errors import Unavailable
+from khala.execution.job import LauncherEvent
+from khala.execution.journal import Journal
+from khala.execution.pool import LauncherPool
+from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+from khala.store.interface import ReplicaHealth
+from khala.store.memory import MemoryStore, StoreFault
+
+LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
+JUDICATOR_TICKS_S = {"scheduler": 0.02, "judicator": 0.05, "uploads": 0.05, "replica-set": 0.05}
+EXECUTOR_TICKS_S = {"executor": 0.02, "heartbeat": 0.1}
+UID_BASE = 58_000
+
+
+class Clock:
+    """The host's clocks, and jumps."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> Instant:
+        return Instant(time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead_s, time.time())
+
+
+class Trouble:
+    """The memory store's fault hook: counts calls, fails some, and can hold one until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.always: dict[str, StoreFault] = {}
+        self.next: dict[str, list[StoreFault]] = {}
+        self.crash: dict[str, int] = {}
+        self._held: dict[str, threading.Event] = {}
+
+    def __call__(self, method: str) -> StoreFault | None:
+        self.calls[method] += 1
+        held = self._held.get(method)
+        if held is not None:
+            held.wait(20.0)
+        if self.crash.get(method, 0) > 0:
+            self.crash[method] -= 1
+            raise RuntimeError(f"a planted bug in {method}")
+        if self.next.get(method):
+            return self.next[method].pop(0)
+        return self.always.get(method) or self.always.get("*")
+
+    def hold(self, method: str) -> None:
+        """Let calls of this method wait."""
+        self._held[method] = threading.Event()
+
+    def let_go(self, method: str) -> None:
+        """Let them go on."""
+        self._held.pop(method).set()
+
+
+class CalledBus(LoopbackBus):
+    """The loopback with the public RPC's end, as the Thrift bus has one."""
+
+    def __init__(self, network: LoopbackNetwork, settings: BusSettings) -> None:
+        super().__init__(network, settings)
+        self._calls = itertools.count(1)
+        self.answers: dict[str, list[Any]] = {}
+
+    def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
+        """Give a command; the answer tells which replies have come."""
+        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
+        replies: list[Any] = []
+        self.answers[address] = replies
+        assert self.send(f"{self.name}/judicator", command, sender=address)
+        return lambda: replies
+
+    def _post(self, envelope: Envelope) -> bool:
+        if node_of(envelope.destination) == RPC:
+            self.answers[envelope.destination].append(envelope.payload)
+            return True
+        return super()._post(envelope)
+
+
+class Members:
+    """A replica set's members as the test wants them."""
+
+    def __init__(self) -> None:
+        self.members: list[ReplicaHealth] = []
+        self.primary = True
+
+    def health(self) -> Sequence[ReplicaHealth]:
+        if not self.primary:
+            raise Unavailable("no primary")
+        return self.members
+
+
+class Node:
+    """One node: its bus, its part in coordination, its actors and its ticker."""
+
+    def __init__(self, world: World, name: str, role: str, ticks_s: dict[str, float], lease_s: float) -> None:
+        self.name = name
+        incarnation = f"{name}-{next(world.incarnations)}"
+        self.bus = CalledBus(world.network, BusSettings(node=name, role=role, incarnation=incarnation))
+        self.coordination = MemoryCoordination(world.hub, lease_ttl_s=lease_s)
+        details = {"mongod": f"{name}:3000"} if role == "judicator" else {}
+        self.member = Member(
+            name=name, role=role, incarnation=incarnation, address=f"{name}:4000", details=details
+        )
+        self.gave_up: list[str] = []
+        self._world = world
+        self._ticker = Ticker(name, self.bus, ticks_s)
+        self._undo: list[Callable[[], object]] = []
+
+    def start(self, cast: Callable[[Stage], Sequence[Role]]) -> None:
+        self.bus.start()
+        self.supervisor = Supervisor.start(
+            lambda failed: cast(
+                Stage(node=self.name, bus=self.bus, clock=self._world.clock, failed=failed)
+            ),
+            clock=self._world.clock,
+            gave_up=self.gave_up.append,
+        )
+        self.supervisor.ask(AreYouUp(), timeout=10.0)
+        self.coordination.start(self.member, lambda view: self.bus.send(f"{self.name}/membership", view))
+        self._ticker.start()
+
+    def on_close(self, undo: Callable[[], object]) -> None:
+        self._undo.append(undo)
+
+    def close(self) -> None:
+        self._ticker.stop()
+        self.coordination.close()
+        self.supervisor.stop(timeout=20.0)
+        self.bus.close()
+        for undo in reversed(self._undo):
+            undo()
+
+
+def judicators_of(view: ClusterView) -> dict[str, str]:
+    return {m.name: m.address for m in view.members.values() if m.role == "judicator"}
+
+
+class World:
+    """One judicator to begin with, and as many executors as a test starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.trouble = Trouble()
+        self.store = MemoryStore(faults=self.trouble, record_history=True)
+        self.store.prepare()
+        self.hub = CoordinationHub(clock=lambda: self.clock().boot_s)
+        self.network = LoopbackNetwork(seed=7)
+        self.replica_set = Members()
+        self.incarnations = itertools.count(1)
+        self.folder = folder
+        self._ids = itertools.count(1)
+        self._nodes: list[Node] = []
+        self._pump = LoopbackPump(self.network)
+        self._pump.start()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="hub")
+        self._heart.start()
+
+    def judicator(self, *, secured: bool = False, campaign: bool = True) -> Node:
+        """Start a judicator, and wait until it is ready."""
+        node = Node(self, f"j{len(self._nodes) + 1}", "judicator", JUDICATOR_TICKS_S, LEADER_LEASE_S)
+        self._nodes.append(node)
+        node.start(partial(self._judicator_cast, node, secured))
+        node.coordination.register_judicator(node.name, node.member.address)
+        if campaign:
+            node.coordination.campaign()
+        return node
+
+    def executor(self, *, slots: int = 2) -> Node:
+        """Start an executor with real launchers."""
+        node = Node(self, f"e{len(self._nodes) + 1}", "executor", EXECUTOR_TICKS_S, EXECUTOR_LEASE_S)
+        self._nodes.append(node)
+        root = Path(tempfile.mkdtemp(prefix="khala-actors-", dir="/tmp"))
+        settings = ExecutionSettings(
+            slots=slots, workspace_root=root, uid_base=UID_BASE + 64 * len(self._nodes), kill_grace_s=0.2
+        )
+        prepare_workspace_root(root, settings.slot_uid(0))
+
+        def said(event: LauncherEvent) -> None:
+            node.bus.send(f"{node.name}/slot-{event.slot}", event)
+
+        pool = LauncherPool(settings, said)
+        pool.start()
+        journal = Journal(self.folder / f"{node.name}.journal")
+        node.on_close(lambda: rmtree(root))
+        node.on_close(pool.close)
+        node.on_close(journal.close)
+        node.start(partial(self._executor_cast, node, pool, journal, slots))
+        return node
+
+    def _judicator_cast(self, node: Node, secured: bool, stage: Stage) -> Sequence[Role]:
+        def role(called: str, kind: Any, **options: Any) -> Role:
+            return Role(name=called, start=partial(kind.start, stage, **options))
+
+        membership = {
+            "coordination": node.coordination,
+            "listeners": ("scheduler", "judicator", "replica-set"),
+            "peers_of": lambda view: {n: a for n, a in judicators_of(view).items() if n < node.name},
+        }
+        return [
+            *(
+                role(name, StoreReader, name=name, store=self.store)
+                for name in (*READERS, SCHEDULER_READER)
+            ),
+            role("store-writer", StoreWriter, store=self.store),
+            role("submissions", Submissions, store=self.store),
+            role("uploads", Uploads, store=self.store, directory=self.folder),
+            role("replica-set", ReplicaSet, admin=self.replica_set),
+            role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
+            role("judicator", Judicator, version="test", secured=secured),
+            Role(name="membership", start=partial(Membership.start, stage, **membership), essential=True),
+        ]
+
+    def _executor_cast(
+        self, node: Node, pool: LauncherPool, journal: Journal, slots: int, stage: Stage
+    ) -> Sequence[Role]:
+        self.drained = threading.Event()
+        machine = ExecutorMachine(
+            identity=Identity(executor=node.name, incarnation=node.member.incarnation),
+            capacity=Capacity(slots=slots, cpus=float(slots)),
+            report_interval_s=0.1,
+        )
+        files = {"fetch": self._fetch, "release": lambda sha256: None}
+        membership = {"coordination": node.coordination, "listeners": (), "peers_of": judicators_of}
+        executor = partial(
+            Executor.start, stage, machine=machine, journal=journal, drained=self.drained.set
+        )
+        return [
+            *(
+                Role(
+                    name=f"slot-{number}",
+                    start=partial(Slot.start, stage, number=number, pool=pool, **files),
+                    essential=True,
+                )
+                for number in range(slots)
+            ),
+            Role(name="executor", start=executor, essential=True),
+            Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
+            Role(name="membership", start=partial(Membership.start, stage, **membership)),
+        ]
+
+    def _fetch(self, sha256: str) -> Path:
+        path = self.folder / sha256
+        path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
+        return path
+
+    def _beat(self) -> None:
+        while not self._stop.wait(0.02):
+            self.hub.tick()
+
+    def advance(self, seconds: float) -> None:
+        """Let time jump, in steps that a renewed lease outlives."""
+        for _ in range(round(seconds / 0.5)):
+            self.clock.ahead_s += 0.5
+            self.hub.tick()
+
+    def plan(self, **faults: Any) -> None:
+        """What befalls envelopes between nodes from now on."""
+        self.network.plan = FaultPlan(**faults)
+
+    # --- what a client does ----------------------------------------------------------------------
+
+    def ask(self, node: Node, command: object, *, timeout_s: float = 5.0) -> Any:
+        """Give a command and wait for its one answer."""
+        replies = node.bus.call(command)
+        wait_until(replies, timeout_s=timeout_s, what=f"the answer to {type(command).__name__}")
+        return replies()[0]
+
+    def new(self, shell: str = "true", **spec: Any) -> NewTask:
+        """A task that runs a shell command."""
+        return NewTask(id=f"{next(self._ids):024x}", spec=TaskSpec(execute=Command(shell=shell), **spec))
+
+    def submit(self, node: Node, *tasks: NewTask, token: str = "") -> list[str]:
+        """Submit, and see each accepted; the ids."""
+        answer = self.ask(node, SubmitTasks(tasks=tasks, caller=Caller(token=token)))
+        assert [result.error_detail for result in answer.results] == [""] * len(tasks)
+        return [result.task_id for result in answer.results]
+
+    def finished(self, node: Node, task_ids: Sequence[str], *, timeout_s: float = 15.0) -> list[Task]:
+        """Wait for tasks in the way that a client does."""
+        until = time.monotonic() + timeout_s
+        while True:
+            asked = GetTasks(task_ids=tuple(task_ids), wait_s=max(0.1, until - time.monotonic()))
+            answer = self.ask(node, asked, timeout_s=timeout_s + 5.0)
+            states = Counter(task.control.state for task in answer.tasks)
+            if len(answer.tasks) == len(task_ids) and all(t.control.finished_at for t in answer.tasks):
+                return list(answer.tasks)
+            assert time.monotonic() < until, f"not finished: {states}"
+
+    def ended_once(self, task_id: str) -> None:
+        """Its story is gap-free, and ends once."""
+        events = [event for _, found, event in self.store.history if found == task_id]
+        assert [event.rev for event in events] == list(range(1, len(events) + 1))
+        assert [event.to_state in ("succeeded", "failed", "cancelled") for event in events].count(True) == 1
+
+    def close(self) -> None:
+        self._stop.set()
+        self._heart.join()
+        for node in reversed(self._nodes):
+            node.close()
+        self._pump.stop()

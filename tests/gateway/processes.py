@@ -1,0 +1,87 @@
+"""Gateways in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from wait import wait_until
+
+SCRIPT = Path(__file__).parent / "serve_model.py"
+
+
+@dataclass
+class GatewayProcess:
+    """A gateway and what it wrote once it has ended."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def resident_bytes(self) -> int:
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for its end; exit code and all it wrote."""
+        out, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, out
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def start(**settings: Any) -> GatewayProcess:
+    """Start a gateway process; it may not answer yet."""
+    port = settings.setdefault("port", free_port())
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), json.dumps({"auth": "none"} | settings)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return GatewayProcess(port, process)
+
+
+@contextmanager
+def gateway_process(**settings: Any) -> Iterator[GatewayProcess]:
+    """A gateway process that answers."""
+    gateway = start(**settings)
+    try:
+        wait_until(lambda: answers(gateway), timeout_s=30, what="the gateway's first answer")
+        yield gateway
+    finally:
+        children = (
+            psutil.Process(gateway.process.pid).children(recursive=True)
+            if gateway.process.poll() is None
+            else []
+        )
+        gateway.process.terminate()
+        try:
+            gateway.process.communicate(timeout=20)
+        except (subprocess.TimeoutExpired, ValueError):
+            gateway.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive, f"processes left behind: {alive}"
+
+
+def answers(gateway: GatewayProcess) -> bool:
+    assert gateway.process.poll() is None, gateway.finish()
+    try:
+        return httpx.get(f"{gateway.url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

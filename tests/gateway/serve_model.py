@@ -1,0 +1,21 @@
+"""A process that serves a model of a cluster: `python serve_model.py '{"port": 1234}'`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from gateway.cluster_model import ClusterModel  # noqa: E402
+
+from khala.errors import KhalaError  # noqa: E402
+from khala.gateway.serving import serve  # noqa: E402
+from khala.gateway.settings import GatewaySettings  # noqa: E402
+
+if __name__ == "__main__":
+    try:
+        serve(GatewaySettings(**json.loads(sys.argv[1])), ClusterModel)
+    except KhalaError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

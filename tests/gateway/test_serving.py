@@ -1,0 +1,148 @@
+"""Starting, stopping, and several worker processes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
+import psutil
+import pytest
+from gateway.cluster_model import ClusterModel
+from gateway.conftest import Gateway, running
+from gateway.processes import free_port, gateway_process, start
+from wait import wait_until
+
+from khala.errors import ConfigurationError
+from khala.gateway.serving import GatewayServer, listen
+from khala.gateway.settings import GatewaySettings
+
+TASK = {"execute": {"command": "true"}}
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, wrote = start(port=other.getsockname()[1]).finish()
+    assert code != 0
+    (line,) = wrote.splitlines()
+    assert line.startswith("ConfigurationError: port ") and "choose another port" in line
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_in_use_is_refused_before_workers_start(workers: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, wrote = start(port=other.getsockname()[1], workers=workers).finish()
+    assert code != 0 and len(wrote.splitlines()) == 1
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(ConfigurationError, match="cannot listen"):
+            listen(host, 0)
+
+
+def test_ipv6() -> None:
+    with running(ClusterModel(), host="::1") as gateway:
+        answer = httpx.get(f"http://[::1]:{gateway.port}/api/v1/stats", timeout=10)
+        assert answer.status_code == 200
+
+
+def test_what_the_factory_raises_is_raised_and_the_port_is_free_again() -> None:
+    def factory() -> ClusterModel:
+        raise ConfigurationError("no judicator at the given address")
+
+    server = GatewayServer(GatewaySettings(port=0, auth="none"), factory)
+    with pytest.raises(ConfigurationError, match="no judicator"):
+        server.run()
+    listen("127.0.0.1", server.port).close()
+
+
+def test_a_process_is_quiet_and_ends_on_sigterm() -> None:
+    with gateway_process() as gateway:
+        assert httpx.post(f"{gateway.url}/api/v1/tasks", json=TASK, timeout=10).status_code == 201
+        assert httpx.get(f"{gateway.url}/nowhere", timeout=10).status_code == 404
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.finish() == (0, "")
+
+
+def test_a_running_request_is_finished_before_the_end(gateway: Gateway) -> None:
+    id = gateway.submit()
+    answers: list[httpx.Response] = []
+
+    def wait() -> None:
+        answers.append(httpx.get(f"{gateway.url}/api/v1/tasks/{id}?wait=20", timeout=30))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_until(
+        lambda: any(getattr(command, "wait_s", 0) for command in gateway.cluster.seen), what="the wait"
+    )
+    with running_stop(gateway):
+        gateway.cluster.succeed(id)
+        waiting.join(20)
+    assert answers[0].json()["state"] == "succeeded"
+
+
+class running_stop:  # noqa: N801 (reads as a statement)
+    """Tells the gateway to stop, and sees that it takes no new connections from then on."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def __enter__(self) -> None:
+        self._gateway.stop()
+        wait_until(self._refuses, what="the port to close")
+
+    def __exit__(self, *error: object) -> None:
+        """The fixture sees that it ends."""
+
+    def _refuses(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._gateway.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
+def test_a_request_that_does_not_end_is_cut_after_the_grace(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway(stop_grace_s=0.3)
+    sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    sock.sendall(b"POST /api/v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+    wait_until(lambda: gateway.http.get("/healthz").status_code == 200, what="an answer")
+    began = time.monotonic()
+    gateway.stop()
+    with sock:
+        assert sock.recv(1000) == b"" or True
+    wait_until(lambda: gateway.cluster.closed, what="the end")
+    assert time.monotonic() - began < 5
+
+
+def test_idle_connections_do_not_delay_the_end(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway(stop_grace_s=30)
+    idle = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(50)]
+    assert gateway.http.get("/healthz").status_code == 200
+    began = time.monotonic()
+    gateway.stop()
+    wait_until(lambda: gateway.cluster.closed, what="the end")
+    assert time.monotonic() - began < 5
+    for sock in idle:
+        sock.close()
+
+
+def test_several_workers_serve_one_port_and_all_end() -> None:
+    with gateway_process(workers=2, port=free_port()) as gateway:
+        for _ in range(10):
+            assert httpx.get(f"{gateway.url}/api/v1/stats", timeout=10).status_code == 200
+        children = psutil.Process(gateway.process.pid).children(recursive=True)
+        assert len(children) >= 2
+        gateway.process.send_signal(signal.SIGTERM)
+        code, wrote = gateway.finish()
+        assert (code, wrote) == (0, "")
+        assert not psutil.wait_procs(children, timeout=10)[1]
