@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from khala.errors import ConfigurationError, Refusal, Unavailable
+from khala.errors import ConfigurationError, Fault, Refusal, Unavailable
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PART = ".part"
@@ -47,7 +47,12 @@ class FileCache:
                 return None
             self._sizes.move_to_end(sha256)
             path = self._root / sha256
-            os.utime(path)
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                # Somebody else cleared the folder.
+                self._used_bytes -= self._sizes.pop(sha256)
+                return None
             return path
 
     def add(self, sha256: str, chunks: Iterator[bytes]) -> Path:
@@ -78,7 +83,7 @@ class FileCache:
             return self._keep(sha256, part, written)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+                raise Fault(f"file cache {self._root} broke ({error}); check its disk") from error
             raise Unavailable(f"the disk of {self._root} is full; make room on it") from error
         finally:
             part.unlink(missing_ok=True)

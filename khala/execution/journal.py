@@ -58,6 +58,8 @@ class Journal:
             content = self._path.read_bytes()
         except FileNotFoundError:
             content = b""
+        except OSError as error:
+            raise ConfigurationError(f"{self._path}: {error.strerror}; choose another --data-dir") from error
         if len(content) < HEADER_BYTES and MAGIC.startswith(content[: len(MAGIC)]):
             self.cut_bytes = len(content)
             self._replace([])
@@ -184,8 +186,12 @@ class Journal:
             raise Unavailable(
                 f"journal {self._path} cannot be rewritten ({error.strerror}); make room on its disk"
             ) from error
-        _sync_directory(self._path.parent)
-        self._open(len(content), cut=0)
+        try:
+            _sync_directory(self._path.parent)
+            self._open(len(content), cut=0)
+        except OSError as error:
+            self._broken = str(error)
+            raise Fault(f"journal {self._path} broke ({error}); check its disk") from error
 
     def _undo(self, error: OSError) -> None:
         """Bring the file back to its last confirmed end, and raise."""

@@ -9,7 +9,7 @@ from actors.world import World
 from wait import wait_until
 
 from khala.actors.messages import Drain
-from khala.core.commands import CancelTasks, GetTasks, ListExecutors, PutFileChunk, SubmitTasks
+from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, PutFileChunk, SubmitTasks
 from khala.core.task import ExitReason, InputFile, State
 
 
@@ -68,6 +68,7 @@ def test_a_wait_ends_with_the_task_or_with_its_time(world: World) -> None:
     (id,) = world.submit(judicator, world.new())
     replies = judicator.bus.call(GetTasks(task_ids=(id,), wait_s=30.0))
     late = judicator.bus.call(GetTasks(task_ids=(id,), wait_s=100.0))
+    world.ask(judicator, Ping())  # both are taken in
     world.advance(31.0)
     (task,) = wait_until(replies, what="the end of the wait's time")[0].tasks
     assert task.control.state == State.PENDING
@@ -105,6 +106,22 @@ def test_a_refused_task_does_not_hold_up_its_neighbours(world: World) -> None:
     good = world.new()
     answer = world.ask(judicator, SubmitTasks(tasks=(bad, good)))
     assert [(r.error_field, r.created) for r in answer.results] == [("id", False), ("", True)]
+
+
+def test_a_journal_without_room_holds_everything_and_loses_nothing(world: World) -> None:
+    judicator = world.judicator()
+    executor = world.executor(slots=1)
+    (running,) = world.submit(judicator, world.new("sleep 0.3"))
+    wait_until(lambda: world.store.counts().get("running"), what="a running task")
+    world.journal.full = True
+    (waiting,) = world.submit(judicator, world.new())
+    wait_until(lambda: world.store.counts().get("assigned"), what="a task sent ahead")
+    delivered = executor.bus.stats().delivered
+    wait_until(lambda: executor.bus.stats().delivered > delivered + 50, what="some ticks")
+    assert world.store.counts() == {"running": 1, "assigned": 1}
+    world.journal.full = False
+    assert [task.control.starts for task in world.finished(judicator, [running, waiting])] == [1, 1]
+    assert not executor.gave_up
 
 
 def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> None:

@@ -42,6 +42,7 @@ from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
+from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
 from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
@@ -96,6 +97,17 @@ class Trouble:
     def let_go(self, method: str) -> None:
         """Let them go on."""
         self._held.pop(method).set()
+
+
+class TightJournal(Journal):
+    """A journal whose disk is full when the test says so."""
+
+    full = False
+
+    def append(self, records: Sequence[JournalRecord]) -> None:
+        if self.full:
+            raise Unavailable("the disk is full")
+        super().append(records)
 
 
 class CalledBus(LoopbackBus):
@@ -226,7 +238,7 @@ class World:
 
         pool = LauncherPool(settings, said)
         pool.start()
-        journal = Journal(self.folder / f"{node.name}.journal")
+        journal = self.journal = TightJournal(self.folder / f"{node.name}.journal")
         node.on_close(lambda: rmtree(root))
         node.on_close(pool.close)
         node.on_close(journal.close)

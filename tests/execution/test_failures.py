@@ -101,16 +101,14 @@ def test_the_zygote_dies(own_bench: Bench) -> None:
 
 
 def test_zygote_and_launchers_die_together(own_bench: Bench) -> None:
-    job = own_bench.start(script("touch ready; sleep 300"))
-    wait_until((own_bench.workspace_of(job) / "ready").exists, what="the task is up")
-    victims = [*zygote_pids(own_bench.root), *launcher_pids(own_bench.root).values()]
-    strays = processes_marked("touch ready; sleep 300")
-    for pid in victims:
+    name = mark()
+    running(own_bench, name)
+    assert len(processes_marked(name)) >= 3
+    for pid in (*zygote_pids(own_bench.root), *launcher_pids(own_bench.root).values()):
         os.kill(pid, signal.SIGKILL)
     assert own_bench.end().outcome.exit_reason is ExitReason.INTERNAL_ERROR
+    assert processes_marked(name) == []
     assert own_bench.shell("echo again").stdout.head == b"again\n"
-    for pid in strays:
-        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

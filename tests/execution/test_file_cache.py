@@ -99,6 +99,15 @@ def test_a_new_executor_takes_over_the_files(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == set(names[:2])
 
 
+def test_a_file_that_somebody_removed(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 30)
+    sha256 = add(cache, b"content")
+    (tmp_path / sha256).unlink()
+    assert cache.path_of(sha256) is None
+    assert cache.used_bytes == 0
+    add(cache, b"content")
+
+
 def test_many_threads(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 500)
     contents = [bytes([n % 20]) * (n % 20 + 1) for n in range(200)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -13,7 +13,8 @@ import pytest
 from gateway.cluster_model import ClusterModel
 from sanic import Sanic
 
-from khala.gateway.serving import GatewayServer
+from khala.gateway.server import GatewayServer
+from khala.gateway.serving import listen
 from khala.gateway.settings import GatewaySettings
 
 TOKEN = "admin-token"
@@ -44,14 +45,17 @@ class Gateway:
 def running(cluster: ClusterModel, **settings: Any) -> Iterator[Gateway]:
     """A gateway with `settings` that ends with the block."""
     ready = threading.Event()
-    server = GatewayServer(GatewaySettings(**({"port": 0, "auth": "none"} | settings)), lambda: cluster)
+    chosen = GatewaySettings(**({"auth": "none"} | settings))
+    sock = listen(chosen.host, 0)
+    port = sock.getsockname()[1]
+    server = GatewayServer(replace(chosen, port=port), lambda: cluster, sock)
     thread = threading.Thread(target=server.run, kwargs={"on_ready": ready.set}, name="gateway")
     thread.start()
     try:
         assert ready.wait(10), "the gateway did not start"
-        base_url = f"http://127.0.0.1:{server.port}"
+        base_url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=base_url, timeout=20) as http:
-            yield Gateway(cluster, server.port, http, server.stop)
+            yield Gateway(cluster, port, http, server.stop)
     finally:
         server.stop()
         thread.join(15)

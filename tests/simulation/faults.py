@@ -90,8 +90,8 @@ def crash_between_save_and_send(world: World, lasts_s: float) -> None:
 
 
 def pause_between_save_and_send(world: World, lasts_s: float) -> None:
-    """Stop the leader there, past its lease."""
-    world.arm("saved", lambda node: _pause(world, node, max(lasts_s, 4.0)))
+    """Stop the leader there, past its lease: what it has to say goes out when it goes on."""
+    world.arm("sending", lambda node: _pause(world, node, max(lasts_s, 4.0)))
 
 
 def crash_between_journal_and_send(world: World, lasts_s: float) -> None:

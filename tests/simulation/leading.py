@@ -12,6 +12,7 @@ from simulation.coordination import EXECUTOR_LEASE_S
 
 from khala.core.changes import Change
 from khala.core.effects import Effect, Reread, Save, Send
+from khala.core.messages import AssignTask
 from khala.core.scheduling.scheduler import Scheduler
 from khala.core.task import Epoch
 from khala.errors import KhalaError, StaleEpoch
@@ -98,18 +99,28 @@ class Leading:
             self._act(self.scheduler.assign(self.judicator.at()))
 
     def _act(self, effects: list[Effect]) -> None:
+        if self.over():
+            return
+        sends: list[Send] = []
         for effect in effects:
-            if self.over():
-                return
             match effect:
-                case Send(destination, message):
-                    self.judicator.send(destination.partition("/")[0], message)
+                case Send():
+                    sends.append(effect)
                 case Save(change):
                     self._waiting.append(change)
                 case Reread(task_ids):
                     self._call("read", (task_ids,), lambda found, asked=task_ids: self._read(asked, found))
+        if sends:
+            self.judicator.post(self.world.clockwork.between(0.0001, 0.001), self._send, sends)
+            if any(isinstance(send.message, AssignTask) for send in sends):
+                self.world.reached("sending", self.judicator)
         if self._waiting and not self._writing:
             self._write()
+
+    def _send(self, sends: list[Send]) -> None:
+        """What was decided in time goes out, also when the node was stopped in between."""
+        for send in sends:
+            self.judicator.send(send.destination.partition("/")[0], send.message)
 
     def _write(self) -> None:
         batch, self._waiting, self._writing = self._waiting, [], True

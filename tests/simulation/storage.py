@@ -132,6 +132,7 @@ class Storage:
         self.memory.history.clear()
 
     def _witness_epoch(self, holder: str) -> None:
+        """Look inside: who was told "unknown" may hold the epoch all the same."""
         epoch = self.memory._epoch
         if epoch != self.world.epoch:
             self.world.epoch = epoch

@@ -60,7 +60,8 @@ class Attempt:
             try:
                 self._run_in_workspace()
             finally:
-                workspace.remove(self._slot.root_fd, self._name)
+                if not self.tree_survived:
+                    workspace.remove(self._slot.root_fd, self._name)
         except OSError as error:
             self._finish("internal_error", f"the executor could not run it or clear up after it: {error}")
 

@@ -19,6 +19,7 @@ from .children import ChildWatch
 from .control import Control, ExecutorGone
 from .kernel import Kernel
 from .slot import Slot
+from .strays import end_strays
 
 LAUNCHER_PRIORITY = -15
 
@@ -30,10 +31,10 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     kernel.adopt_orphans()
     kernel.forbid_new_privileges()
     kernel.name_process(f"khala-slot-{settings['slot']}")
+    slot = _slot(sock, settings)
     with contextlib.suppress(PermissionError):
         # A task that forks without end must not keep its launcher from running. Allowed to root only.
         os.setpriority(os.PRIO_PROCESS, 0, LAUNCHER_PRIORITY)
-    slot = _slot(sock, settings)
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):
         slot.control.send({"ready": os.getpid()})
@@ -50,10 +51,11 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
 
 
 def _sweep(slot: Slot, slots: int) -> None:
-    """Remove what an earlier launcher of this slot, or an executor with more slots, left behind."""
+    """End and remove what an earlier launcher of this slot, or an executor with more slots, left behind."""
     for name in os.listdir(slot.root_fd):
         match = workspace.NAME.fullmatch(name)
         if match and int(match[1]) % slots == slot.number:
+            end_strays(f"{slot.root}/{name}", match[2], int(match[3]))
             workspace.remove(slot.root_fd, name)
 
 
@@ -68,6 +70,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any]) -> Slot:
         head_bytes=settings["head_bytes"],
         tail_bytes=settings["tail_bytes"],
         reserve_bytes=settings["reserve_bytes"],
+        task_priority=os.getpriority(os.PRIO_PROCESS, 0),
         control=Control(sock),
         watch=ChildWatch(),
     )

@@ -21,6 +21,7 @@ from .tree import descendants, end_all, signal_family
 READ_BYTES = 1 << 16
 DRAIN_READS = 64
 KILL_WITHIN_S = 0.8
+LONGEST_POLL_S = 3600.0
 
 
 class Run:
@@ -36,6 +37,7 @@ class Run:
         self._wall_time_s = wall_time_s
         self._poll = select.poll()
         self._streams: dict[int, Capture] = {}
+        self._started_s = 0.0
         self._kill_at_s: float | None = None
         self._pid = 0
         self._reaper = Reaper(0)
@@ -59,7 +61,12 @@ class Run:
         self._started_s = now_s()
         if self._wall_time_s > 0:
             self._kill_at_s = self._started_s + self._wall_time_s
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            for fd in (out_read, out_write, err_read, err_write):
+                os.close(fd)
+            raise
         if self._pid == 0:
             _be_child(entry, stdin_fd, out_write, err_write)
         os.close(out_write)
@@ -102,7 +109,8 @@ class Run:
             if pause_s is not None and pause_s <= 0:
                 self.ended_by = self.ended_by or "wall_time_limit"
                 return
-            for fd, _ in self._poll.poll(None if pause_s is None else pause_s * 1000 + 1):
+            timeout_ms = None if pause_s is None else min(pause_s, LONGEST_POLL_S) * 1000 + 1
+            for fd, _ in self._poll.poll(timeout_ms):
                 if fd == watch:
                     self._slot.watch.clear()
                     self._reaper.reap()

@@ -25,6 +25,7 @@ class Slot:
     head_bytes: int
     tail_bytes: int
     reserve_bytes: int
+    task_priority: int
     control: Control
     watch: ChildWatch
 
@@ -34,7 +35,7 @@ class Slot:
         PR_SET_PDEATHSIG is not used: the zygote ends what a dead launcher leaves, and the call through
         ctypes took 0.4 ms, a tenth of a short task.
         """
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, self.task_priority)
         if self.owner is not None:
             uid, gid = self.owner
             os.setgroups([])

@@ -9,6 +9,7 @@ is gone. Nothing here ever follows a link.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 NAME = re.compile(r"(\d{1,6})-([0-9a-f]{24})-(\d{1,9})")
 MAX_NAME_BYTES = 255
 MAX_DEPTH = 32
+MAX_SCANS = 100
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -130,9 +132,10 @@ def remove(root_fd: int, name: str) -> None:
 def _clear_files(fd: int) -> list[str]:
     """Unlink all that is no directory in `fd`; the names of its directories.
 
-    Scans again until no file is seen: a scan may skip entries while others are unlinked.
+    Scans again until no file is seen: a scan may skip entries while others are unlinked. OSError if
+    that has no end, for a process writes there still.
     """
-    while True:
+    for _ in range(MAX_SCANS):
         directories, unlinked = [], 0
         with os.scandir(fd) as entries:
             for entry in entries:
@@ -143,6 +146,7 @@ def _clear_files(fd: int) -> list[str]:
                     unlinked += 1
         if not unlinked:
             return directories
+    raise OSError(errno.EBUSY, "files appear as fast as they are removed")
 
 
 def _open_own(name: str, parent: int) -> int:

@@ -1,0 +1,41 @@
+"""Ending what survived both its launcher and the zygote, and so is nobody's descendant any more.
+
+Runs in a new launcher before it removes a workspace that it finds. A stray is known by the task id
+and attempt in its environment and by its workspace, there or as its working directory; a program
+that hides both is beyond this and needs a control group.
+"""
+# Works by descriptors and starts without pathlib.
+# ruff: noqa: PTH115, PTH123, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+ROUNDS = 20
+
+
+def end_strays(workspace: str, task_id: str, attempt: int) -> None:
+    """Kill every process of that attempt, looking again until none is found."""
+    wanted = {f"KHALA_TASK_ID={task_id}".encode(), f"KHALA_ATTEMPT={attempt}".encode()}
+    for _ in range(ROUNDS):
+        strays = [pid for pid in os.listdir("/proc") if pid.isdigit() and _end_one(pid, workspace, wanted)]
+        if not strays:
+            return
+
+
+def _end_one(pid: str, workspace: str, wanted: set[bytes]) -> bool:
+    """Kill `pid` if it belongs to the attempt; the pidfd keeps a reused number from being hit."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        held = os.pidfd_open(int(pid))
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+            inside = os.readlink(f"/proc/{pid}/cwd").startswith(workspace)
+            if wanted <= set(environment.split(b"\0")) and (inside or workspace.encode() in environment):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                return True
+        finally:
+            os.close(held)
+    return False
