@@ -40,7 +40,7 @@ from khala.store.interface import Store
 
 SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
-WAITING_PAGE = 5_000
+WAITING_PAGE = 2_000
 CANCELS_PAGE = 1_000
 FILE_CHUNK_BYTES = 1 << 20
 

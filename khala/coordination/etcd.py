@@ -63,6 +63,7 @@ class EtcdCoordination:
         self._pause_s = 0.0
         self._view = ClusterView()
         self._leads_until = 0.0
+        self._lease_until = 0.0
         self._last_error: KhalaError | None = None
 
     def start(self, member: Member, listener: Listener) -> None:
@@ -110,6 +111,10 @@ class EtcdCoordination:
         with self._lock:
             return self._leads_until
 
+    def lease_until(self) -> float:
+        with self._lock:
+            return self._lease_until
+
     def view(self) -> ClusterView:
         with self._lock:
             return self._view
@@ -125,7 +130,7 @@ class EtcdCoordination:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self._settings.call_timeout_s * 4 + 1.0)
         with self._lock:
-            self._leads_until = 0.0
+            self._leads_until = self._lease_until = 0.0
 
     # From here on: the thread.
 
@@ -145,7 +150,7 @@ class EtcdCoordination:
             self._drop_client()
             self._refuse_asked(Unavailable("coordination is closed"))
             with self._lock:
-                self._leads_until = 0.0
+                self._leads_until = self._lease_until = 0.0
                 self._view = _cut_off(self._view)
 
     def _round(self) -> None:
@@ -214,6 +219,7 @@ class EtcdCoordination:
         with self._lock:
             given_up = not self._wants_to_lead or self._resignations > self._carried_out
             self._leads_until = 0.0 if given_up else self._session.leads_until()
+            self._lease_until = self._session.lease_until()
 
     def _has_failed(self, error: KhalaError) -> None:
         """Try the next endpoint (or the only one again, once) at once; then the service counts as away."""

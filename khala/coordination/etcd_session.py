@@ -33,6 +33,10 @@ class EtcdSession:
         """When `renew` is to be called next."""
         return self._renewed_at + self._ttl_s / _RENEWALS_PER_LIFETIME if self._lease else 0.0
 
+    def lease_until(self) -> float:
+        """The start of the last renewal that succeeded, plus the lifetime it was given; 0.0 for no lease."""
+        return self._renewed_at + self._ttl_s if self._lease else 0.0
+
     def leads_until(self) -> float:
         """The start of the last renewal that succeeded, plus the lifetime it was given; 0.0 for no leader."""
         return self._renewed_at + self._ttl_s if self._leading else 0.0

@@ -81,6 +81,11 @@ class Coordination(Protocol):
         otherwise. The node's own clock alone decides (no answer is never taken as good news)."""
         ...
 
+    def lease_until(self) -> float:
+        """Until when, on CLOCK_BOOTTIME in seconds, this node's own lease surely holds, reckoned as
+        `leads_until`; 0.0 while it has none."""
+        ...
+
     def view(self) -> ClusterView:
         """The latest view."""
         ...

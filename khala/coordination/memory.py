@@ -197,6 +197,10 @@ class MemoryCoordination:
         with self._hub.lock:
             return self._renewed_at + self.lease_ttl_s if self._leading else 0.0
 
+    def lease_until(self) -> float:
+        with self._hub.lock:
+            return self._renewed_at + self.lease_ttl_s if self in self._hub.leases else 0.0
+
     def view(self) -> ClusterView:
         with self._hub.lock:
             return self._view

@@ -18,7 +18,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import error_fields
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
-from khala.gateway.schemas import BatchBody, TaskBody, decode, refuse_oversized_json, request_digest
+from khala.gateway.schemas import BatchBody, TaskBody, decode, request_digest
 from khala.gateway.specs import spec_of
 from khala.gateway.submitting import TaskIds, ids_for, limiter, portions, submit
 from khala.gateway.uploads import move_large
@@ -46,9 +46,7 @@ async def create_batch(call: Call) -> HTTPResponse:
     """200 with one `{"id"}` or `{"error"}` for each task; 503 when nothing at all could be stored."""
     Query(call.request, ())
     ids = ids_for(call)
-    text = await call.json_body()
-    refuse_oversized_json(text)
-    batch = decode(text, BatchBody)
+    batch = decode(await call.json_body(), BatchBody)
     if len(batch.tasks) > MAX_BATCH_TASKS:
         raise Refusal(f"tasks: at most {MAX_BATCH_TASKS} in one batch", code="too_large", field="tasks")
     answers: list[Answer] = [{} for _ in batch.tasks]

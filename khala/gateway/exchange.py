@@ -17,6 +17,7 @@ from sanic.response import HTTPResponse
 
 from khala.core.commands import Caller, GetTasks, TaskViews
 from khala.errors import Fault, Refusal, Unavailable
+from khala.gateway.json_weight import MAX_JSON_VALUES, refuse_heavy_json
 from khala.gateway.judicators import AnyReply, Command, Judicators
 from khala.gateway.settings import GatewaySettings
 
@@ -90,10 +91,16 @@ class Call:
         return b"".join(parts)
 
     async def json_body(self) -> bytes:
-        """The body of a request that must be JSON; raises Refusal `unsupported_media_type`."""
+        """The body of a request that must be JSON, of a weight that can be decoded.
+
+        Raises Refusal `unsupported_media_type` or `too_large`.
+        """
         if self.content_type() != "application/json":
             raise Refusal("send the body as application/json", code="unsupported_media_type")
-        return await self.body(self.settings.max_json_bytes)
+        body = await self.body(self.settings.max_json_bytes)
+        if len(body) > MAX_JSON_VALUES:
+            await asyncio.to_thread(refuse_heavy_json, body)
+        return body
 
     async def _prove_token(self) -> bool:
         """Have the token judged by the cheapest command that asks for one; raises Refusal."""

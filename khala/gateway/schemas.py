@@ -16,8 +16,6 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from khala.errors import Refusal
 
-MAX_JSON_VALUES = 1_000_000
-
 Unsupported = Raw | UnsetType
 AnyBody = TypeVar("AnyBody")
 
@@ -134,17 +132,6 @@ def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:
         raise Refusal("the body is nested too deeply", code="malformed") from None
 
 
-def refuse_oversized_json(body: bytes) -> None:
-    """Raise Refusal when `body` holds so many values that decoding them would take much memory.
-
-    Values inside strings do not count; they are only cut out when the cheap count is too high.
-    """
-    if _separators(body) > MAX_JSON_VALUES and _separators(_STRINGS.sub(b"", body)) > MAX_JSON_VALUES:
-        raise Refusal(
-            f"the body holds more than {MAX_JSON_VALUES} values; send it in parts", code="too_large"
-        )
-
-
 def refuse_unsupported(task: TaskBody) -> None:
     """Raise Refusal `not_supported` when a field is set that this version does not carry out."""
     _refuse_set(task, "")
@@ -160,7 +147,6 @@ def request_digest(task: TaskBody) -> str:
     return hashlib.sha256(msgspec.json.encode(task, order="sorted")).hexdigest()
 
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _WORDS = {
     "str": "text",
@@ -171,10 +157,6 @@ _WORDS = {
     "null": "null",
     "object": "object",
 }
-
-
-def _separators(text: bytes) -> int:
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _refuse_set(body: Struct, where: str) -> None:

@@ -21,7 +21,7 @@ from khala.errors import OutcomeUnknown, Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.routes import Route
-from khala.gateway.schemas import TaskBody, decode, refuse_oversized_json, request_digest
+from khala.gateway.schemas import TaskBody, decode, request_digest
 from khala.gateway.searching import search
 from khala.gateway.specs import spec_of
 from khala.gateway.submitting import ids_for, submit_one
@@ -61,9 +61,7 @@ async def create_task(call: Call) -> HTTPResponse:
     """201 with the id; with `?wait=` the task as it is when finished or when the time is up."""
     wait_s = Query(call.request, ("wait",)).seconds("wait", MAX_WAIT_S)
     ids = ids_for(call)
-    text = await call.json_body()
-    refuse_oversized_json(text)
-    body = decode(text, TaskBody)
+    body = decode(await call.json_body(), TaskBody)
     spec = await move_large(call, spec_of(body))
     task = NewTask(id=ids.of(0), spec=spec, request_digest=request_digest(body))
     try:

@@ -39,7 +39,8 @@ def test_a_wish_that_came_while_its_question_was_under_way_is_asked_after_it() -
 
 def wait_for(waits: Waits, *task_ids: str, wait_s: float = 100.0) -> bool:
     get = GetTasks(task_ids=task_ids, wait_s=wait_s)
-    return waits.begin(get, Envelope(id=task_ids[0], sender="rpc/x", destination="j/judicator", payload=get), 0.0)
+    envelope = Envelope(id=task_ids[0], sender="rpc/x", destination="j/judicator", payload=get)
+    return waits.begin(get, envelope, 0.0)
 
 
 def test_every_wait_is_looked_at_in_turn() -> None:

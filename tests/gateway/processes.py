@@ -30,8 +30,11 @@ class GatewayProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def resident_bytes(self) -> int:
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+    def peak_bytes(self) -> int:
+        """The most memory that it ever had resident (VmHWM, proc(5))."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
 
     def finish(self) -> tuple[int, str]:
         """Wait for its end; exit code and all it wrote."""

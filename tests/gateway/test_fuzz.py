@@ -82,8 +82,10 @@ def test_random_json_is_never_a_fault(gateway: Gateway, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_random_forms_are_never_a_fault(gateway: Gateway, seed: int) -> None:
     dice = random.Random(seed)
-    names = ("user", "compile_source", "compile_source_name", "compile_source_str", "compile_command",
-             "compile_timeout", "execute_input", "execute_data", "execute_command", "execute_timeout")  # fmt: skip
+    names = (
+        "user", "compile_source", "compile_source_name", "compile_source_str", "compile_command",
+        "compile_timeout", "execute_input", "execute_data", "execute_command", "execute_timeout",
+    )  # fmt: skip
     results = set()
     for _ in range(100):
         parts = {"user": b"1", "execute_command": b"true"} if dice.random() < 0.7 else {}

@@ -37,6 +37,7 @@ class Holding:
     said_at: float = float("-inf")
     superseded: bool = False
     stopping: bool = False
+    cut_off: bool = False
     outcome: Outcome | None = None
 
     def record(self, fact: Fact, at: float, outcome: Outcome | None = None) -> JournalRecord:
@@ -167,13 +168,9 @@ def remember(records: Sequence[JournalRecord]) -> Remembered:
     return Remembered(epoch=epoch, crashed=crashed, unacknowledged=pairs)
 
 
-def crash_outcome(executor: str, at: float) -> Outcome:
-    """How an attempt ended that ran when its executor's process died; `at` is Unix seconds."""
-    return Outcome(
-        exit_reason=ExitReason.EXECUTOR_LOST,
-        reason=f"executor {executor} died while it ran",
-        finished_at=at,
-    )
+def lost_outcome(reason: str, at: float) -> Outcome:
+    """How an attempt ended that went with its executor; `at` is Unix seconds."""
+    return Outcome(exit_reason=ExitReason.EXECUTOR_LOST, reason=reason, finished_at=at)
 
 
 def ended_holding(start: JournalRecord, outcome: Outcome | None) -> Holding:

@@ -17,8 +17,8 @@ from khala.core.execution.holdings import (
     Holding,
     Holdings,
     Status,
-    crash_outcome,
     ended_holding,
+    lost_outcome,
     remember,
 )
 from khala.core.execution.speech import Identity
@@ -36,6 +36,7 @@ from khala.core.messages import (
 from khala.core.task import Epoch, OnDisconnect, Outcome, Phase
 
 LEADER = "leader/scheduler"
+CUT_OFF = "the executor was cut off from the cluster for longer than its lease"
 SAY_AGAIN_S = 1.0
 LEASE_GAP = 1 << 20
 """How many assignment numbers are refused when a lease runs out: more than can be under way."""
@@ -78,7 +79,7 @@ class ExecutorMachine:
         for start, end in past.unacknowledged:
             self._holdings.add(ended_holding(start, end.outcome))
         for start in past.crashed:
-            outcome = crash_outcome(self._me.executor, at.unix_s)
+            outcome = lost_outcome(f"executor {self._me.executor} died while it ran", at.unix_s)
             holding = ended_holding(start, outcome)
             self._holdings.add(holding)
             self._journal(holding.record(Fact.END, at.unix_s, outcome))
@@ -118,6 +119,8 @@ class ExecutorMachine:
             if holding.superseded:
                 self._settle(holding, at)
             else:
+                if holding.cut_off:
+                    outcome = lost_outcome(CUT_OFF, at.unix_s)
                 holding.status, holding.outcome, holding.spec = Status.FINISHED, outcome, None
                 self._journal(holding.record(Fact.END, at.unix_s, outcome))
                 self._tell_end(holding, outcome, at)
@@ -138,13 +141,17 @@ class ExecutorMachine:
 
         From now on a leader may give away what it gave to this executor, so what waits here and must
         not overlap (`stop`, P11) is handed back, and every assignment that is still under way is
-        refused by number: the next report says so, and a leader goes on above it. Running `stop`
-        attempts are their launchers' business.
+        refused by number: the next report says so, and a leader goes on above it. A running `stop`
+        attempt is ended, and reported as lost with its executor.
         """
         for holding in self._holdings:
-            stops = holding.spec is not None and holding.spec.on_disconnect == OnDisconnect.STOP
-            if stops and holding.status in (Status.HELD, Status.ASKED):
-                self._hand_back(holding, "the executor's lease ran out")
+            if holding.spec is None or holding.spec.on_disconnect != OnDisconnect.STOP:
+                continue
+            if holding.status in (Status.HELD, Status.ASKED):
+                self._hand_back(holding, CUT_OFF)
+            else:
+                holding.cut_off = True
+                self._stop(holding)
         epoch, sequence = self._highest
         self._highest = (self._epoch, (sequence if epoch == self._epoch else 0) + LEASE_GAP)
         self._report(at)

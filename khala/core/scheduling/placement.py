@@ -38,6 +38,7 @@ class Room:
     taken_memory_bytes: int = 0
     suspects: int = 0
     pace_per_s: float = 0.0
+    refilling: bool = True
 
     def take(self, demand: Demand, *, suspect: bool) -> None:
         """Count an attempt in."""
@@ -45,6 +46,8 @@ class Room:
         self.taken_cpus += demand.cpus
         self.taken_memory_bytes += demand.memory_bytes
         self.suspects += suspect
+        if self.taken_slots >= self.slots + self.ahead_limit():
+            self.refilling = False
 
     def give_back(self, demand: Demand, *, suspect: bool) -> None:
         """Count an attempt out."""
@@ -52,6 +55,8 @@ class Room:
         self.taken_cpus -= demand.cpus
         self.taken_memory_bytes -= demand.memory_bytes
         self.suspects -= suspect
+        if self.taken_slots <= self.slots + self.ahead_limit() // 2:
+            self.refilling = True
 
     def could_ever_fit(self, signature: Signature) -> bool:
         """Would it fit if the executor were empty?"""
@@ -79,8 +84,13 @@ class Room:
         return min(wanted, self.slots * AHEAD_MAX_PER_SLOT)
 
     def fits_ahead(self, signature: Signature) -> bool:
-        """May it wait at the executor, to start as soon as there is room?"""
-        return not signature[2] and self.taken_slots < self.slots + self.ahead_limit()
+        """May it wait at the executor, to start as soon as there is room?
+
+        A full executor is refilled only when half of what waited there has gone, so that assignments
+        are saved and sent by the batch and not one by one.
+        """
+        room = self.taken_slots < self.slots + self.ahead_limit()
+        return room and self.refilling and not signature[2]
 
     def rank(self, signature: Signature) -> tuple[int, float] | None:
         """Smaller is better; None if there is no room, not even ahead."""
