@@ -18,6 +18,13 @@ const i32 PROTOCOL_VERSION = 1
 /** Bounds of one phase. None or 0 means unlimited. */
 struct Limits {
   1: optional double wall_time_s;
+  2: optional double cpu_time_s;
+  3: optional i64 memory_bytes;
+  4: optional i64 processes;
+  5: optional i64 open_files;
+  6: optional i64 file_size_bytes;
+  7: optional i64 output_bytes;
+  8: optional i64 disk_bytes;
 }
 
 /** One phase's command: either `shell`, run by `bash -c`, or `argv`, run as it is. */
@@ -65,6 +72,8 @@ struct TaskSpec {
   11: optional binary expected_output;
   12: i64 max_attempts;
   13: string on_disconnect;
+  14: string isolation;
+  15: bool network;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -87,12 +96,16 @@ struct PhaseResult {
   8: i64 max_rss_bytes;
   9: StreamCapture stdout;
   10: StreamCapture stderr;
+  11: i64 max_memory_bytes;
+  12: i64 max_processes;
+  13: i64 disk_bytes;
 }
 
 /** What came of an attempt, phase by phase; a phase that did not run is None. */
 struct Result {
   1: optional PhaseResult compile;
   2: optional PhaseResult execute;
+  3: list<string> enforced;
 }
 
 /** The end of one attempt, as its executor saw it. */
@@ -138,6 +151,7 @@ struct Demand {
   5: map<string, string> constraints;
   6: i64 max_attempts;
   7: string on_disconnect;
+  8: string isolation;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */
@@ -241,6 +255,8 @@ struct ExecutorReport {
   12: bool draining;
   13: double load;
   14: list<AttemptView> attempts;
+  15: list<string> isolation;
+  16: map<string, string> layers;
 }
 
 /** A gated attempt is ready and asks to execute. */
@@ -428,6 +444,8 @@ struct ExecutorView {
   10: bool draining;
   11: i64 assigned;
   12: list<string> running;
+  13: list<string> isolation;
+  14: map<string, string> layers;
 }
 
 /** The answer to ListExecutors. */

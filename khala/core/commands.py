@@ -175,6 +175,8 @@ class ExecutorView:
     draining: bool = False
     assigned: int = 0
     running: tuple[str, ...] = ()
+    isolation: tuple[str, ...] = ()
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

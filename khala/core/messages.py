@@ -101,6 +101,7 @@ class AttemptView:
 class ExecutorReport:
     """What an executor is and holds. An older `number` than one already seen is ignored.
 
+    `isolation` names the levels that hold here, `layers` says of each layer what its probe showed.
     Only assignments at or below (`highest_epoch`, `highest_sequence`) can be missing from it (P9).
     """
 
@@ -118,6 +119,8 @@ class ExecutorReport:
     draining: bool = False
     load: float = 0.0
     attempts: tuple[AttemptView, ...] = ()
+    isolation: tuple[str, ...] = ("none", "basic")
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

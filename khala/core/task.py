@@ -62,11 +62,30 @@ class OnDisconnect(StrEnum):
     STOP = "stop"
 
 
+class Isolation(StrEnum):
+    """How far a task is kept away from its host and its neighbours (docs/isolation.md)."""
+
+    NONE = "none"
+    BASIC = "basic"
+    STRICT = "strict"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one phase. None or 0 means unlimited."""
+    """Bounds of one phase. None or 0 means unlimited.
+
+    `processes` counts threads too. `output_bytes` bounds stdout and stderr together, `disk_bytes` all
+    that lies in the workspace, `file_size_bytes` each single file.
+    """
 
     wall_time_s: float | None = None
+    cpu_time_s: float | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    file_size_bytes: int | None = None
+    output_bytes: int | None = None
+    disk_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +143,8 @@ class TaskSpec:
     expected_output: bytes | None = None
     max_attempts: int = 5
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    isolation: Isolation = Isolation.BASIC
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +174,21 @@ class PhaseResult:
     max_rss_bytes: int = 0
     stdout: StreamCapture = StreamCapture()
     stderr: StreamCapture = StreamCapture()
+    max_memory_bytes: int = 0
+    max_processes: int = 0
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of an attempt, phase by phase; a phase that did not run is None."""
+    """What came of an attempt, phase by phase; a phase that did not run is None.
+
+    `enforced` names the layers and limits that really held, such as `uid`, `cgroup`, `memory`.
+    """
 
     compile: PhaseResult | None = None
     execute: PhaseResult | None = None
+    enforced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +242,7 @@ class Demand:
     constraints: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 5
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    isolation: Isolation = Isolation.BASIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,4 +290,5 @@ def demand_of(task: Task) -> Demand:
         constraints=spec.constraints,
         max_attempts=spec.max_attempts,
         on_disconnect=spec.on_disconnect,
+        isolation=spec.isolation,
     )

@@ -561,11 +561,11 @@ class deliver_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.envelopes = []
-                    (_etype208, _size205) = iprot.readListBegin()
-                    for _i209 in range(_size205):
-                        _elem210 = Envelope()
-                        _elem210.read(iprot)
-                        self.envelopes.append(_elem210)
+                    (_etype247, _size244) = iprot.readListBegin()
+                    for _i248 in range(_size244):
+                        _elem249 = Envelope()
+                        _elem249.read(iprot)
+                        self.envelopes.append(_elem249)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -582,8 +582,8 @@ class deliver_args(object):
         if self.envelopes is not None:
             oprot.writeFieldBegin('envelopes', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.envelopes))
-            for iter211 in self.envelopes:
-                iter211.write(oprot)
+            for iter250 in self.envelopes:
+                iter250.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()

@@ -22,16 +22,37 @@ class Limits(object):
 
     Attributes:
      - wall_time_s
+     - cpu_time_s
+     - memory_bytes
+     - processes
+     - open_files
+     - file_size_bytes
+     - output_bytes
+     - disk_bytes
 
     """
 
     __slots__ = (
         'wall_time_s',
+        'cpu_time_s',
+        'memory_bytes',
+        'processes',
+        'open_files',
+        'file_size_bytes',
+        'output_bytes',
+        'disk_bytes',
     )
 
 
-    def __init__(self, wall_time_s=None,):
+    def __init__(self, wall_time_s=None, cpu_time_s=None, memory_bytes=None, processes=None, open_files=None, file_size_bytes=None, output_bytes=None, disk_bytes=None,):
         self.wall_time_s = wall_time_s
+        self.cpu_time_s = cpu_time_s
+        self.memory_bytes = memory_bytes
+        self.processes = processes
+        self.open_files = open_files
+        self.file_size_bytes = file_size_bytes
+        self.output_bytes = output_bytes
+        self.disk_bytes = disk_bytes
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -47,6 +68,41 @@ class Limits(object):
                     self.wall_time_s = iprot.readDouble()
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.cpu_time_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I64:
+                    self.memory_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.processes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I64:
+                    self.open_files = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.I64:
+                    self.file_size_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.I64:
+                    self.output_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.I64:
+                    self.disk_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -60,6 +116,34 @@ class Limits(object):
         if self.wall_time_s is not None:
             oprot.writeFieldBegin('wall_time_s', TType.DOUBLE, 1)
             oprot.writeDouble(self.wall_time_s)
+            oprot.writeFieldEnd()
+        if self.cpu_time_s is not None:
+            oprot.writeFieldBegin('cpu_time_s', TType.DOUBLE, 2)
+            oprot.writeDouble(self.cpu_time_s)
+            oprot.writeFieldEnd()
+        if self.memory_bytes is not None:
+            oprot.writeFieldBegin('memory_bytes', TType.I64, 3)
+            oprot.writeI64(self.memory_bytes)
+            oprot.writeFieldEnd()
+        if self.processes is not None:
+            oprot.writeFieldBegin('processes', TType.I64, 4)
+            oprot.writeI64(self.processes)
+            oprot.writeFieldEnd()
+        if self.open_files is not None:
+            oprot.writeFieldBegin('open_files', TType.I64, 5)
+            oprot.writeI64(self.open_files)
+            oprot.writeFieldEnd()
+        if self.file_size_bytes is not None:
+            oprot.writeFieldBegin('file_size_bytes', TType.I64, 6)
+            oprot.writeI64(self.file_size_bytes)
+            oprot.writeFieldEnd()
+        if self.output_bytes is not None:
+            oprot.writeFieldBegin('output_bytes', TType.I64, 7)
+            oprot.writeI64(self.output_bytes)
+            oprot.writeFieldEnd()
+        if self.disk_bytes is not None:
+            oprot.writeFieldBegin('disk_bytes', TType.I64, 8)
+            oprot.writeI64(self.disk_bytes)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -523,6 +607,8 @@ class TaskSpec(object):
      - expected_output
      - max_attempts
      - on_disconnect
+     - isolation
+     - network
 
     """
 
@@ -540,10 +626,12 @@ class TaskSpec(object):
         'expected_output',
         'max_attempts',
         'on_disconnect',
+        'isolation',
+        'network',
     )
 
 
-    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None,):
+    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None, isolation=None, network=None,):
         self.name = name
         self.user = user
         self.labels = labels
@@ -557,6 +645,8 @@ class TaskSpec(object):
         self.expected_output = expected_output
         self.max_attempts = max_attempts
         self.on_disconnect = on_disconnect
+        self.isolation = isolation
+        self.network = network
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -659,6 +749,16 @@ class TaskSpec(object):
                     self.on_disconnect = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 14:
+                if ftype == TType.STRING:
+                    self.isolation = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.BOOL:
+                    self.network = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -734,6 +834,14 @@ class TaskSpec(object):
         if self.on_disconnect is not None:
             oprot.writeFieldBegin('on_disconnect', TType.STRING, 13)
             oprot.writeString(self.on_disconnect.encode('utf-8') if sys.version_info[0] == 2 else self.on_disconnect)
+            oprot.writeFieldEnd()
+        if self.isolation is not None:
+            oprot.writeFieldBegin('isolation', TType.STRING, 14)
+            oprot.writeString(self.isolation.encode('utf-8') if sys.version_info[0] == 2 else self.isolation)
+            oprot.writeFieldEnd()
+        if self.network is not None:
+            oprot.writeFieldBegin('network', TType.BOOL, 15)
+            oprot.writeBool(self.network)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -881,6 +989,9 @@ class PhaseResult(object):
      - max_rss_bytes
      - stdout
      - stderr
+     - max_memory_bytes
+     - max_processes
+     - disk_bytes
 
     """
 
@@ -895,10 +1006,13 @@ class PhaseResult(object):
         'max_rss_bytes',
         'stdout',
         'stderr',
+        'max_memory_bytes',
+        'max_processes',
+        'disk_bytes',
     )
 
 
-    def __init__(self, exit_reason=None, exit_code=None, signal=None, started_at=None, wall_time_s=None, cpu_user_s=None, cpu_system_s=None, max_rss_bytes=None, stdout=None, stderr=None,):
+    def __init__(self, exit_reason=None, exit_code=None, signal=None, started_at=None, wall_time_s=None, cpu_user_s=None, cpu_system_s=None, max_rss_bytes=None, stdout=None, stderr=None, max_memory_bytes=None, max_processes=None, disk_bytes=None,):
         self.exit_reason = exit_reason
         self.exit_code = exit_code
         self.signal = signal
@@ -909,6 +1023,9 @@ class PhaseResult(object):
         self.max_rss_bytes = max_rss_bytes
         self.stdout = stdout
         self.stderr = stderr
+        self.max_memory_bytes = max_memory_bytes
+        self.max_processes = max_processes
+        self.disk_bytes = disk_bytes
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -971,6 +1088,21 @@ class PhaseResult(object):
                     self.stderr.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 11:
+                if ftype == TType.I64:
+                    self.max_memory_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.I64:
+                    self.max_processes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 13:
+                if ftype == TType.I64:
+                    self.disk_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1021,6 +1153,18 @@ class PhaseResult(object):
             oprot.writeFieldBegin('stderr', TType.STRUCT, 10)
             self.stderr.write(oprot)
             oprot.writeFieldEnd()
+        if self.max_memory_bytes is not None:
+            oprot.writeFieldBegin('max_memory_bytes', TType.I64, 11)
+            oprot.writeI64(self.max_memory_bytes)
+            oprot.writeFieldEnd()
+        if self.max_processes is not None:
+            oprot.writeFieldBegin('max_processes', TType.I64, 12)
+            oprot.writeI64(self.max_processes)
+            oprot.writeFieldEnd()
+        if self.disk_bytes is not None:
+            oprot.writeFieldBegin('disk_bytes', TType.I64, 13)
+            oprot.writeI64(self.disk_bytes)
+            oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
 
@@ -1053,18 +1197,21 @@ class Result(object):
     Attributes:
      - compile
      - execute
+     - enforced
 
     """
 
     __slots__ = (
         'compile',
         'execute',
+        'enforced',
     )
 
 
-    def __init__(self, compile=None, execute=None,):
+    def __init__(self, compile=None, execute=None, enforced=None,):
         self.compile = compile
         self.execute = execute
+        self.enforced = enforced
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1087,6 +1234,16 @@ class Result(object):
                     self.execute.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.LIST:
+                    self.enforced = []
+                    (_etype51, _size48) = iprot.readListBegin()
+                    for _i52 in range(_size48):
+                        _elem53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.enforced.append(_elem53)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1104,6 +1261,13 @@ class Result(object):
         if self.execute is not None:
             oprot.writeFieldBegin('execute', TType.STRUCT, 2)
             self.execute.write(oprot)
+            oprot.writeFieldEnd()
+        if self.enforced is not None:
+            oprot.writeFieldBegin('enforced', TType.LIST, 3)
+            oprot.writeListBegin(TType.STRING, len(self.enforced))
+            for iter54 in self.enforced:
+                oprot.writeString(iter54.encode('utf-8') if sys.version_info[0] == 2 else iter54)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1581,6 +1745,7 @@ class Demand(object):
      - constraints
      - max_attempts
      - on_disconnect
+     - isolation
 
     """
 
@@ -1592,10 +1757,11 @@ class Demand(object):
         'constraints',
         'max_attempts',
         'on_disconnect',
+        'isolation',
     )
 
 
-    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None,):
+    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None, isolation=None,):
         self.priority = priority
         self.created_at = created_at
         self.cpus = cpus
@@ -1603,6 +1769,7 @@ class Demand(object):
         self.constraints = constraints
         self.max_attempts = max_attempts
         self.on_disconnect = on_disconnect
+        self.isolation = isolation
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1636,11 +1803,11 @@ class Demand(object):
             elif fid == 5:
                 if ftype == TType.MAP:
                     self.constraints = {}
-                    (_ktype49, _vtype50, _size48) = iprot.readMapBegin()
-                    for _i52 in range(_size48):
-                        _key53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val54 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.constraints[_key53] = _val54
+                    (_ktype56, _vtype57, _size55) = iprot.readMapBegin()
+                    for _i59 in range(_size55):
+                        _key60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val61 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.constraints[_key60] = _val61
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -1652,6 +1819,11 @@ class Demand(object):
             elif fid == 7:
                 if ftype == TType.STRING:
                     self.on_disconnect = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.STRING:
+                    self.isolation = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
             else:
@@ -1683,9 +1855,9 @@ class Demand(object):
         if self.constraints is not None:
             oprot.writeFieldBegin('constraints', TType.MAP, 5)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.constraints))
-            for kiter55, viter56 in self.constraints.items():
-                oprot.writeString(kiter55.encode('utf-8') if sys.version_info[0] == 2 else kiter55)
-                oprot.writeString(viter56.encode('utf-8') if sys.version_info[0] == 2 else viter56)
+            for kiter62, viter63 in self.constraints.items():
+                oprot.writeString(kiter62.encode('utf-8') if sys.version_info[0] == 2 else kiter62)
+                oprot.writeString(viter63.encode('utf-8') if sys.version_info[0] == 2 else viter63)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.max_attempts is not None:
@@ -1695,6 +1867,10 @@ class Demand(object):
         if self.on_disconnect is not None:
             oprot.writeFieldBegin('on_disconnect', TType.STRING, 7)
             oprot.writeString(self.on_disconnect.encode('utf-8') if sys.version_info[0] == 2 else self.on_disconnect)
+            oprot.writeFieldEnd()
+        if self.isolation is not None:
+            oprot.writeFieldBegin('isolation', TType.STRING, 8)
+            oprot.writeString(self.isolation.encode('utf-8') if sys.version_info[0] == 2 else self.isolation)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1984,11 +2160,11 @@ class Task(object):
             elif fid == 9:
                 if ftype == TType.LIST:
                     self.events = []
-                    (_etype60, _size57) = iprot.readListBegin()
-                    for _i61 in range(_size57):
-                        _elem62 = TaskEvent()
-                        _elem62.read(iprot)
-                        self.events.append(_elem62)
+                    (_etype67, _size64) = iprot.readListBegin()
+                    for _i68 in range(_size64):
+                        _elem69 = TaskEvent()
+                        _elem69.read(iprot)
+                        self.events.append(_elem69)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2037,8 +2213,8 @@ class Task(object):
         if self.events is not None:
             oprot.writeFieldBegin('events', TType.LIST, 9)
             oprot.writeListBegin(TType.STRUCT, len(self.events))
-            for iter63 in self.events:
-                iter63.write(oprot)
+            for iter70 in self.events:
+                iter70.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -2845,6 +3021,8 @@ class ExecutorReport(object):
      - draining
      - load
      - attempts
+     - isolation
+     - layers
 
     """
 
@@ -2863,10 +3041,12 @@ class ExecutorReport(object):
         'draining',
         'load',
         'attempts',
+        'isolation',
+        'layers',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, number=None, epoch=None, highest_epoch=None, highest_sequence=None, slots=None, cpus=None, memory_bytes=None, labels=None, hostname=None, draining=None, load=None, attempts=None,):
+    def __init__(self, executor=None, incarnation=None, number=None, epoch=None, highest_epoch=None, highest_sequence=None, slots=None, cpus=None, memory_bytes=None, labels=None, hostname=None, draining=None, load=None, attempts=None, isolation=None, layers=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.number = number
@@ -2881,6 +3061,8 @@ class ExecutorReport(object):
         self.draining = draining
         self.load = load
         self.attempts = attempts
+        self.isolation = isolation
+        self.layers = layers
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2941,11 +3123,11 @@ class ExecutorReport(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype65, _vtype66, _size64) = iprot.readMapBegin()
-                    for _i68 in range(_size64):
-                        _key69 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val70 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key69] = _val70
+                    (_ktype72, _vtype73, _size71) = iprot.readMapBegin()
+                    for _i75 in range(_size71):
+                        _key76 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val77 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key76] = _val77
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2967,12 +3149,33 @@ class ExecutorReport(object):
             elif fid == 14:
                 if ftype == TType.LIST:
                     self.attempts = []
-                    (_etype74, _size71) = iprot.readListBegin()
-                    for _i75 in range(_size71):
-                        _elem76 = AttemptView()
-                        _elem76.read(iprot)
-                        self.attempts.append(_elem76)
+                    (_etype81, _size78) = iprot.readListBegin()
+                    for _i82 in range(_size78):
+                        _elem83 = AttemptView()
+                        _elem83.read(iprot)
+                        self.attempts.append(_elem83)
                     iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.LIST:
+                    self.isolation = []
+                    (_etype87, _size84) = iprot.readListBegin()
+                    for _i88 in range(_size84):
+                        _elem89 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem89)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.MAP:
+                    self.layers = {}
+                    (_ktype91, _vtype92, _size90) = iprot.readMapBegin()
+                    for _i94 in range(_size90):
+                        _key95 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val96 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key95] = _val96
+                    iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
             else:
@@ -3024,9 +3227,9 @@ class ExecutorReport(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter77, viter78 in self.labels.items():
-                oprot.writeString(kiter77.encode('utf-8') if sys.version_info[0] == 2 else kiter77)
-                oprot.writeString(viter78.encode('utf-8') if sys.version_info[0] == 2 else viter78)
+            for kiter97, viter98 in self.labels.items():
+                oprot.writeString(kiter97.encode('utf-8') if sys.version_info[0] == 2 else kiter97)
+                oprot.writeString(viter98.encode('utf-8') if sys.version_info[0] == 2 else viter98)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.hostname is not None:
@@ -3044,9 +3247,24 @@ class ExecutorReport(object):
         if self.attempts is not None:
             oprot.writeFieldBegin('attempts', TType.LIST, 14)
             oprot.writeListBegin(TType.STRUCT, len(self.attempts))
-            for iter79 in self.attempts:
-                iter79.write(oprot)
+            for iter99 in self.attempts:
+                iter99.write(oprot)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.isolation is not None:
+            oprot.writeFieldBegin('isolation', TType.LIST, 15)
+            oprot.writeListBegin(TType.STRING, len(self.isolation))
+            for iter100 in self.isolation:
+                oprot.writeString(iter100.encode('utf-8') if sys.version_info[0] == 2 else iter100)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.layers is not None:
+            oprot.writeFieldBegin('layers', TType.MAP, 16)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
+            for kiter101, viter102 in self.layers.items():
+                oprot.writeString(kiter101.encode('utf-8') if sys.version_info[0] == 2 else kiter101)
+                oprot.writeString(viter102.encode('utf-8') if sys.version_info[0] == 2 else viter102)
+            oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3683,11 +3901,11 @@ class TasksQueued(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype83, _size80) = iprot.readListBegin()
-                    for _i84 in range(_size80):
-                        _elem85 = QueuedTask()
-                        _elem85.read(iprot)
-                        self.tasks.append(_elem85)
+                    (_etype106, _size103) = iprot.readListBegin()
+                    for _i107 in range(_size103):
+                        _elem108 = QueuedTask()
+                        _elem108.read(iprot)
+                        self.tasks.append(_elem108)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3704,8 +3922,8 @@ class TasksQueued(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter86 in self.tasks:
-                iter86.write(oprot)
+            for iter109 in self.tasks:
+                iter109.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3762,11 +3980,11 @@ class CancelsRequested(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype90, _size87) = iprot.readListBegin()
-                    for _i91 in range(_size87):
-                        _elem92 = QueuedTask()
-                        _elem92.read(iprot)
-                        self.tasks.append(_elem92)
+                    (_etype113, _size110) = iprot.readListBegin()
+                    for _i114 in range(_size110):
+                        _elem115 = QueuedTask()
+                        _elem115.read(iprot)
+                        self.tasks.append(_elem115)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3783,8 +4001,8 @@ class CancelsRequested(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter93 in self.tasks:
-                iter93.write(oprot)
+            for iter116 in self.tasks:
+                iter116.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3841,10 +4059,10 @@ class TasksSettled(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype97, _size94) = iprot.readListBegin()
-                    for _i98 in range(_size94):
-                        _elem99 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem99)
+                    (_etype120, _size117) = iprot.readListBegin()
+                    for _i121 in range(_size117):
+                        _elem122 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem122)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3861,8 +4079,8 @@ class TasksSettled(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter100 in self.task_ids:
-                oprot.writeString(iter100.encode('utf-8') if sys.version_info[0] == 2 else iter100)
+            for iter123 in self.task_ids:
+                oprot.writeString(iter123.encode('utf-8') if sys.version_info[0] == 2 else iter123)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4301,11 +4519,11 @@ class SubmitTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype104, _size101) = iprot.readListBegin()
-                    for _i105 in range(_size101):
-                        _elem106 = NewTask()
-                        _elem106.read(iprot)
-                        self.tasks.append(_elem106)
+                    (_etype127, _size124) = iprot.readListBegin()
+                    for _i128 in range(_size124):
+                        _elem129 = NewTask()
+                        _elem129.read(iprot)
+                        self.tasks.append(_elem129)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4328,8 +4546,8 @@ class SubmitTasks(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter107 in self.tasks:
-                iter107.write(oprot)
+            for iter130 in self.tasks:
+                iter130.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -4508,11 +4726,11 @@ class TasksAccepted(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype111, _size108) = iprot.readListBegin()
-                    for _i112 in range(_size108):
-                        _elem113 = TaskAccepted()
-                        _elem113.read(iprot)
-                        self.results.append(_elem113)
+                    (_etype134, _size131) = iprot.readListBegin()
+                    for _i135 in range(_size131):
+                        _elem136 = TaskAccepted()
+                        _elem136.read(iprot)
+                        self.results.append(_elem136)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4529,8 +4747,8 @@ class TasksAccepted(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter114 in self.results:
-                iter114.write(oprot)
+            for iter137 in self.results:
+                iter137.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4590,10 +4808,10 @@ class CancelTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype118, _size115) = iprot.readListBegin()
-                    for _i119 in range(_size115):
-                        _elem120 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem120)
+                    (_etype141, _size138) = iprot.readListBegin()
+                    for _i142 in range(_size138):
+                        _elem143 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem143)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4616,8 +4834,8 @@ class CancelTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter121 in self.task_ids:
-                oprot.writeString(iter121.encode('utf-8') if sys.version_info[0] == 2 else iter121)
+            for iter144 in self.task_ids:
+                oprot.writeString(iter144.encode('utf-8') if sys.version_info[0] == 2 else iter144)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -4772,11 +4990,11 @@ class TaskCancels(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype125, _size122) = iprot.readListBegin()
-                    for _i126 in range(_size122):
-                        _elem127 = TaskCancel()
-                        _elem127.read(iprot)
-                        self.results.append(_elem127)
+                    (_etype148, _size145) = iprot.readListBegin()
+                    for _i149 in range(_size145):
+                        _elem150 = TaskCancel()
+                        _elem150.read(iprot)
+                        self.results.append(_elem150)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4793,8 +5011,8 @@ class TaskCancels(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter128 in self.results:
-                iter128.write(oprot)
+            for iter151 in self.results:
+                iter151.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4860,10 +5078,10 @@ class GetTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype132, _size129) = iprot.readListBegin()
-                    for _i133 in range(_size129):
-                        _elem134 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem134)
+                    (_etype155, _size152) = iprot.readListBegin()
+                    for _i156 in range(_size152):
+                        _elem157 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem157)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4896,8 +5114,8 @@ class GetTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter135 in self.task_ids:
-                oprot.writeString(iter135.encode('utf-8') if sys.version_info[0] == 2 else iter135)
+            for iter158 in self.task_ids:
+                oprot.writeString(iter158.encode('utf-8') if sys.version_info[0] == 2 else iter158)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.view is not None:
@@ -4966,11 +5184,11 @@ class TaskViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype139, _size136) = iprot.readListBegin()
-                    for _i140 in range(_size136):
-                        _elem141 = Task()
-                        _elem141.read(iprot)
-                        self.tasks.append(_elem141)
+                    (_etype162, _size159) = iprot.readListBegin()
+                    for _i163 in range(_size159):
+                        _elem164 = Task()
+                        _elem164.read(iprot)
+                        self.tasks.append(_elem164)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4987,8 +5205,8 @@ class TaskViews(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter142 in self.tasks:
-                iter142.write(oprot)
+            for iter165 in self.tasks:
+                iter165.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5092,10 +5310,10 @@ class SearchTasks(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.states = []
-                    (_etype146, _size143) = iprot.readListBegin()
-                    for _i147 in range(_size143):
-                        _elem148 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.states.append(_elem148)
+                    (_etype169, _size166) = iprot.readListBegin()
+                    for _i170 in range(_size166):
+                        _elem171 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.states.append(_elem171)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5182,8 +5400,8 @@ class SearchTasks(object):
         if self.states is not None:
             oprot.writeFieldBegin('states', TType.LIST, 2)
             oprot.writeListBegin(TType.STRING, len(self.states))
-            for iter149 in self.states:
-                oprot.writeString(iter149.encode('utf-8') if sys.version_info[0] == 2 else iter149)
+            for iter172 in self.states:
+                oprot.writeString(iter172.encode('utf-8') if sys.version_info[0] == 2 else iter172)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.name_prefix is not None:
@@ -5298,11 +5516,11 @@ class TaskPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype153, _size150) = iprot.readListBegin()
-                    for _i154 in range(_size150):
-                        _elem155 = Task()
-                        _elem155.read(iprot)
-                        self.tasks.append(_elem155)
+                    (_etype176, _size173) = iprot.readListBegin()
+                    for _i177 in range(_size173):
+                        _elem178 = Task()
+                        _elem178.read(iprot)
+                        self.tasks.append(_elem178)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5329,8 +5547,8 @@ class TaskPage(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter156 in self.tasks:
-                iter156.write(oprot)
+            for iter179 in self.tasks:
+                iter179.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -5454,6 +5672,8 @@ class ExecutorView(object):
      - draining
      - assigned
      - running
+     - isolation
+     - layers
 
     """
 
@@ -5470,10 +5690,12 @@ class ExecutorView(object):
         'draining',
         'assigned',
         'running',
+        'isolation',
+        'layers',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, hostname=None, reported_at=None, slots=None, cpus=None, memory_bytes=None, labels=None, load=None, draining=None, assigned=None, running=None,):
+    def __init__(self, executor=None, incarnation=None, hostname=None, reported_at=None, slots=None, cpus=None, memory_bytes=None, labels=None, load=None, draining=None, assigned=None, running=None, isolation=None, layers=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.hostname = hostname
@@ -5486,6 +5708,8 @@ class ExecutorView(object):
         self.draining = draining
         self.assigned = assigned
         self.running = running
+        self.isolation = isolation
+        self.layers = layers
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5534,11 +5758,11 @@ class ExecutorView(object):
             elif fid == 8:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype158, _vtype159, _size157) = iprot.readMapBegin()
-                    for _i161 in range(_size157):
-                        _key162 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val163 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key162] = _val163
+                    (_ktype181, _vtype182, _size180) = iprot.readMapBegin()
+                    for _i184 in range(_size180):
+                        _key185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val186 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key185] = _val186
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -5560,11 +5784,32 @@ class ExecutorView(object):
             elif fid == 12:
                 if ftype == TType.LIST:
                     self.running = []
-                    (_etype167, _size164) = iprot.readListBegin()
-                    for _i168 in range(_size164):
-                        _elem169 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.running.append(_elem169)
+                    (_etype190, _size187) = iprot.readListBegin()
+                    for _i191 in range(_size187):
+                        _elem192 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.running.append(_elem192)
                     iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 13:
+                if ftype == TType.LIST:
+                    self.isolation = []
+                    (_etype196, _size193) = iprot.readListBegin()
+                    for _i197 in range(_size193):
+                        _elem198 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem198)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 14:
+                if ftype == TType.MAP:
+                    self.layers = {}
+                    (_ktype200, _vtype201, _size199) = iprot.readMapBegin()
+                    for _i203 in range(_size199):
+                        _key204 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val205 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key204] = _val205
+                    iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
             else:
@@ -5608,9 +5853,9 @@ class ExecutorView(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 8)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter170, viter171 in self.labels.items():
-                oprot.writeString(kiter170.encode('utf-8') if sys.version_info[0] == 2 else kiter170)
-                oprot.writeString(viter171.encode('utf-8') if sys.version_info[0] == 2 else viter171)
+            for kiter206, viter207 in self.labels.items():
+                oprot.writeString(kiter206.encode('utf-8') if sys.version_info[0] == 2 else kiter206)
+                oprot.writeString(viter207.encode('utf-8') if sys.version_info[0] == 2 else viter207)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.load is not None:
@@ -5628,9 +5873,24 @@ class ExecutorView(object):
         if self.running is not None:
             oprot.writeFieldBegin('running', TType.LIST, 12)
             oprot.writeListBegin(TType.STRING, len(self.running))
-            for iter172 in self.running:
-                oprot.writeString(iter172.encode('utf-8') if sys.version_info[0] == 2 else iter172)
+            for iter208 in self.running:
+                oprot.writeString(iter208.encode('utf-8') if sys.version_info[0] == 2 else iter208)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.isolation is not None:
+            oprot.writeFieldBegin('isolation', TType.LIST, 13)
+            oprot.writeListBegin(TType.STRING, len(self.isolation))
+            for iter209 in self.isolation:
+                oprot.writeString(iter209.encode('utf-8') if sys.version_info[0] == 2 else iter209)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.layers is not None:
+            oprot.writeFieldBegin('layers', TType.MAP, 14)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
+            for kiter210, viter211 in self.layers.items():
+                oprot.writeString(kiter210.encode('utf-8') if sys.version_info[0] == 2 else kiter210)
+                oprot.writeString(viter211.encode('utf-8') if sys.version_info[0] == 2 else viter211)
+            oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5686,11 +5946,11 @@ class ExecutorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.executors = []
-                    (_etype176, _size173) = iprot.readListBegin()
-                    for _i177 in range(_size173):
-                        _elem178 = ExecutorView()
-                        _elem178.read(iprot)
-                        self.executors.append(_elem178)
+                    (_etype215, _size212) = iprot.readListBegin()
+                    for _i216 in range(_size212):
+                        _elem217 = ExecutorView()
+                        _elem217.read(iprot)
+                        self.executors.append(_elem217)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5707,8 +5967,8 @@ class ExecutorViews(object):
         if self.executors is not None:
             oprot.writeFieldBegin('executors', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.executors))
-            for iter179 in self.executors:
-                iter179.write(oprot)
+            for iter218 in self.executors:
+                iter218.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5863,11 +6123,11 @@ class JudicatorView(object):
             elif fid == 4:
                 if ftype == TType.MAP:
                     self.restarts = {}
-                    (_ktype181, _vtype182, _size180) = iprot.readMapBegin()
-                    for _i184 in range(_size180):
-                        _key185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val186 = iprot.readI64()
-                        self.restarts[_key185] = _val186
+                    (_ktype220, _vtype221, _size219) = iprot.readMapBegin()
+                    for _i223 in range(_size219):
+                        _key224 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val225 = iprot.readI64()
+                        self.restarts[_key224] = _val225
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -5901,9 +6161,9 @@ class JudicatorView(object):
         if self.restarts is not None:
             oprot.writeFieldBegin('restarts', TType.MAP, 4)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.restarts))
-            for kiter187, viter188 in self.restarts.items():
-                oprot.writeString(kiter187.encode('utf-8') if sys.version_info[0] == 2 else kiter187)
-                oprot.writeI64(viter188)
+            for kiter226, viter227 in self.restarts.items():
+                oprot.writeString(kiter226.encode('utf-8') if sys.version_info[0] == 2 else kiter226)
+                oprot.writeI64(viter227)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.replica_state is not None:
@@ -5967,11 +6227,11 @@ class JudicatorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.judicators = []
-                    (_etype192, _size189) = iprot.readListBegin()
-                    for _i193 in range(_size189):
-                        _elem194 = JudicatorView()
-                        _elem194.read(iprot)
-                        self.judicators.append(_elem194)
+                    (_etype231, _size228) = iprot.readListBegin()
+                    for _i232 in range(_size228):
+                        _elem233 = JudicatorView()
+                        _elem233.read(iprot)
+                        self.judicators.append(_elem233)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5994,8 +6254,8 @@ class JudicatorViews(object):
         if self.judicators is not None:
             oprot.writeFieldBegin('judicators', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.judicators))
-            for iter195 in self.judicators:
-                iter195.write(oprot)
+            for iter234 in self.judicators:
+                iter234.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.epoch is not None:
@@ -6127,11 +6387,11 @@ class TaskCounts(object):
             if fid == 1:
                 if ftype == TType.MAP:
                     self.counts = {}
-                    (_ktype197, _vtype198, _size196) = iprot.readMapBegin()
-                    for _i200 in range(_size196):
-                        _key201 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val202 = iprot.readI64()
-                        self.counts[_key201] = _val202
+                    (_ktype236, _vtype237, _size235) = iprot.readMapBegin()
+                    for _i239 in range(_size235):
+                        _key240 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val241 = iprot.readI64()
+                        self.counts[_key240] = _val241
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -6148,9 +6408,9 @@ class TaskCounts(object):
         if self.counts is not None:
             oprot.writeFieldBegin('counts', TType.MAP, 1)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.counts))
-            for kiter203, viter204 in self.counts.items():
-                oprot.writeString(kiter203.encode('utf-8') if sys.version_info[0] == 2 else kiter203)
-                oprot.writeI64(viter204)
+            for kiter242, viter243 in self.counts.items():
+                oprot.writeString(kiter242.encode('utf-8') if sys.version_info[0] == 2 else kiter242)
+                oprot.writeI64(viter243)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -7843,6 +8103,13 @@ all_structs.append(Limits)
 Limits.thrift_spec = (
     None,  # 0
     (1, TType.DOUBLE, 'wall_time_s', None, None, ),  # 1
+    (2, TType.DOUBLE, 'cpu_time_s', None, None, ),  # 2
+    (3, TType.I64, 'memory_bytes', None, None, ),  # 3
+    (4, TType.I64, 'processes', None, None, ),  # 4
+    (5, TType.I64, 'open_files', None, None, ),  # 5
+    (6, TType.I64, 'file_size_bytes', None, None, ),  # 6
+    (7, TType.I64, 'output_bytes', None, None, ),  # 7
+    (8, TType.I64, 'disk_bytes', None, None, ),  # 8
 )
 all_structs.append(Command)
 Command.thrift_spec = (
@@ -7890,6 +8157,8 @@ TaskSpec.thrift_spec = (
     (11, TType.STRING, 'expected_output', 'BINARY', None, ),  # 11
     (12, TType.I64, 'max_attempts', None, None, ),  # 12
     (13, TType.STRING, 'on_disconnect', 'UTF8', None, ),  # 13
+    (14, TType.STRING, 'isolation', 'UTF8', None, ),  # 14
+    (15, TType.BOOL, 'network', None, None, ),  # 15
 )
 all_structs.append(StreamCapture)
 StreamCapture.thrift_spec = (
@@ -7912,12 +8181,16 @@ PhaseResult.thrift_spec = (
     (8, TType.I64, 'max_rss_bytes', None, None, ),  # 8
     (9, TType.STRUCT, 'stdout', [StreamCapture, None], None, ),  # 9
     (10, TType.STRUCT, 'stderr', [StreamCapture, None], None, ),  # 10
+    (11, TType.I64, 'max_memory_bytes', None, None, ),  # 11
+    (12, TType.I64, 'max_processes', None, None, ),  # 12
+    (13, TType.I64, 'disk_bytes', None, None, ),  # 13
 )
 all_structs.append(Result)
 Result.thrift_spec = (
     None,  # 0
     (1, TType.STRUCT, 'compile', [PhaseResult, None], None, ),  # 1
     (2, TType.STRUCT, 'execute', [PhaseResult, None], None, ),  # 2
+    (3, TType.LIST, 'enforced', (TType.STRING, 'UTF8', False), None, ),  # 3
 )
 all_structs.append(Outcome)
 Outcome.thrift_spec = (
@@ -7963,6 +8236,7 @@ Demand.thrift_spec = (
     (5, TType.MAP, 'constraints', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 5
     (6, TType.I64, 'max_attempts', None, None, ),  # 6
     (7, TType.STRING, 'on_disconnect', 'UTF8', None, ),  # 7
+    (8, TType.STRING, 'isolation', 'UTF8', None, ),  # 8
 )
 all_structs.append(TaskEvent)
 TaskEvent.thrift_spec = (
@@ -8064,6 +8338,8 @@ ExecutorReport.thrift_spec = (
     (12, TType.BOOL, 'draining', None, None, ),  # 12
     (13, TType.DOUBLE, 'load', None, None, ),  # 13
     (14, TType.LIST, 'attempts', (TType.STRUCT, [AttemptView, None], False), None, ),  # 14
+    (15, TType.LIST, 'isolation', (TType.STRING, 'UTF8', False), None, ),  # 15
+    (16, TType.MAP, 'layers', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 16
 )
 all_structs.append(StartRequested)
 StartRequested.thrift_spec = (
@@ -8249,6 +8525,8 @@ ExecutorView.thrift_spec = (
     (10, TType.BOOL, 'draining', None, None, ),  # 10
     (11, TType.I64, 'assigned', None, None, ),  # 11
     (12, TType.LIST, 'running', (TType.STRING, 'UTF8', False), None, ),  # 12
+    (13, TType.LIST, 'isolation', (TType.STRING, 'UTF8', False), None, ),  # 13
+    (14, TType.MAP, 'layers', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 14
 )
 all_structs.append(ExecutorViews)
 ExecutorViews.thrift_spec = (

@@ -334,6 +334,8 @@ class ExecutorMachine:
                 draining=self.draining,
                 load=self.load,
                 attempts=tuple(speech.view(holding) for holding in self._holdings),
+                isolation=self._me.isolation,
+                layers=self._me.layers,
             )
         )
 

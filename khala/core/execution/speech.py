@@ -18,12 +18,14 @@ from khala.core.task import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who this executor is; `labels` and `hostname` only travel in its reports."""
+    """Who this executor is; the rest only travels in its reports."""
 
     executor: str
     incarnation: str
     hostname: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    isolation: tuple[str, ...] = ("none", "basic")
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def view(holding: Holding) -> AttemptView:

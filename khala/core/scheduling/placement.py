@@ -32,6 +32,7 @@ class Room:
     cpus: float = 0.0
     memory_bytes: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+    isolation: frozenset[str] = frozenset({"none", "basic"})
     open: bool = False
     taken_slots: int = 0
     taken_cpus: float = 0.0
@@ -60,17 +61,18 @@ class Room:
 
     def could_ever_fit(self, signature: Signature) -> bool:
         """Would it fit if the executor were empty?"""
-        cpus, memory_bytes, _, constraints = signature
+        cpus, memory_bytes, _, isolation, constraints = signature
         return (
             self.slots > 0
             and cpus <= self.cpus
             and (not self.memory_bytes or memory_bytes <= self.memory_bytes)
+            and isolation in self.isolation
             and all(self.labels.get(name) == value for name, value in constraints)
         )
 
     def fits_now(self, signature: Signature) -> bool:
         """Is there room this moment? (`could_ever_fit` is known to hold.)"""
-        cpus, memory_bytes, suspect, _ = signature
+        cpus, memory_bytes, suspect, _, _ = signature
         return (
             self.taken_slots < self.slots
             and self.taken_cpus + cpus <= self.cpus

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 from khala.core.task import Demand
 
-Signature = tuple[float, int, bool, tuple[tuple[str, str], ...]]
+Signature = tuple[float, int, bool, str, tuple[tuple[str, str], ...]]
 Key = tuple[int, float, str]
 
 
 def signature_of(demand: Demand, suspect: bool) -> Signature:
     """Tasks of equal signature fit, or do not fit, on the same executors."""
-    return (demand.cpus, demand.memory_bytes, suspect, tuple(sorted(demand.constraints.items())))
+    constraints = tuple(sorted(demand.constraints.items()))
+    return (demand.cpus, demand.memory_bytes, suspect, demand.isolation, constraints)
 
 
 class TaskQueue:

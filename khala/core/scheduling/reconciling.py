@@ -63,6 +63,7 @@ def reported(ledger: Ledger, report: ExecutorReport) -> None:
     room = executor.room
     room.slots, room.cpus, room.memory_bytes = report.slots, report.cpus, report.memory_bytes
     room.labels, room.open = dict(report.labels), not report.draining
+    room.isolation = frozenset(report.isolation)
     _compare(ledger, executor, report)
 
 

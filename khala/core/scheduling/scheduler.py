@@ -168,4 +168,6 @@ def _view(executor: ExecutorEntry) -> ExecutorView:
         draining=bool(report and report.draining),
         assigned=len(executor.entries),
         running=running,
+        isolation=report.isolation if report else (),
+        layers=report.layers if report else {},
     )
