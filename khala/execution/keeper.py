@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ import structlog
 
 from khala.core.task import ExitReason, Outcome, Phase
 from khala.errors import Fault
+from khala.execution.bounds import Unrunnable
+from khala.execution.cgroup_tree import CgroupTree
 from khala.execution.job import Job, JobEnded, LauncherEvent, PhaseStarted
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
@@ -57,12 +59,14 @@ class Keeper:
         self,
         settings: ExecutionSettings,
         selector: selectors.BaseSelector,
-        kept_fd: int,
+        kept_fds: Sequence[int],
+        cgroups: CgroupTree | None,
         tell: Callable[[LauncherEvent], None],
     ) -> None:
         self._settings = settings
         self._selector = selector
-        self._kept_fd = kept_fd
+        self._kept_fds = tuple(kept_fds)
+        self._cgroups = cgroups
         self._tell = tell
         self._slots = [_Slot(number=number) for number in range(settings.slots)]
         self._launches = 0
@@ -137,7 +141,7 @@ class Keeper:
                 self._launch(slot)
 
     def _start_zygote(self) -> None:
-        self._zygote = ZygoteProcess((self._kept_fd,))
+        self._zygote = ZygoteProcess(self._kept_fds)
         self._zygotes += 1
         self._selector.register(self._zygote, selectors.EVENT_READ, self._read_notices)
 
@@ -203,13 +207,17 @@ class Keeper:
 
     def _request(self, slot: _Slot) -> dict[str, Any]:
         settings = self._settings
-        uid = settings.slot_uid(slot.number)
         return {
             "launch": slot.launch,
             "slot": slot.number,
             "slots": settings.slots,
             "root": str(settings.workspace_root.absolute()),
-            "owner": None if uid is None else [uid, uid],
+            "owner": settings.slot_owner(slot.number),
+            "uid_is_own": settings.shared_owner is None,
+            "group": None if self._cgroups is None else self._cgroups.request(slot.number),
+            "bwrap": settings.bwrap,
+            "shown_paths": list(settings.shown_paths),
+            "tmpfs_bytes": settings.tmpfs_bytes,
             # Without SHELL, bash asks the name service who it is, which takes longer than it runs.
             "env": {"PATH": settings.path, "LANG": "C.UTF-8", "SHELL": "/bin/bash", **settings.env},
             "head_bytes": settings.capture_head_bytes,
@@ -279,8 +287,16 @@ class Keeper:
 
     def _send_job(self, slot: _Slot) -> None:
         if slot.ready and slot.link is not None and slot.job is not None:
-            slot.sent, slot.started_at = True, time.time()
-            slot.link.send(encode_job(slot.job))
+            slot.started_at = time.time()
+            try:
+                frame = encode_job(slot.job, self._settings)
+            except Unrunnable as why:
+                self._end(slot, Outcome(
+                    exit_reason=ExitReason.SETUP_FAILED, reason=str(why), finished_at=time.time()
+                ))  # fmt: skip
+                return
+            slot.sent = True
+            slot.link.send(frame)
 
     def _end(self, slot: _Slot, outcome: Outcome) -> None:
         job, slot.job = slot.job, None

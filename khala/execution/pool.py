@@ -11,10 +11,12 @@ import os
 import selectors
 import threading
 import time
+import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from khala.errors import ConfigurationError, Fault
+from khala.execution.cgroup_tree import CgroupTree
 from khala.execution.job import Job, JobEnded, LauncherEvent
 from khala.execution.keeper import Keeper
 from khala.execution.settings import ExecutionSettings
@@ -28,10 +30,19 @@ class LauncherPool:
 
     The listener is called in the reader thread, one event at a time: PhaseStarted, then exactly one
     JobEnded for each job. It must return quickly and must not raise; it may call `run` and `abort`.
+    `kept_fds` are locks that shall hold until the last process of the pool is gone, after a kill too.
     """
 
-    def __init__(self, settings: ExecutionSettings, listener: Callable[[LauncherEvent], None]) -> None:
+    def __init__(
+        self,
+        settings: ExecutionSettings,
+        listener: Callable[[LauncherEvent], None],
+        *,
+        kept_fds: Sequence[int] = (),
+    ) -> None:
         self._settings = settings
+        self._kept_fds = tuple(kept_fds)
+        self._cgroups: CgroupTree | None = None
         self._listener = listener
         self._lock = threading.Lock()
         self._jobs: dict[int, Job] = {}
@@ -55,7 +66,10 @@ class LauncherPool:
             self._root_fd = self._lock_root()
             self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._selector.register(self._wake_fd, selectors.EVENT_READ, self._take_wake)
-            keeper = self._keeper = Keeper(self._settings, self._selector, self._root_fd, self._tell)
+            self._cgroups = self._make_cgroups()
+            kept = (self._root_fd, *self._kept_fds)
+            keeper = Keeper(self._settings, self._selector, kept, self._cgroups, self._tell)
+            self._keeper = keeper
             keeper.start()
         except BaseException:
             self.close()
@@ -100,12 +114,29 @@ class LauncherPool:
         if self._keeper is not None:
             self._keeper.stop()
             self._keeper = None
+        if self._cgroups is not None:
+            self._cgroups.remove()
+            self._cgroups = None
         self._selector.close()
         with self._lock:
             for fd in (self._wake_fd, self._root_fd):
                 if fd >= 0:
                     os.close(fd)
             self._wake_fd = self._root_fd = -1
+
+    def _make_cgroups(self) -> CgroupTree | None:
+        """Control groups of this pool's own, named by the root that it holds; those of an earlier life
+        are swept first."""
+        if not self._settings.cgroups:
+            return None
+        root = str(self._settings.workspace_root.absolute()).encode()
+        tree = CgroupTree.here(f"khala-{zlib.crc32(root):08x}")
+        try:
+            tree.make_slots(self._settings.slots, self._settings.memory_bytes)
+        except OSError as error:
+            tree.remove()
+            raise Fault(f"control groups cannot be made: {error}") from error
+        return tree
 
     def _lock_root(self) -> int:
         """Hold the root for this pool. The zygote and its launchers hold it with us, so that a new

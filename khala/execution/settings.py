@@ -9,9 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from khala.core.task import Isolation, Limits
 from khala.errors import ConfigurationError
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+DEFAULT_LIMITS = Limits(
+    processes=512,
+    open_files=1024,
+    output_bytes=64 * 1024 * 1024,
+    disk_bytes=1024 * 1024 * 1024,
+)
 PROBE = "cd \"$1\" && printf '#!/bin/sh\\nexit 0\\n' > probe && chmod 700 probe && ./probe"
 PROBE_TIMEOUT_S = 10.0
 
@@ -21,8 +28,14 @@ class ExecutionSettings:
     """How a LauncherPool runs commands.
 
     Under root, slot n runs its tasks as uid and gid `uid_base` + n (P18); executors that share a
-    host need ranges that do not overlap. `env` is added to every task's environment and may
+    host need ranges that do not overlap (khala.execution.uid_range). With `shared_owner` (uid, gid)
+    all slots run their tasks as that user instead. `env` is added to every task's environment and may
     replace PATH and LANG. No job starts while less than `reserve_bytes` of the disk is free.
+
+    `levels`, `cgroups` and `bwrap` (its path, or "") say what holds here; khala.execution.probing
+    finds out. `default_limits` bound a phase that does not ask, `ceilings` one that does.
+    `memory_bytes` (0: no limit) bounds all tasks together. A disk limit of at most `tmpfs_bytes` is
+    held by a file system of that size. `shown_paths` are visible in strict's box, beside /usr.
     """
 
     slots: int
@@ -34,18 +47,36 @@ class ExecutionSettings:
     capture_tail_bytes: int = 32 * 1024
     kill_grace_s: float = 1.0
     reserve_bytes: int = 64 * 1024 * 1024
+    shared_owner: tuple[int, int] | None = None
+    levels: tuple[Isolation, ...] = (Isolation.NONE, Isolation.BASIC)
+    cgroups: bool = False
+    bwrap: str = ""
+    default_limits: Limits = DEFAULT_LIMITS
+    ceilings: Limits = Limits()
+    memory_bytes: int = 0
+    tmpfs_bytes: int = 256 * 1024 * 1024
+    shown_paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise ConfigurationError(f"{self.slots} slots: an executor needs at least 1; change --slots")
         if self.uid_base < 1:
             raise ConfigurationError(f"uid_base {self.uid_base} would run tasks as root; use 61000 or more")
+        if self.shared_owner is not None and 0 in self.shared_owner:
+            raise ConfigurationError("tasks never run as root; name another with --main-task-user-group")
         if min(self.capture_head_bytes, self.capture_tail_bytes) < 1 or self.kill_grace_s < 0:
             raise ConfigurationError("capture sizes must be at least 1 byte and kill_grace_s not negative")
 
+    def slot_owner(self, slot: int) -> tuple[int, int] | None:
+        """The uid and gid of a slot's tasks; None when the executor is not root and cannot change them."""
+        if os.geteuid() != 0:
+            return None
+        return self.shared_owner or (self.uid_base + slot, self.uid_base + slot)
+
     def slot_uid(self, slot: int) -> int | None:
         """The uid of a slot's tasks; None when the executor is not root and cannot change it."""
-        return self.uid_base + slot if os.geteuid() == 0 else None
+        owner = self.slot_owner(slot)
+        return None if owner is None else owner[0]
 
 
 def prepare_workspace_root(path: Path, uid: int | None) -> None:

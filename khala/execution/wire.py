@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from khala.core.task import Command, ExitReason, Outcome, Phase, PhaseResult, Result, StreamCapture
+from khala.execution.bounds import phase_limits, require_level
 from khala.execution.job import Job
 from khala.execution.launching.framing import BadFrame, Header, encode
+from khala.execution.settings import ExecutionSettings
 
 
-def encode_job(job: Job) -> bytes:
-    """The frame that starts `job`."""
+def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
+    """The frame that starts `job`. Unrunnable if it asks for what this executor does not give."""
+    require_level(job.spec, settings)
     blobs: list[bytes] = []
     spec = job.spec
     inputs: list[Header] = []
@@ -27,14 +30,18 @@ def encode_job(job: Job) -> bytes:
         {"file_id": archive.file_id, "path": archive.path, "file": _local(job.files, archive.file_id)}
         for archive in spec.archives
     ]
-    header = {
+    header: Header = {
         "task_id": job.task_id,
         "attempt": job.attempt,
         "inputs": inputs,
         "archives": archives,
-        "compile": _command(spec.compile, job.files, blobs),
-        "execute": _command(spec.execute, job.files, blobs),
+        "isolation": spec.isolation.value,
+        "network": spec.network,
     }
+    for phase, command in ((Phase.COMPILE, spec.compile), (Phase.EXECUTE, spec.execute)):
+        header[phase.value] = _command(command, job.files, blobs)
+        if command is not None:
+            header[phase.value]["limits"] = phase_limits(phase.value, command.limits, settings)
     return encode({"job": header}, blobs)
 
 
@@ -65,7 +72,6 @@ def _command(command: Command | None, files: Mapping[str, Path], blobs: list[byt
         "shell": command.shell,
         "argv": list(command.argv),
         "env": dict(command.env),
-        "wall_time_s": command.limits.wall_time_s or 0.0,
     }
     if command.stdin_file:
         return header | {"stdin_file": _local(files, command.stdin_file)}
@@ -85,7 +91,11 @@ def _add(blobs: list[bytes], data: bytes) -> int:
 def _result(end: Header, blobs: Sequence[bytes]) -> Result | None:
     if end["compile"] is None and end["execute"] is None:
         return None
-    return Result(compile=_phase(end["compile"], blobs), execute=_phase(end["execute"], blobs))
+    return Result(
+        compile=_phase(end["compile"], blobs),
+        execute=_phase(end["execute"], blobs),
+        enforced=tuple(str(name) for name in end["enforced"]),
+    )
 
 
 def _phase(phase: Header | None, blobs: Sequence[bytes]) -> PhaseResult | None:
@@ -100,6 +110,9 @@ def _phase(phase: Header | None, blobs: Sequence[bytes]) -> PhaseResult | None:
         cpu_user_s=phase["cpu_user_s"],
         cpu_system_s=phase["cpu_system_s"],
         max_rss_bytes=phase["max_rss_bytes"],
+        max_memory_bytes=phase["max_memory_bytes"],
+        max_processes=phase["max_processes"],
+        disk_bytes=phase["disk_bytes"],
         stdout=_stream(phase["stdout"], blobs),
         stderr=_stream(phase["stderr"], blobs),
     )

@@ -120,7 +120,8 @@ def zygote_pids(root: Path) -> list[int]:
 
 
 def settings_for(root: Path, **changes: object) -> ExecutionSettings:
-    return ExecutionSettings(**{"slots": SLOTS, "workspace_root": root, "uid_base": UID_BASE, **changes})
+    plain = {"slots": SLOTS, "workspace_root": root, "uid_base": UID_BASE, "default_limits": Limits()}
+    return ExecutionSettings(**{**plain, **changes})
 
 
 def new_root(folder: Path) -> Path:

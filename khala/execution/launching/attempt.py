@@ -8,18 +8,23 @@ When the frame of the end is sent, no process and no file of the attempt is left
 from __future__ import annotations
 
 import os
-import signal
 import time
+from functools import partial
 from typing import Any
 
 from . import workspace
 from .capture import Capture
-from .command import BadCommand, CommandRun, open_stdin, task_environment
+from .command import BadCommand
 from .filling import FILLED, REFUSED, Filling
 from .framing import Header
+from .guard import Disk, Guard
+from .limits import PhaseLimits
+from .phase import Ground, PhaseRun
 from .run import Run
 from .slot import Slot
 
+BYTES_PER_INODE = 4096
+LEAST_INODES = 64
 PHASES = ("compile", "execute")
 
 
@@ -37,6 +42,12 @@ class Attempt:
         self._attempt: int = job["attempt"]
         self._name = workspace.workspace_name(slot.number, self._task_id, self._attempt)
         self._path = os.path.join(slot.root, self._name)
+        self._boxed: bool = job["isolation"] == "strict"
+        self._limits = {
+            phase: PhaseLimits.read(job[phase]["limits"]) for phase in PHASES if job[phase] is not None
+        }
+        self._own_fs_bytes = 0
+        self._enforced: list[str] = []
         self._phases: dict[str, Header] = {}
         self._kept: list[bytes] = []
         self._end: Header = {}
@@ -50,6 +61,7 @@ class Attempt:
             "attempt": self._attempt,
             "finished_at": time.time(),
             **{phase: self._phases.get(phase) for phase in PHASES},
+            "enforced": [*self._slot.enforced, *self._box_names(), *self._enforced],
             **self._end,
         }
         return {"ended": end, "leaving": self.tree_survived}, self._kept
@@ -61,7 +73,7 @@ class Attempt:
                 self._run_in_workspace()
             finally:
                 if not self.tree_survived:
-                    workspace.remove(self._slot.root_fd, self._name)
+                    self._clear_up()
         except OSError as error:
             self._finish("internal_error", f"the executor could not run it or clear up after it: {error}")
 
@@ -70,17 +82,48 @@ class Attempt:
         if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
             self._finish("internal_error", f"less than the free-space reserve is left on {self._slot.root}")
             return
-        fd = workspace.create(self._slot.root_fd, self._name, self._slot.owner)
+        if self._boxed and (self._slot.box is None or self._slot.group is None):
+            self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
+            return
+        fd = self._make_workspace()
         try:
             if self._fill(fd):
                 self._run_phases(fd)
         finally:
             os.close(fd)
 
+    def _make_workspace(self) -> int:
+        """A directory; with a file system of its own if that is allowed and small enough, for that holds
+        the disk limit exactly."""
+        slot = self._slot
+        fd = workspace.create(slot.root_fd, self._name, slot.owner)
+        wanted = [limits.disk_bytes for limits in self._limits.values()]
+        if slot.owner is None or not slot.own_mounts or not 0 < max(wanted, default=0) <= slot.tmpfs_bytes:
+            return fd
+        if not all(wanted):
+            return fd
+        os.close(fd)
+        self._own_fs_bytes = max(wanted)
+        uid, gid = slot.owner
+        inodes = self._own_fs_bytes // BYTES_PER_INODE + LEAST_INODES
+        options = f"size={self._own_fs_bytes},nr_inodes={inodes},mode=0700,uid={uid},gid={gid}"
+        slot.kernel.mount_tmpfs(self._path, options)
+        return os.open(self._name, workspace.OPEN_DIRECTORY, dir_fd=slot.root_fd)
+
+    def _clear_up(self) -> None:
+        slot = self._slot
+        if self._own_fs_bytes:
+            slot.kernel.unmount(self._path)
+        workspace.remove(slot.root_fd, self._name)
+        if slot.traces is not None:
+            slot.traces.remove()
+
     def _fill(self, fd: int) -> bool:
         if not self._job["inputs"] and not self._job["archives"]:
             return True
-        run = Run(self._slot, self._task_id, self._attempt)
+        bound = PhaseLimits(disk_bytes=max((limits.disk_bytes for limits in self._limits.values()), default=0))
+        guard = Guard(self._slot, bound, Disk(fd, self._own_fs_bytes), group=None)
+        run = Run(self._slot, self._task_id, self._attempt, guard)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             run.start(Filling(self._slot, fd, self._job, self._blobs), stdin_fd=null)
@@ -90,7 +133,9 @@ class Attempt:
         status = os.waitstatus_to_exitcode(run.use.main_status or 0)
         if not self._is_gone(run):
             return False
-        if run.ended_by:
+        if run.ended_by in ("disk_limit", "disk_reserve"):
+            self._finish("disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes")
+        elif run.ended_by:
             self._finish("cancelled", "aborted while its workspace was prepared")
         elif status == REFUSED:
             self._finish("setup_failed", run.stdout.head.decode(errors="replace"))
@@ -103,34 +148,34 @@ class Attempt:
         wanted = [phase for phase in PHASES if self._job[phase] is not None]
         if not wanted:
             self._finish("setup_failed", "the task has neither a compile nor an execute command")
+        ground = Ground(
+            slot=self._slot,
+            task_id=self._task_id,
+            attempt=self._attempt,
+            path=self._path,
+            disk=Disk(fd, self._own_fs_bytes),
+            isolation=self._job["isolation"],
+            network=self._job["network"],
+        )
         for phase in wanted:
+            run = PhaseRun(ground, phase, self._job[phase])
             try:
-                run = self._run_phase(phase, self._job[phase], fd)
+                run.execute(self._blobs, partial(self._tell_start, phase, run.run))
             except BadCommand as why:
                 self._finish("setup_failed", f"the {phase} command {why}")
                 return
-            exit_reason, reason = _judge(phase, run, self._job[phase]["wall_time_s"])
-            self._phases[phase] = self._tell(run, exit_reason)
-            self._finish(exit_reason, reason, phase=phase)
-            if not self._is_gone(run) or reason:
+            self._phases[phase] = {
+                **run.header, "stdout": self._keep(run.run.stdout), "stderr": self._keep(run.run.stderr)
+            }  # fmt: skip
+            self._enforced += [name for name in run.guard.enforced if name not in self._enforced]
+            self._finish(run.exit_reason, run.reason, phase=phase)
+            if not self._is_gone(run.run) or run.reason:
                 return
 
-    def _run_phase(self, phase: str, command: dict[str, Any], fd: int) -> Run:
-        env = task_environment(self._slot, self._path, command["env"], self._task_id, self._attempt)
-        entry = CommandRun(self._slot, fd, command, env)
-        run = Run(self._slot, self._task_id, self._attempt, wall_time_s=command["wall_time_s"])
-        stdin_fd = open_stdin(command, self._blobs)
-        try:
-            run.start(entry, stdin_fd=stdin_fd)
-        finally:
-            os.close(stdin_fd)
-        try:
-            self._slot.control.send(
-                {"phase": phase, "at": run.started_at, "task_id": self._task_id, "attempt": self._attempt}
-            )
-        finally:
-            run.finish()
-        return run
+    def _tell_start(self, phase: str, run: Run) -> None:
+        self._slot.control.send(
+            {"phase": phase, "at": run.started_at, "task_id": self._task_id, "attempt": self._attempt}
+        )
 
     def _is_gone(self, run: Run) -> bool:
         self.tree_survived = bool(run.left)
@@ -138,25 +183,15 @@ class Attempt:
             self._finish("internal_error", f"processes {run.left} of the task could not be ended")
         return not run.left
 
-    def _tell(self, run: Run, exit_reason: str) -> Header:
-        code = None if run.use.main_status is None else os.waitstatus_to_exitcode(run.use.main_status)
-        return {
-            "exit_reason": exit_reason,
-            "exit_code": code if code is not None and code >= 0 else None,
-            "signal": -code if code is not None and code < 0 else None,
-            "started_at": run.started_at,
-            "wall_time_s": run.wall_time_s,
-            "cpu_user_s": run.use.cpu_user_s,
-            "cpu_system_s": run.use.cpu_system_s,
-            "max_rss_bytes": run.use.max_rss_bytes,
-            "stdout": self._keep(run.stdout),
-            "stderr": self._keep(run.stderr),
-        }
-
     def _keep(self, capture: Capture) -> Header:
         self._kept += (capture.head, capture.tail)
         head = len(self._kept) - 2
         return {"size": capture.size, "head": head, "tail": head + 1, "truncated": capture.truncated}
+
+    def _box_names(self) -> list[str]:
+        if not self._boxed:
+            return []
+        return ["bwrap"] if self._job["network"] else ["bwrap", "no-network"]
 
     def _finish(self, exit_reason: str, reason: str, *, phase: str | None = None) -> None:
         self._end = {
@@ -165,24 +200,3 @@ class Attempt:
             "phase": phase or self._end.get("phase"),
             "succeeded": exit_reason == "exited" and not reason,
         }
-
-
-def _judge(phase: str, run: Run, wall_time_s: float) -> tuple[str, str]:
-    """The exit reason of a phase and, unless it succeeded, why in words."""
-    if run.ended_by == "wall_time_limit":
-        return "wall_time_limit", f"{phase} ran longer than its wall time limit of {wall_time_s:g} s"
-    if run.ended_by == "cancelled":
-        return "cancelled", f"aborted in {phase}"
-    if run.use.main_status is None:
-        return "internal_error", f"{phase} could not be ended"
-    code = os.waitstatus_to_exitcode(run.use.main_status)
-    if code < 0:
-        return "signaled", f"{phase} was ended by {_signal_name(-code)}"
-    return "exited", f"{phase} exited with code {code}" if code else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"

@@ -1,12 +1,17 @@
 """From a command of a specification to an exec: checks, environment, standard input, the exec itself."""
+# Starts without pathlib.
+# ruff: noqa: PTH113
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from dataclasses import dataclass, field
 from typing import Any
 
+from .box import Box
+from .guard import Guard
 from .slot import Slot
 from .workspace import write_all
 
@@ -18,11 +23,25 @@ class BadCommand(Exception):
     """The command cannot even be tried; says why."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a command runs: under `guard`, and inside of `box`, if there is one, with these options of
+    it; it tells on `status_fd` how far it came."""
+
+    guard: Guard
+    box: Box | None = None
+    box_options: list[str] = field(default_factory=list)
+    status_fd: int = -1
+
+
 class CommandRun:
     """One phase's command, checked and ready to be run by a forked child: call it there."""
 
-    def __init__(self, slot: Slot, workspace_fd: int, command: dict[str, Any], env: dict[str, str]) -> None:
+    def __init__(
+        self, slot: Slot, workspace_fd: int, command: dict[str, Any], env: dict[str, str], place: Place
+    ) -> None:
         self._slot = slot
+        self._place = place
         self._workspace_fd = workspace_fd
         self._argv = ["/bin/bash", "-c", command["shell"]] if command["shell"] else list(command["argv"])
         self._env = env
@@ -33,15 +52,31 @@ class CommandRun:
 
     def __call__(self) -> int:
         """Become the task and exec; returns a shell's exit code for a command that cannot start."""
+        self._place.guard.enter()
         self._slot.become_task()
         os.fchdir(self._workspace_fd)
+        box = self._place.box
         try:
-            os.execvpe(self._argv[0], self._argv, self._env)
+            if box is None:
+                os.execvpe(self._argv[0], self._argv, self._env)
+            else:
+                _require_program(self._argv[0], self._env.get("PATH", os.defpath))
+                box.exec(self._place.box_options, self._argv, self._place.status_fd)
         except (OSError, UnicodeError) as error:
             text = error.strerror if isinstance(error, OSError) else str(error)
             os.write(2, f"khala: {self._argv[0]}: {text}\n".encode(errors="replace"))
             missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
             return NOT_FOUND if missing else NOT_RUNNABLE
+
+
+def _require_program(name: str, path: str) -> None:
+    """FileNotFoundError or PermissionError as exec would raise, for bwrap's own words say less."""
+    places = [name] if "/" in name else [f"{folder or '.'}/{name}" for folder in path.split(":")]
+    found = [place for place in places if os.path.isfile(place)]
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not any(os.access(place, os.X_OK) for place in found):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def task_environment(

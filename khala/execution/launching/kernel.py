@@ -1,4 +1,4 @@
-"""The few calls of Linux that Python 3.11 has no name for: prctl(2). Any single-threaded process."""
+"""The few calls of Linux that Python 3.11 has no name for. Any single-threaded process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import os
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+MS_NOSUID, MS_NODEV, MS_REC, MS_SLAVE = 2, 4, 0x4000, 1 << 19
+MNT_DETACH = 2
 
 
 class Kernel:
-    """prctl(2) of the C library, looked up once; every method raises OSError on failure."""
+    """prctl(2), unshare(2) and mount(2) of the C library, looked up once; every method raises OSError
+    on failure."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -29,8 +34,32 @@ class Kernel:
         text = ctypes.create_string_buffer(name.encode()[:15])
         self._prctl(PR_SET_NAME, ctypes.addressof(text))
 
+    def take_own_mounts(self) -> None:
+        """From here on this process's mounts are its own: they vanish with it. Needs root."""
+        self._check("unshare", self._libc.unshare(CLONE_NEWNS))
+        self._mount(b"none", b"/", None, MS_REC | MS_SLAVE, None)
+
+    def take_own_ipc(self) -> None:
+        """Leave all System V and POSIX message objects behind; the last user's end frees them. Needs root."""
+        self._check("unshare", self._libc.unshare(CLONE_NEWIPC))
+
+    def mount_tmpfs(self, path: str, options: str) -> None:
+        """A new tmpfs at `path` (tmpfs(5) has the options). Needs root."""
+        self._mount(b"khala", os.fsencode(path), b"tmpfs", MS_NOSUID | MS_NODEV, options.encode())
+
+    def unmount(self, path: str) -> None:
+        """Take what is mounted at `path` out of the tree at once, even if it is in use."""
+        self._check("umount2", self._libc.umount2(os.fsencode(path), MNT_DETACH))
+
+    def _mount(self, source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes | None) -> None:
+        self._check("mount", self._libc.mount(source, target, kind, ctypes.c_ulong(flags), data))
+
     def _prctl(self, option: int, value: int) -> None:
         unused = ctypes.c_ulong(0)
-        if self._libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), unused, unused, unused) != 0:
+        done = self._libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), unused, unused, unused)
+        self._check(f"prctl({option})", done)
+
+    def _check(self, call: str, done: int) -> None:
+        if done != 0:
             number = ctypes.get_errno()
-            raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+            raise OSError(number, f"{call}: {os.strerror(number)}")

@@ -15,11 +15,16 @@ from typing import Any
 
 from . import workspace
 from .attempt import Attempt
+from .box import Box
+from .cgroup import TaskGroup
+from .cgroup_v1 import GroupV1
+from .cgroup_v2 import GroupV2
 from .children import ChildWatch
 from .control import Control, ExecutorGone
 from .kernel import Kernel
 from .slot import Slot
 from .strays import end_strays
+from .traces import Traces
 
 LAUNCHER_PRIORITY = -15
 
@@ -31,10 +36,13 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     kernel.adopt_orphans()
     kernel.forbid_new_privileges()
     kernel.name_process(f"khala-slot-{settings['slot']}")
-    slot = _slot(sock, settings)
+    own_mounts = _isolate_from_host(kernel)
+    slot = _slot(sock, settings, kernel, own_mounts=own_mounts)
     with contextlib.suppress(PermissionError):
         # A task that forks without end must not keep its launcher from running. Allowed to root only.
         os.setpriority(os.PRIO_PROCESS, 0, LAUNCHER_PRIORITY)
+    if slot.group is not None:
+        slot.group.clear()
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):
         slot.control.send({"ready": os.getpid()})
@@ -59,13 +67,35 @@ def _sweep(slot: Slot, slots: int) -> None:
             workspace.remove(slot.root_fd, name)
 
 
-def _slot(sock: socket.socket, settings: dict[str, Any]) -> Slot:
+def _isolate_from_host(kernel: Kernel) -> bool:
+    """Have mounts of its own, which vanish with this process; False if that is not allowed here."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        kernel.take_own_mounts()
+    except OSError:
+        return False
+    return True
+
+
+def _group(asked: dict[str, Any] | None) -> TaskGroup | None:
+    if asked is None:
+        return None
+    if asked["version"] == 1:
+        return GroupV1(asked["folders"])
+    return GroupV2(asked["folders"][""], frozenset(asked["controllers"]))
+
+
+def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_mounts: bool) -> Slot:
     root = settings["root"]
+    owner = None if settings["owner"] is None else tuple(settings["owner"])
+    uid_is_own = owner is not None and settings["uid_is_own"]
     return Slot(
         number=settings["slot"],
         root=root,
         root_fd=os.open(root, workspace.OPEN_DIRECTORY),
-        owner=None if settings["owner"] is None else tuple(settings["owner"]),
+        owner=owner,
+        uid_is_own=uid_is_own,
         env=settings["env"],
         head_bytes=settings["head_bytes"],
         tail_bytes=settings["tail_bytes"],
@@ -73,4 +103,10 @@ def _slot(sock: socket.socket, settings: dict[str, Any]) -> Slot:
         task_priority=os.getpriority(os.PRIO_PROCESS, 0),
         control=Control(sock),
         watch=ChildWatch(),
+        kernel=kernel,
+        group=_group(settings["group"]),
+        box=Box(settings["bwrap"], owner, settings["shown_paths"]) if settings["bwrap"] and owner else None,
+        traces=Traces(owner[0]) if owner is not None and uid_is_own else None,
+        own_mounts=own_mounts,
+        tmpfs_bytes=settings["tmpfs_bytes"],
     )

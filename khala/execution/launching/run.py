@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from .capture import Capture
 from .children import Reaper, now_s
+from .guard import Guard
 from .slot import Slot
 from .tree import descendants, end_all, signal_family
 
@@ -27,14 +28,16 @@ LONGEST_POLL_S = 3600.0
 class Run:
     """One child with its process tree, from fork until nothing of it is left.
 
-    `ended_by` is "" (it ended by itself), "wall_time_limit" or "cancelled"; `left` lists pids that
-    even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time.
+    `ended_by` is "" (it ended by itself), "cancelled", or what a limit is called; `left` lists pids
+    that even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time. `boxed` says
+    that the child is bwrap and the command is below it.
     """
 
-    def __init__(self, slot: Slot, task_id: str, attempt: int, *, wall_time_s: float = 0.0) -> None:
+    def __init__(self, slot: Slot, task_id: str, attempt: int, guard: Guard, *, boxed: bool = False) -> None:
         self._slot = slot
         self._attempt = (task_id, attempt)
-        self._wall_time_s = wall_time_s
+        self._guard = guard
+        self._boxed = boxed
         self._poll = select.poll()
         self._streams: dict[int, Capture] = {}
         self._started_s = 0.0
@@ -49,6 +52,11 @@ class Run:
         self.left: list[int] = []
 
     @property
+    def output_bytes(self) -> int:
+        """What has been read of both streams together."""
+        return self.stdout.size + self.stderr.size
+
+    @property
     def use(self) -> Reaper:
         """The wait status of the child, and the CPU time and memory of its tree."""
         return self._reaper
@@ -59,19 +67,22 @@ class Run:
         err_read, err_write = self._pipe()
         self.started_at = time.time()
         self._started_s = now_s()
-        if self._wall_time_s > 0:
-            self._kill_at_s = self._started_s + self._wall_time_s
+        if self._guard.limits.wall_time_s > 0:
+            self._kill_at_s = self._started_s + self._guard.limits.wall_time_s
         try:
+            self._guard.open()
             self._pid = os.fork()
         except OSError:
             for fd in (out_read, out_write, err_read, err_write):
                 os.close(fd)
+            self._guard.close(gone=True)
             raise
         if self._pid == 0:
             _be_child(entry, stdin_fd, out_write, err_write)
         os.close(out_write)
         os.close(err_write)
         self._reaper = Reaper(self._pid)
+        self._guard.start(self._reaper)
         self._streams = {out_read: self.stdout, err_read: self.stderr}
         for fd in (*self._streams, self._slot.watch.fileno(), self._slot.control.fileno()):
             self._poll.register(fd, select.POLLIN)
@@ -84,12 +95,14 @@ class Run:
         try:
             self._watch_child()
         finally:
-            self.left = end_all(self._reaper.reap, self._slot.watch, within_s=KILL_WITHIN_S)
+            group = self._guard.group
+            self.left = end_all(self._reaper.reap, self._slot.watch, within_s=KILL_WITHIN_S, group=group)
             if not self.wall_time_s:
                 self.wall_time_s = now_s() - self._started_s
             for fd, capture in self._streams.items():
                 _drain(fd, capture)
                 os.close(fd)
+            self._guard.close(gone=not self.left)
 
     def _pipe(self) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -104,13 +117,8 @@ class Run:
         watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
         # An abort that came together with the job makes the socket readable no more.
         self._heed_executor()
-        while self._reaper.main_status is None:
-            pause_s = None if self._kill_at_s is None else self._kill_at_s - now_s()
-            if pause_s is not None and pause_s <= 0:
-                self.ended_by = self.ended_by or "wall_time_limit"
-                return
-            timeout_ms = None if pause_s is None else min(pause_s, LONGEST_POLL_S) * 1000 + 1
-            for fd, _ in self._poll.poll(timeout_ms):
+        while self._reaper.main_status is None and not self._is_over_limit():
+            for fd, _ in self._poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
                     self._reaper.reap()
@@ -120,13 +128,36 @@ class Run:
                     self._poll.unregister(fd)
         self.wall_time_s = now_s() - self._started_s
 
+    def _is_over_limit(self) -> bool:
+        """Is it time to kill? Sets `ended_by` unless it has been aborted before."""
+        now, limits = now_s(), self._guard.limits
+        if self._kill_at_s is not None and now >= self._kill_at_s:
+            self.ended_by = self.ended_by or "wall_time_limit"
+            return True
+        exceeded = ""
+        if limits.output_bytes and self.output_bytes > limits.output_bytes:
+            exceeded = "output_limit"
+        elif (look_at_s := self._guard.next_look_s) is not None and now >= look_at_s:
+            exceeded = self._guard.look()
+        self.ended_by = self.ended_by or exceeded
+        return bool(exceeded)
+
+    def _pause_ms(self) -> float | None:
+        """How long poll may sleep: until the next look, or the kill, is due."""
+        due_s = [at_s for at_s in (self._kill_at_s, self._guard.next_look_s) if at_s is not None]
+        return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
+
     def _heed_executor(self) -> None:
         grace_s = self._slot.control.abort_of(*self._attempt)
         if grace_s is None or self.ended_by:
             return
         self.ended_by = "cancelled"
         self._kill_at_s = now_s() + grace_s
-        signal_family(descendants(), signal.SIGTERM)
+        family = descendants()
+        if self._boxed:
+            # bwrap's end would be the command's, without the grace. Its inner process ignores SIGTERM.
+            family.pop(self._pid, None)
+        signal_family(family, signal.SIGTERM)
 
 
 def _pump(fd: int, capture: Capture) -> bool:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
+from .box import Box
+from .cgroup import TaskGroup
 from .children import ChildWatch
 from .control import Control
+from .kernel import Kernel
+from .traces import Traces
+
+OOM_SCORE = b"700"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +21,16 @@ class Slot:
     """One slot's settings and its launcher's connections.
 
     `owner` is the (uid, gid) that a task runs as, or None when the launcher is not root and a task
-    runs as the launcher's own user. `env` is the part of the environment that all tasks share.
+    runs as the launcher's own user; `uid_is_own` says that no other slot uses that uid. `env` is the
+    part of the environment that all tasks share. `group` and `box` are None where the host has none.
+    A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
     """
 
     number: int
     root: str
     root_fd: int
     owner: tuple[int, int] | None
+    uid_is_own: bool
     env: dict[str, str]
     head_bytes: int
     tail_bytes: int
@@ -28,6 +38,19 @@ class Slot:
     task_priority: int
     control: Control
     watch: ChildWatch
+    kernel: Kernel
+    group: TaskGroup | None
+    box: Box | None
+    traces: Traces | None
+    own_mounts: bool
+    tmpfs_bytes: int
+
+    @property
+    def enforced(self) -> list[str]:
+        """What holds for every task here: the names of layer 1."""
+        if self.owner is None:
+            return ["no_new_privs"]
+        return ["uid" if self.uid_is_own else "uid:shared", "no_new_privs", "no_capabilities"]
 
     def become_task(self) -> None:
         """In a forked child: give up root for good (P18).
@@ -36,8 +59,19 @@ class Slot:
         ctypes took 0.4 ms, a tenth of a short task.
         """
         os.setpriority(os.PRIO_PROCESS, 0, self.task_priority)
+        _prefer_as_victim()
         if self.owner is not None:
             uid, gid = self.owner
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
+
+
+def _prefer_as_victim() -> None:
+    """When the whole host runs out of memory, a task goes before anything else."""
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, OOM_SCORE)
+        finally:
+            os.close(fd)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
+from .cgroup import TaskGroup
 from .children import ChildWatch, now_s
 
 
@@ -63,6 +64,15 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def cpu_time_of(pids: Iterable[int]) -> float:
+    """The CPU time of these processes and their ended children so far, in seconds."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as stat:
+            ticks += sum(map(int, stat.read().rpartition(b")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def signal_family(family: dict[int, int], number: signal.Signals) -> None:
     """Send `number` to each pid of `family` that is still what it was: a descendant of this process."""
     for pid in family:
@@ -98,15 +108,28 @@ def freeze(deadline_s: float, spared: Container[int] = ()) -> dict[int, int]:
 
 
 def end_all(
-    anything_left: Callable[[], bool], watch: ChildWatch, *, within_s: float, spared: Container[int] = ()
+    anything_left: Callable[[], bool],
+    watch: ChildWatch,
+    *,
+    within_s: float,
+    spared: Container[int] = (),
+    group: TaskGroup | None = None,
 ) -> list[int]:
     """Kill every descendant but the `spared` children until `anything_left` (which reaps) says no.
+
+    Their control group, where there is one, is killed as a whole first; what is not in it yet or any
+    more goes the other way.
 
     Returns the pids that could not be ended within `within_s` seconds: none, unless the kernel holds
     them (uninterruptible input or output) or they fork faster than this process gets to run.
     """
     deadline_s = now_s() + within_s
     while anything_left():
+        if group is not None and group.pids():
+            group.kill()
+            watch.wait(0.01)
+            if not anything_left():
+                return []
         family = freeze(deadline_s, spared)
         signal_family(family, signal.SIGKILL)
         if now_s() > deadline_s:

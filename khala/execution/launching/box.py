@@ -1,0 +1,86 @@
+"""The box of level strict: bubblewrap's arguments, and what it says about how it went.
+
+bwrap(1) is run by the slot's user, with an empty environment: a variable of the task, such as
+LD_PRELOAD, must not reach it. What the task gets (its environment, the files of /etc) goes through
+descriptors that nobody else can read.
+"""
+# Works by descriptors and starts without pathlib.
+# ruff: noqa: PTH110, PTH112, PTH114, PTH115
+
+from __future__ import annotations
+
+import os
+
+from .workspace import write_all
+
+HOSTNAME = "khala"
+# bwrap itself outside, and the first process of the process namespace inside.
+BOX_PROCESSES = 2
+ROOT_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+ETC_SHOWN = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+ETC_FOR_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
+NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+STARTED = b'"exit-code"'
+STATUS_BYTES = 4096
+SIGNALED_FROM = 128
+
+
+class Box:
+    """What stays the same for all tasks of a slot. `extra_paths` are shown read-only too."""
+
+    def __init__(self, bwrap: str, owner: tuple[int, int], extra_paths: list[str]) -> None:
+        self.bwrap = bwrap
+        uid, gid = owner
+        self._passwd = f"root:x:0:0::/root:/bin/sh\ntask:x:{uid}:{gid}::/tmp:/bin/bash\n".encode()
+        self._group = f"root:x:0:\ntask:x:{gid}:\n".encode()
+        self._common = [*NAMESPACES, "--disable-userns", "--die-with-parent", "--new-session"]
+        self._common += ["--hostname", HOSTNAME, "--ro-bind", "/usr", "/usr"]
+        for path in ROOT_LINKS:
+            if os.path.islink(path):
+                self._common += ["--symlink", os.readlink(path), path]
+            elif os.path.isdir(path):
+                self._common += ["--ro-bind", path, path]
+        self._common += _shown((*ETC_SHOWN, *extra_paths))
+        self._common += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+        self._network = _shown(ETC_FOR_NETWORK)
+
+    def arguments(self, workspace: str, env: dict[str, str], *, network: bool, tmp_bytes: int) -> list[str]:
+        """bwrap's options for one phase, but for those that `descriptors` gives. `tmp_bytes` is the
+        size of /tmp, or 0 for the kernel's own idea."""
+        options = [*self._common, *(self._network if network else ("--unshare-net",))]
+        options += ["--size", str(tmp_bytes)] if tmp_bytes else []
+        options += ["--tmpfs", "/tmp", "--bind", workspace, workspace, "--chdir", workspace]
+        for key, value in env.items():
+            options += ["--setenv", key, value]
+        return options
+
+    def exec(self, options: list[str], argv: list[str], status_fd: int) -> None:
+        """In the child that is the slot's user already: become bwrap. OSError if that fails."""
+        passwd, group = _readable(self._passwd), _readable(self._group)
+        options = [
+            *options, "--perms", "0644", "--file", str(passwd), "/etc/passwd",
+            "--perms", "0644", "--file", str(group), "/etc/group",
+            "--json-status-fd", str(status_fd), "--remount-ro", "/",
+        ]  # fmt: skip
+        given = _readable("\0".join(options).encode("utf-8", "surrogateescape") + b"\0")
+        os.set_inheritable(status_fd, True)
+        os.execve(self.bwrap, ["bwrap", "--args", str(given), "--", *argv], {})
+
+
+def box_started(status_fd: int) -> bool:
+    """Did the box come up, so that what it exited with is the command's? Ask after its end."""
+    try:
+        return STARTED in os.read(status_fd, STATUS_BYTES)
+    except BlockingIOError:
+        return False
+
+
+def _shown(paths: tuple[str, ...]) -> list[str]:
+    return [part for path in paths if os.path.exists(path) for part in ("--ro-bind", path, path)]
+
+
+def _readable(content: bytes) -> int:
+    fd = os.memfd_create("box", 0)
+    write_all(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,0 +1,135 @@
+"""A control group for one phase: what a driver does, whichever version of cgroups the host has.
+
+Used by the launcher; `enter` by its forked child. The executor has made the folder of each slot
+before (khala.execution.cgroup_tree); the group itself is made fresh for every phase, for that costs
+50 µs and leaves no counter and no page of an earlier phase in it.
+"""
+# Works by names of control files and starts without pathlib.
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+PHASE = "phase"
+REMOVE_WITHIN_S = 0.3
+CLEARED_WITHIN_S = 5.0
+BUSY = (errno.EBUSY, errno.ENOTEMPTY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupUse:
+    """What a group has used so far. Zero where the host does not count it."""
+
+    memory_bytes: int = 0
+    processes: int = 0
+    memory_kills: int = 0
+    processes_refused: int = 0
+
+
+class TaskGroup(ABC):
+    """`open`, then `enter` in the child, and at the end `kill` until `pids` is empty, `use`, `close`.
+
+    `enforces` holds the names of what it can hold: `memory`, `pids`, `cpu`; `label` is the version.
+    OSError from every method if the host does not do as it did when it was probed.
+    """
+
+    label: str
+    enforces: frozenset[str]
+
+    @abstractmethod
+    def open(self, *, memory_bytes: int, processes: int) -> None:
+        """Make the group; 0 is no limit. A leftover of the same name is ended and removed first."""
+
+    @abstractmethod
+    def enter(self) -> None:
+        """Move the calling process, and so all that it will fork, into the group."""
+
+    @abstractmethod
+    def pids(self) -> list[int]:
+        """The processes in the group."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """SIGKILL to all processes in the group; none escapes by forking."""
+
+    @abstractmethod
+    def use(self) -> GroupUse:
+        """The peaks and events so far."""
+
+    @abstractmethod
+    def cpu_s(self) -> float:
+        """CPU time of all that ran in the group, in seconds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove the group; it has no process any more."""
+
+    def clear(self) -> None:
+        """End and remove what a launcher that was killed has left; nothing left is no error."""
+        deadline_s = time.monotonic() + CLEARED_WITHIN_S
+        while self.pids() and time.monotonic() < deadline_s:
+            self.kill()
+            time.sleep(0.002)
+        self.close()
+
+
+def write(path: str, value: str | int) -> None:
+    """Write a control file: one write(2), as the kernel wants it."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> str:
+    """A control file's content; "" if there is none of this name."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return (file.readall() or b"").decode()
+    except FileNotFoundError:
+        return ""
+
+
+def read_int(path: str) -> int:
+    """A control file that holds one number; 0 if there is none of this name."""
+    text = read(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def read_field(path: str, name: str) -> int:
+    """The number after `name` in a control file of `name value` lines; 0 if it is not there."""
+    for line in read(path).splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
+
+
+def pids_in(path: str) -> list[int]:
+    """The processes listed in a cgroup.procs file; none if the group is gone."""
+    with contextlib.suppress(OSError):
+        return [int(line) for line in read(path).split() if line != "0"]
+    return []
+
+
+def remove_group(path: str) -> None:
+    """rmdir a group; a process just reaped may still be leaving it, so try for a moment."""
+    deadline_s = time.monotonic() + REMOVE_WITHIN_S
+    while True:
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.001)
+        else:
+            return

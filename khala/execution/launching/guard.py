@@ -1,0 +1,170 @@
+"""Holds one phase within its limits: control group and rlimits at its start, looks at what it uses
+while it runs, and tells at the end what it used and what held.
+
+The launcher's thread, `enter` in the forked child. What needs no look costs none: between two looks
+the launcher sleeps.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from .cgroup import GroupUse, TaskGroup
+from .children import Reaper, now_s
+from .disk_use import DiskUse, measure
+from .limits import PhaseLimits
+from .rlimits import set_rlimits
+from .slot import Slot
+from .tree import cpu_time_of, descendants
+
+LOOK_EVERY_S = 0.2
+LOOK_SHARE = 10
+SOONEST_CPU_LOOK_S = 0.02
+
+
+class Disk(NamedTuple):
+    """The workspace. `tmpfs_bytes` is the size of its own file system, or 0 if it has none."""
+
+    fd: int
+    tmpfs_bytes: int
+
+
+class Guard:
+    """One phase's. `extra_processes` are those of the box, which do not count as the task's."""
+
+    def __init__(
+        self, slot: Slot, limits: PhaseLimits, disk: Disk, *, group: TaskGroup | None, extra_processes: int = 0
+    ) -> None:
+        self._slot = slot
+        self._disk = disk
+        self._extra = extra_processes
+        self._reaper = Reaper(0)
+        self._cpus = os.cpu_count() or 1
+        self._next_look_s = 0.0
+        self._next_cpu_s = 0.0
+        self._open = False
+        self.limits = limits
+        self.group = group
+        self.use = GroupUse()
+        self.disk_use = DiskUse()
+
+    @property
+    def enforced(self) -> list[str]:
+        """The names of what holds (docs/isolation.md has the list)."""
+        limits, group = self.limits, self.group
+        held = group.enforces if group is not None else frozenset()
+        label = group.label if group is not None else ""
+        names = [f"{label}:{name}" for name in sorted(held)]
+        names += [name for name in ("wall_time_s", "cpu_time_s", "open_files", "file_size_bytes", "output_bytes")
+                  if getattr(limits, name)]  # fmt: skip
+        if limits.memory_bytes:
+            names.append("memory_bytes" if "memory" in held else "memory_bytes:each-process")
+        if limits.processes:
+            names.append("processes" if "pids" in held or self._slot.uid_is_own else "processes:watched")
+        if limits.disk_bytes:
+            names.append("disk_bytes:tmpfs" if self._disk_is_exact else "disk_bytes:watched")
+        return names
+
+    @property
+    def _disk_is_exact(self) -> bool:
+        return bool(self._disk.tmpfs_bytes) and self._disk.tmpfs_bytes <= self.limits.disk_bytes
+
+    @property
+    def _own_count(self) -> bool:
+        """Must the processes be counted by looking?"""
+        holds = self.group is not None and "pids" in self.group.enforces
+        return bool(self.limits.processes) and not holds and not self._slot.uid_is_own
+
+    def open(self) -> None:
+        """Make the group; `close` must follow."""
+        if self.group is not None:
+            self._open = True
+            limits = self.limits
+            processes = limits.processes and limits.processes + self._extra
+            self.group.open(memory_bytes=limits.memory_bytes, processes=processes)
+
+    def enter(self) -> None:
+        """In the child, before it gives up root."""
+        held = frozenset[str]() if self.group is None else self.group.enforces
+        if self.group is not None:
+            self.group.enter()
+        processes = self.limits.processes if self._slot.uid_is_own and "pids" not in held else 0
+        set_rlimits(
+            self.limits, processes=processes and processes + self._extra, memory="memory" not in held
+        )
+
+    def start(self, reaper: Reaper) -> None:
+        """The phase runs from now on; `reaper` counts its ended processes."""
+        self._reaper = reaper
+        self._next_look_s = now_s() + LOOK_EVERY_S
+        self._next_cpu_s = now_s() + self.limits.cpu_time_s / self._cpus
+
+    @property
+    def next_look_s(self) -> float | None:
+        """When `look` wants to be called, on the clock of `now_s`; None: never."""
+        limits = self.limits
+        watched = limits.disk_bytes or self._own_count or (limits.memory_bytes and self.group is not None)
+        due = ([self._next_look_s] if watched else []) + ([self._next_cpu_s] if limits.cpu_time_s else [])
+        return min(due, default=None)
+
+    def look(self) -> str:
+        """The exit reason of a limit that is exceeded now, or ""."""
+        now = now_s()
+        if self.limits.cpu_time_s and now >= self._next_cpu_s:
+            left_s = self.limits.cpu_time_s - self.cpu_s()
+            if left_s <= 0:
+                return "cpu_time_limit"
+            self._next_cpu_s = now + max(SOONEST_CPU_LOOK_S, left_s / self._cpus)
+        if now < self._next_look_s:
+            return ""
+        exceeded = self._look_around()
+        # A look at a large workspace takes long: let it not take the launcher's whole time.
+        took_s = now_s() - now
+        self._next_look_s = now + max(LOOK_EVERY_S, took_s * LOOK_SHARE)
+        return exceeded
+
+    def _look_around(self) -> str:
+        if self.group is not None and self.limits.memory_bytes and self.group.use().memory_kills:
+            return "memory_limit"
+        if self._own_count and len(descendants()) > self.limits.processes + self._extra:
+            return "process_limit"
+        if self.limits.disk_bytes and not self._disk_is_exact:
+            free = os.fstatvfs(self._disk.fd)
+            if free.f_bavail * free.f_frsize < self._slot.reserve_bytes and not self._disk.tmpfs_bytes:
+                return "disk_reserve"
+            if measure(self._disk.fd, self.limits.disk_bytes).over:
+                return "disk_limit"
+        return ""
+
+    def cpu_s(self) -> float:
+        """CPU time of the phase's whole tree so far, in seconds."""
+        counted = 0.0 if self.group is None else self.group.cpu_s()
+        return counted or self._reaper.cpu_user_s + self._reaper.cpu_system_s + cpu_time_of(descendants())
+
+    def close(self, *, gone: bool) -> None:
+        """Take the last figures; remove the group if all its processes are `gone`."""
+        if self.group is not None and self._open:
+            self._open = False
+            self.use = self.group.use()
+            if gone:
+                self.group.close()
+        self.disk_use = measure(self._disk.fd)
+
+    @property
+    def processes(self) -> int:
+        """The most processes of the task at once, as far as they were counted."""
+        return max(0, self.use.processes - self._extra)
+
+    @property
+    def disk_is_over(self) -> bool:
+        """At the end: is more in the workspace than allowed?"""
+        return not self._disk_is_exact and 0 < self.limits.disk_bytes < self.disk_use.size_bytes
+
+    @property
+    def disk_is_full(self) -> bool:
+        """At the end: has the workspace's own file system no room?"""
+        if not self._disk_is_exact:
+            return False
+        free = os.fstatvfs(self._disk.fd)
+        return free.f_bavail == 0 or free.f_ffree == 0

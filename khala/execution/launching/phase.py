@@ -1,0 +1,118 @@
+"""One phase of an attempt: its command, in its place, under its guard, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .box import BOX_PROCESSES, Box, box_started
+from .command import CommandRun, Place, open_stdin, task_environment
+from .framing import Header
+from .guard import Disk, Guard
+from .judging import exit_status, judge
+from .limits import PhaseLimits
+from .run import Run
+from .slot import Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the phases of an attempt share: its names, its workspace, its demanded level."""
+
+    slot: Slot
+    task_id: str
+    attempt: int
+    path: str
+    disk: Disk
+    isolation: str
+    network: bool
+
+    @property
+    def box(self) -> Box | None:
+        """The box to run in, if the level wants one."""
+        return self.slot.box if self.isolation == "strict" else None
+
+
+class PhaseRun:
+    """Run it once. `exit_reason` and `reason` say how it went; an empty reason is success."""
+
+    def __init__(self, ground: Ground, phase: str, command: dict[str, Any]) -> None:
+        self._ground = ground
+        self._phase = phase
+        self._command = command
+        boxed = ground.box is not None
+        self.guard = Guard(
+            ground.slot,
+            PhaseLimits.read(command["limits"]),
+            ground.disk,
+            group=None if ground.isolation == "none" else ground.slot.group,
+            extra_processes=BOX_PROCESSES if boxed else 0,
+        )
+        self.run = Run(ground.slot, ground.task_id, ground.attempt, self.guard, boxed=boxed)
+        self.exit_reason = self.reason = ""
+        self._status: int | None = None
+
+    def execute(self, blobs: list[bytes], started: Callable[[], None]) -> None:
+        """Run the command to its end; `started` is called when it runs.
+
+        BadCommand if it cannot even be tried, ExecutorGone when the executor is.
+        """
+        status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if self._ground.box else (-1, -1)
+        try:
+            entry = self._entry(status_write)
+            stdin_fd = open_stdin(self._command, blobs)
+            try:
+                self.run.start(entry, stdin_fd=stdin_fd)
+            finally:
+                os.close(stdin_fd)
+            try:
+                started()
+            finally:
+                self.run.finish()
+            self._judge(status_read)
+        finally:
+            for fd in (status_read, status_write):
+                if fd >= 0:
+                    os.close(fd)
+
+    @property
+    def header(self) -> Header:
+        """The phase's part of the frame of the end, but for the streams."""
+        run, guard = self.run, self.guard
+        code = self._status
+        return {
+            "exit_reason": self.exit_reason,
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "started_at": run.started_at,
+            "wall_time_s": run.wall_time_s,
+            "cpu_user_s": run.use.cpu_user_s,
+            "cpu_system_s": run.use.cpu_system_s,
+            "max_rss_bytes": run.use.max_rss_bytes,
+            "max_memory_bytes": guard.use.memory_bytes,
+            "max_processes": guard.processes,
+            "disk_bytes": guard.disk_use.size_bytes,
+        }
+
+    def _entry(self, status_fd: int) -> CommandRun:
+        ground, command = self._ground, self._command
+        slot, box = ground.slot, ground.box
+        env = task_environment(slot, ground.path, command["env"], ground.task_id, ground.attempt)
+        place = Place(guard=self.guard)
+        if box is not None:
+            options = box.arguments(
+                ground.path, env, network=ground.network, tmp_bytes=self.guard.limits.disk_bytes
+            )
+            place = Place(guard=self.guard, box=box, box_options=options, status_fd=status_fd)
+        return CommandRun(slot, ground.disk.fd, command, env, place)
+
+    def _judge(self, status_fd: int) -> None:
+        boxed = self._ground.box is not None
+        self._status = exit_status(self.run, boxed=boxed)
+        self.exit_reason, self.reason = judge(self._phase, self.run, self.guard, self._status)
+        by_itself = self.exit_reason == "exited" and self._status == 1
+        if boxed and by_itself and not box_started(status_fd):
+            said = self.run.stderr.head.decode(errors="replace").strip()
+            self.exit_reason, self.reason = "internal_error", f"the box could not be set up: {said}"
