@@ -63,7 +63,7 @@ class CgroupTree:
                 folders[controller] = parent / name
                 break
         tree = cls(places.version, folders)
-        if places.version == 1 and "pids" not in folders or not folders:
+        if (places.version == 1 and "pids" not in folders) or not folders:
             tree.remove()
             raise Fault(f"no control group can be made here ({refused}); run as root, or delegate a subtree")
         return tree

@@ -13,6 +13,7 @@ from khala.core.task import Isolation, Limits
 from khala.errors import ConfigurationError
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+NO_LIMITS = Limits()
 DEFAULT_LIMITS = Limits(
     processes=512,
     open_files=1024,
@@ -52,7 +53,7 @@ class ExecutionSettings:
     cgroups: bool = False
     bwrap: str = ""
     default_limits: Limits = DEFAULT_LIMITS
-    ceilings: Limits = Limits()
+    ceilings: Limits = NO_LIMITS
     memory_bytes: int = 0
     tmpfs_bytes: int = 256 * 1024 * 1024
     shown_paths: tuple[str, ...] = ()

@@ -1,4 +1,7 @@
-"""What this host offers to a local cluster: programs, privileges, room. Changes nothing."""
+"""What this host offers to a local cluster: programs, privileges, room, and what isolation holds.
+
+The last is found out by running a few tasks; nothing is left behind.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from khala.errors import ConfigurationError
+from khala.errors import ConfigurationError, KhalaError
+from khala.execution.probing import probe_here
 from khala.services.executables import Executable, find_etcd, find_mongod
 
 
@@ -33,8 +36,7 @@ def check_host() -> tuple[Finding, ...]:
         _server("etcd", find_etcd),
         _server("mongod", find_mongod),
         Finding(what="user", state="ok" if root else "optional", found=user),
-        _cgroups(),
-        _program("bwrap", "stronger isolation of tasks: apt-get install bubblewrap"),
+        *_isolation(),
         _program("g++", "`khala demo` compiles with it: apt-get install g++"),
     )
 
@@ -48,16 +50,20 @@ def _server(what: str, find: Callable[[], Executable]) -> Finding:
     return Finding(what=what, state="ok", found=f"{version} at {found.path}")
 
 
-def _cgroups() -> Finding:
-    for version, mark in (("v2", "/sys/fs/cgroup/cgroup.controllers"), ("v1", "/sys/fs/cgroup/memory")):
-        if Path(mark).exists():
-            writable = os.access(Path(mark).parent, os.W_OK)
-            return Finding(
-                what="cgroups",
-                state="ok" if writable else "optional",
-                found=f"{version}, {'usable' if writable else 'not writable: limits of a task are weaker'}",
-            )
-    return Finding(what="cgroups", state="optional", found="none: limits of a task are weaker")
+def _isolation() -> tuple[Finding, ...]:
+    """What an executor of this user would find out at its start."""
+    try:
+        found = probe_here()
+    except KhalaError as why:
+        return (Finding(what="isolation", state="missing", found=str(why)),)
+    levels = ", ".join(level.value for level in found.levels)
+    return (
+        Finding(what="isolation", state="ok", found=f"levels that hold: {levels}"),
+        *(
+            Finding(what=layer, state="ok" if text.startswith("ok") else "optional", found=text)
+            for layer, text in found.layers.items()
+        ),
+    )
 
 
 def _program(name: str, use: str) -> Finding:

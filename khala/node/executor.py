@@ -35,7 +35,10 @@ from khala.execution.file_cache import FileCache
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
+from khala.execution.probing import HostIsolation, probe_isolation
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+from khala.execution.uid_range import FIRST_UID, claim_uid_range
+from khala.execution.user_group import task_owner
 from khala.node.joining import join
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.node.stored_files import StoredFiles
@@ -43,7 +46,6 @@ from khala.node.stored_files import StoredFiles
 EXECUTOR_LEASE_S = 6.0
 DRAIN_WITHIN_S = 10.0
 FILE_CACHE_BYTES = 2 << 30
-UID_RANGES, UID_RANGE = 256, 256
 
 
 def run(config: ExecutorConfig) -> int:
@@ -68,7 +70,8 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     def said(event: LauncherEvent) -> None:
         bus.send(f"{name}/slot-{event.slot}", event)
 
-    pool = LauncherPool(_execution_settings(config), said)
+    settings, isolation, kept_fds = _prepare_execution(config, teardown)
+    pool = LauncherPool(settings, said, kept_fds=kept_fds)
     pool.start()
     teardown.add("launchers", pool.close)
     bus.start()
@@ -89,7 +92,12 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     files = StoredFiles(cache, rpc, caller)
     capacity = Capacity(slots=config.main_task_vacant, cpus=config.cpus, memory_bytes=config.memory)
     identity = Identity(
-        executor=name, incarnation=incarnation, hostname=socket.gethostname(), labels=dict(config.label)
+        executor=name,
+        incarnation=incarnation,
+        hostname=socket.gethostname(),
+        labels=dict(config.label),
+        isolation=tuple(level.value for level in isolation.levels),
+        layers=isolation.layers,
     )
     machine = ExecutorMachine(
         identity=identity, capacity=capacity, report_interval_s=config.main_report_interval
@@ -142,15 +150,34 @@ def _drain(name: str, bus: Bus, lifetime: Lifetime) -> None:
     timer.start()
 
 
-def _execution_settings(config: ExecutorConfig) -> ExecutionSettings:
-    """Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp."""
-    uid_base = 61_000 + zlib.crc32(str(config.data_dir).encode()) % UID_RANGES * UID_RANGE
+def _prepare_execution(
+    config: ExecutorConfig, teardown: Teardown
+) -> tuple[ExecutionSettings, HostIsolation, tuple[int, ...]]:
+    """Settings of the launchers, what isolation holds, and the locks that the launchers must hold too.
+
+    Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp.
+    """
+    number = zlib.crc32(str(config.data_dir).encode())
+    owner = task_owner(config.main_task_user_group)
     root = config.data_dir / "work"
-    if os.geteuid() == 0 and not _others_may_pass(root):
-        root = Path("/var/tmp") / f"khala-{config.main_name}-{uid_base}"
-    settings = ExecutionSettings(slots=config.main_task_vacant, workspace_root=root, uid_base=uid_base)
+    uid_base, kept_fds = FIRST_UID, tuple[int, ...]()
+    if os.geteuid() == 0:
+        if not _others_may_pass(root):
+            root = Path("/var/tmp") / f"khala-{config.main_name}-{number:08x}"
+        if owner is None:
+            claimed = claim_uid_range(number)
+            teardown.add("uid range", claimed.release)
+            uid_base, kept_fds = claimed.base, (claimed.fd,)
+    settings = ExecutionSettings(
+        slots=config.main_task_vacant,
+        workspace_root=root,
+        uid_base=uid_base,
+        shared_owner=owner,
+        memory_bytes=config.memory,
+    )
     prepare_workspace_root(root, settings.slot_uid(0))
-    return settings
+    isolation = probe_isolation(settings)
+    return isolation.apply(settings), isolation, kept_fds
 
 
 def _others_may_pass(path: Path) -> bool:

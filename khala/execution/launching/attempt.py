@@ -85,6 +85,9 @@ class Attempt:
         if self._boxed and (self._slot.box is None or self._slot.group is None):
             self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
             return
+        if self._slot.own_mounts:
+            # Shared memory and queues of the attempt before end with its last process.
+            self._slot.kernel.take_own_ipc()
         fd = self._make_workspace()
         try:
             if self._fill(fd):
@@ -121,7 +124,9 @@ class Attempt:
     def _fill(self, fd: int) -> bool:
         if not self._job["inputs"] and not self._job["archives"]:
             return True
-        bound = PhaseLimits(disk_bytes=max((limits.disk_bytes for limits in self._limits.values()), default=0))
+        bound = PhaseLimits(
+            disk_bytes=max((limits.disk_bytes for limits in self._limits.values()), default=0)
+        )
         guard = Guard(self._slot, bound, Disk(fd, self._own_fs_bytes), group=None)
         run = Run(self._slot, self._task_id, self._attempt, guard)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -134,7 +139,9 @@ class Attempt:
         if not self._is_gone(run):
             return False
         if run.ended_by in ("disk_limit", "disk_reserve"):
-            self._finish("disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes")
+            self._finish(
+                "disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes"
+            )
         elif run.ended_by:
             self._finish("cancelled", "aborted while its workspace was prepared")
         elif status == REFUSED:

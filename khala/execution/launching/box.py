@@ -41,15 +41,18 @@ class Box:
             elif os.path.isdir(path):
                 self._common += ["--ro-bind", path, path]
         self._common += _shown((*ETC_SHOWN, *extra_paths))
-        self._common += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+        self._common += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var"]
         self._network = _shown(ETC_FOR_NETWORK)
 
     def arguments(self, workspace: str, env: dict[str, str], *, network: bool, tmp_bytes: int) -> list[str]:
         """bwrap's options for one phase, but for those that `descriptors` gives. `tmp_bytes` is the
         size of /tmp, or 0 for the kernel's own idea."""
         options = [*self._common, *(self._network if network else ("--unshare-net",))]
-        options += ["--size", str(tmp_bytes)] if tmp_bytes else []
-        options += ["--tmpfs", "/tmp", "--bind", workspace, workspace, "--chdir", workspace]
+        size = ["--size", str(tmp_bytes)] if tmp_bytes else []
+        # The workspace may lie in there, and a mount cannot be below a link.
+        inside = workspace.startswith("/var/tmp/")
+        options += [*size, "--tmpfs", "/var/tmp"] if inside else ["--symlink", "/tmp", "/var/tmp"]
+        options += [*size, "--tmpfs", "/tmp", "--bind", workspace, workspace, "--chdir", workspace]
         for key, value in env.items():
             options += ["--setenv", key, value]
         return options

@@ -88,7 +88,9 @@ class GroupV1(TaskGroup):
         )
 
     def cpu_s(self) -> float:
-        return read_int(f"{self._groups['cpuacct']}/cpuacct.usage") / 1e9 if "cpuacct" in self._groups else 0.0
+        return (
+            read_int(f"{self._groups['cpuacct']}/cpuacct.usage") / 1e9 if "cpuacct" in self._groups else 0.0
+        )
 
     def close(self) -> None:
         for name in FRESH:

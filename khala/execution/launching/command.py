@@ -67,6 +67,7 @@ class CommandRun:
             os.write(2, f"khala: {self._argv[0]}: {text}\n".encode(errors="replace"))
             missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
             return NOT_FOUND if missing else NOT_RUNNABLE
+        return NOT_RUNNABLE
 
 
 def _require_program(name: str, path: str) -> None:

@@ -44,6 +44,7 @@ def serve(control_fd: int, kept_fds: list[int]) -> None:
     zygote = Zygote(socket.socket(fileno=control_fd), kernel)
     gc.collect()
     gc.freeze()
+    gc.disable()
     zygote.serve()
 
 

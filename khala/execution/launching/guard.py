@@ -34,13 +34,18 @@ class Guard:
     """One phase's. `extra_processes` are those of the box, which do not count as the task's."""
 
     def __init__(
-        self, slot: Slot, limits: PhaseLimits, disk: Disk, *, group: TaskGroup | None, extra_processes: int = 0
+        self,
+        slot: Slot,
+        limits: PhaseLimits,
+        disk: Disk,
+        *,
+        group: TaskGroup | None,
+        extra_processes: int = 0,
     ) -> None:
         self._slot = slot
         self._disk = disk
         self._extra = extra_processes
         self._reaper = Reaper(0)
-        self._cpus = os.cpu_count() or 1
         self._next_look_s = 0.0
         self._next_cpu_s = 0.0
         self._open = False
@@ -56,14 +61,14 @@ class Guard:
         held = group.enforces if group is not None else frozenset()
         label = group.label if group is not None else ""
         names = [f"{label}:{name}" for name in sorted(held)]
-        names += [name for name in ("wall_time_s", "cpu_time_s", "open_files", "file_size_bytes", "output_bytes")
-                  if getattr(limits, name)]  # fmt: skip
-        if limits.memory_bytes:
-            names.append("memory_bytes" if "memory" in held else "memory_bytes:each-process")
-        if limits.processes:
-            names.append("processes" if "pids" in held or self._slot.uid_is_own else "processes:watched")
-        if limits.disk_bytes:
-            names.append("disk_bytes:tmpfs" if self._disk_is_exact else "disk_bytes:watched")
+        names += [name for name, bound in (
+            ("wall_time", limits.wall_time_s), ("cpu_time", limits.cpu_time_s),
+            ("open_files", limits.open_files), ("file_size", limits.file_size_bytes),
+            ("output", limits.output_bytes),
+            ("memory" if "memory" in held else "memory:each-process", limits.memory_bytes),
+            ("processes:watched" if self._own_count else "processes", limits.processes),
+            ("disk:tmpfs" if self._disk_is_exact else "disk:watched", limits.disk_bytes),
+        ) if bound]  # fmt: skip
         return names
 
     @property
@@ -90,15 +95,13 @@ class Guard:
         if self.group is not None:
             self.group.enter()
         processes = self.limits.processes if self._slot.uid_is_own and "pids" not in held else 0
-        set_rlimits(
-            self.limits, processes=processes and processes + self._extra, memory="memory" not in held
-        )
+        set_rlimits(self.limits, processes=processes and processes + self._extra, memory="memory" not in held)
 
     def start(self, reaper: Reaper) -> None:
         """The phase runs from now on; `reaper` counts its ended processes."""
         self._reaper = reaper
         self._next_look_s = now_s() + LOOK_EVERY_S
-        self._next_cpu_s = now_s() + self.limits.cpu_time_s / self._cpus
+        self._next_cpu_s = now_s() + self.limits.cpu_time_s / self._slot.cpus
 
     @property
     def next_look_s(self) -> float | None:
@@ -115,7 +118,7 @@ class Guard:
             left_s = self.limits.cpu_time_s - self.cpu_s()
             if left_s <= 0:
                 return "cpu_time_limit"
-            self._next_cpu_s = now + max(SOONEST_CPU_LOOK_S, left_s / self._cpus)
+            self._next_cpu_s = now + max(SOONEST_CPU_LOOK_S, left_s / self._slot.cpus)
         if now < self._next_look_s:
             return ""
         exceeded = self._look_around()

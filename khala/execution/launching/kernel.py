@@ -51,7 +51,9 @@ class Kernel:
         """Take what is mounted at `path` out of the tree at once, even if it is in use."""
         self._check("umount2", self._libc.umount2(os.fsencode(path), MNT_DETACH))
 
-    def _mount(self, source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes | None) -> None:
+    def _mount(
+        self, source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes | None
+    ) -> None:
         self._check("mount", self._libc.mount(source, target, kind, ctypes.c_ulong(flags), data))
 
     def _prctl(self, option: int, value: int) -> None:

@@ -9,6 +9,8 @@ dies: the running attempt's processes and workspace go first.
 from __future__ import annotations
 
 import contextlib
+import gc
+import itertools
 import os
 import socket
 from typing import Any
@@ -27,6 +29,8 @@ from .strays import end_strays
 from .traces import Traces
 
 LAUNCHER_PRIORITY = -15
+# Collecting by itself, Python would do it in a forked child too, and copy every page that it visits.
+COLLECT_EVERY = 256
 
 
 def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None:
@@ -46,7 +50,7 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):
         slot.control.send({"ready": os.getpid()})
-        while True:
+        for done in itertools.count(1):
             header, blobs = slot.control.next_frame()
             if "job" not in header:
                 # An abort that came after its attempt had ended.
@@ -56,6 +60,8 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
             slot.control.send(*attempt.report)
             if attempt.tree_survived:
                 return
+            if done % COLLECT_EVERY == 0:
+                gc.collect()
 
 
 def _sweep(slot: Slot, slots: int) -> None:
@@ -107,6 +113,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         group=_group(settings["group"]),
         box=Box(settings["bwrap"], owner, settings["shown_paths"]) if settings["bwrap"] and owner else None,
         traces=Traces(owner[0]) if owner is not None and uid_is_own else None,
+        cpus=os.cpu_count() or 1,
         own_mounts=own_mounts,
         tmpfs_bytes=settings["tmpfs_bytes"],
     )

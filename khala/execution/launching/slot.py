@@ -42,6 +42,7 @@ class Slot:
     group: TaskGroup | None
     box: Box | None
     traces: Traces | None
+    cpus: int
     own_mounts: bool
     tmpfs_bytes: int
 

@@ -68,7 +68,10 @@ def cpu_time_of(pids: Iterable[int]) -> float:
     """The CPU time of these processes and their ended children so far, in seconds."""
     ticks = 0
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as stat:
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open(f"/proc/{pid}/stat", "rb") as stat,
+        ):
             ticks += sum(map(int, stat.read().rpartition(b")")[2].split()[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 

@@ -108,9 +108,14 @@ def remove(root_fd: int, name: str) -> None:
     top is moved up into the top, where its turn comes. OSError if something cannot be removed.
     """
     try:
-        top = _open_own(name, root_fd)
+        os.rmdir(name, dir_fd=root_fd)
+        return
     except FileNotFoundError:
         return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+    top = _open_own(name, root_fd)
     try:
         mark, moved = f".removing-{os.urandom(8).hex()}-", 0
         while names := _clear_files(top):
