@@ -35,7 +35,7 @@ def find_places(mountinfo: str, own_groups: str, *, root: bool) -> Places | None
     session's, a service's without Delegate) and holds processes.
     """
     mounts = _cgroup_mounts(mountinfo)
-    own = {name: path for name, path in _own_groups(own_groups)}
+    own = dict(_own_groups(own_groups))
     found = {}
     for name in CONTROLLERS:
         mount = next((m for m in mounts if m.kind == "cgroup" and name in m.options), None)

@@ -1,7 +1,4 @@
-"""What this host offers to a local cluster: programs, privileges, room, and what isolation holds.
-
-The last is found out by running a few tasks; nothing is left behind.
-"""
+"""What this host offers to a local cluster: programs, privileges, room. Changes nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from khala.errors import ConfigurationError, KhalaError
-from khala.execution.probing import probe_here
+from khala.errors import ConfigurationError
 from khala.services.executables import Executable, find_etcd, find_mongod
 
 
@@ -36,7 +32,6 @@ def check_host() -> tuple[Finding, ...]:
         _server("etcd", find_etcd),
         _server("mongod", find_mongod),
         Finding(what="user", state="ok" if root else "optional", found=user),
-        *_isolation(),
         _program("g++", "`khala demo` compiles with it: apt-get install g++"),
     )
 
@@ -48,22 +43,6 @@ def _server(what: str, find: Callable[[], Executable]) -> Finding:
         return Finding(what=what, state="missing", found=str(lacking))
     version = ".".join(map(str, found.version))
     return Finding(what=what, state="ok", found=f"{version} at {found.path}")
-
-
-def _isolation() -> tuple[Finding, ...]:
-    """What an executor of this user would find out at its start."""
-    try:
-        found = probe_here()
-    except KhalaError as why:
-        return (Finding(what="isolation", state="missing", found=str(why)),)
-    levels = ", ".join(level.value for level in found.levels)
-    return (
-        Finding(what="isolation", state="ok", found=f"levels that hold: {levels}"),
-        *(
-            Finding(what=layer, state="ok" if text.startswith("ok") else "optional", found=text)
-            for layer, text in found.layers.items()
-        ),
-    )
 
 
 def _program(name: str, use: str) -> Finding:
