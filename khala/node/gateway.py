@@ -36,6 +36,7 @@ def run(config: GatewayConfig) -> int:
         workers=config.uwsgi_processes,
         auth="none" if config.auth == "none" else "token",
         access_log=config.uwsgi_print_log,
+        allowed_hosts=tuple(name.strip() for name in config.allowed_hosts.split(",") if name.strip()),
     )
     serve(settings, WorkerFactory(config))
     return 0
