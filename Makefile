@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
-SEEDS ?= 200
+SEEDS ?= 2000
+FIRST ?= 0
 
 # What is used beyond Python, as program or library=Debian package: by a cluster and its demo, by the tests.
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
@@ -20,7 +21,7 @@ help:
 	@echo "make lint|types|imports|drift   one of them"
 	@echo "make format     rewrite the code in the common format"
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
-	@echo "make simulate SEEDS=N   N seeded histories"
+	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -96,7 +97,7 @@ gen:
 	@echo "khala/bus/gen is generated from thrift/khala.thrift"
 
 simulate: setup
-	@KHALA_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
