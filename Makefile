@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
-SEEDS ?= 200
+SEEDS ?= 2000
+FIRST ?= 0
 
-# What the tests use beyond Python: program=Debian package.
-PROGRAMS := thrift=thrift-compiler g++=g++ bwrap=bubblewrap etcd=etcd-server
+# What is used beyond Python, as program or library=Debian package: by a cluster and its demo, by the tests.
+DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
+TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps
 
 .PHONY: help setup system demo test check format lint types imports gen drift simulate clean
 
@@ -19,7 +21,7 @@ help:
 	@echo "make lint|types|imports|drift   one of them"
 	@echo "make format     rewrite the code in the common format"
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
-	@echo "make simulate SEEDS=N   N seeded histories"
+	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -40,11 +42,13 @@ install-venv:
 	@echo "installing python3-venv"
 	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
 
-# Installs the Debian packages of missing programs as root, names them otherwise. $(1): program=package…
-define install_programs
+# Installs the Debian packages of what is missing as root, names them otherwise. $(1): name=package…
+define install_missing
 	missing=""; \
 	for pair in $(1); do \
-	    command -v "$${pair%%=*}" >/dev/null 2>&1 || missing="$$missing $${pair#*=}"; \
+	    name="$${pair%%=*}"; \
+	    command -v "$$name" >/dev/null 2>&1 || /sbin/ldconfig -p 2>/dev/null | grep -q "$$name " || \
+	        missing="$$missing $${pair#*=}"; \
 	done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    echo "installing$$missing"; \
@@ -56,10 +60,10 @@ define install_programs
 endef
 
 system:
-	@$(call install_programs,$(PROGRAMS))
+	@$(call install_missing,$(TEST_NEEDS))
 
 demo: setup
-	@$(call install_programs,g++=g++)
+	@$(call install_missing,$(DEMO_NEEDS))
 	@$(BIN)/khala demo
 
 test: setup system
@@ -93,7 +97,7 @@ gen:
 	@echo "khala/bus/gen is generated from thrift/khala.thrift"
 
 simulate: setup
-	@KHALA_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/simulation
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

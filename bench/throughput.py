@@ -91,7 +91,9 @@ def process_rate(tasks: int, slots: int) -> float:
     """The same commands by threads that call subprocess.run, output captured."""
     began = time.perf_counter()
     with ThreadPoolExecutor(slots) as pool:
-        for done in pool.map(lambda _: subprocess.run(COMMAND, capture_output=True, check=True), range(tasks)):
+        for done in pool.map(
+            lambda _: subprocess.run(COMMAND, capture_output=True, check=True), range(tasks)
+        ):
             del done
     return tasks / (time.perf_counter() - began)
 
@@ -139,7 +141,9 @@ def table(found: dict[str, object]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=2000, help="tasks per repeat (default: 2000)")
     parser.add_argument("--repeats", type=int, default=3, help="repeats (default: 3)")
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 1, help="slots (default: CPUs)")

@@ -9,6 +9,7 @@ would be worse.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import (
@@ -38,6 +39,9 @@ from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
 
 COMPACT_BYTES = 32 << 20
+LEASE_MARGIN_S = 1.5
+"""A cut-off executor ends its `stop` attempts this long before anybody may give them away: room for
+the kill and for clocks of different rate."""
 
 
 class Executor(NodeActor):
@@ -55,11 +59,14 @@ class Executor(NodeActor):
         machine: ExecutorMachine,
         journal: JournalFile,
         drained: Callable[[], None],
+        lease_until: Callable[[], float],
     ) -> None:
         super().__init__(stage, "executor")
         self._machine = machine
         self._journal = journal
         self._drained = drained
+        self._lease_until = lease_until
+        self._has_lease = False
         self._effects: list[Effect] = []
         self._flushing = False
         self._no_room = False
@@ -70,6 +77,16 @@ class Executor(NodeActor):
         """Rebuild from the journal."""
         past = self._journal.load()
         self._take(self._machine.begin(past, self.now()))
+
+    def on_receive(self, message: Any) -> None:
+        """Before anything is handled, also right after a pause: does the lease still hold? (P11)"""
+        now = self.now()
+        holds = self._lease_until() > now.boot_s + LEASE_MARGIN_S
+        if self._has_lease and not holds:
+            self.log.warning("the lease ran out")
+            self._take(self._machine.lease_lost(now))
+        self._has_lease = holds
+        super().on_receive(message)
 
     def _order(self, order: object) -> None:
         self._take(self._machine.handle(order, self.now()))

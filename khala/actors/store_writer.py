@@ -7,6 +7,8 @@ nobody's knowledge: the scheduler takes a new epoch when it hears that the write
 
 from __future__ import annotations
 
+import time
+
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import (
     Began,
@@ -28,6 +30,7 @@ from khala.store.interface import TaskStore
 STORE_WRITER = "store-writer"
 BATCH_CHANGES = 1_000
 BATCH_BYTES = 8 << 20
+REST_MOST_S = 0.02
 
 
 class StoreWriter(NodeActor):
@@ -39,6 +42,9 @@ class StoreWriter(NodeActor):
         self._epoch = Epoch()
         self._waiting: list[Change] = []
         self._flushing = False
+        self._resting = False
+        self._ended_at = 0.0
+        self._took_s = 0.0
 
     def begin(self) -> None:
         """Whatever was sent to an earlier writer may be lost."""
@@ -66,6 +72,12 @@ class StoreWriter(NodeActor):
 
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """Write what has gathered, at most one batch, then look at the inbox again."""
+        if not self._resting:
+            self._resting = True
+            self._rest()
+            self.tell(self.name, Flush())
+            return
+        self._resting = False
         batch = self._next_batch()
         self._flushing = bool(self._waiting)
         if self._flushing:
@@ -73,8 +85,20 @@ class StoreWriter(NodeActor):
         if batch:
             self._commit(batch)
 
+    def _rest(self) -> None:
+        """Let a batch gather for as long as the last one took, at most, since that one ended.
+
+        Each batch costs the same whatever is in it; without a rest, a busy cluster would write one or
+        two changes at a time and spend on that what its tasks could use. An idle one never waits here.
+        """
+        since = time.monotonic() - self._ended_at
+        rest_s = min(self._took_s, REST_MOST_S) - since
+        if rest_s > 0:
+            time.sleep(rest_s)
+
     def _commit(self, batch: list[Change]) -> None:
         epoch = self._epoch
+        began_at = time.monotonic()
         try:
             answers = self._store.commit(epoch, batch)
         except StaleEpoch:
@@ -85,6 +109,8 @@ class StoreWriter(NodeActor):
             self.tell("scheduler", ChangesUnknown(epoch, task_ids, str(why)))
         else:
             self.tell("scheduler", ChangesAnswered(epoch, answers))
+        self._ended_at = time.monotonic()
+        self._took_s = self._ended_at - began_at
 
     def _next_batch(self) -> list[Change]:
         size, count = 0, 0

@@ -77,6 +77,10 @@ def _print(record: ClusterRecord, cluster: Mapping[str, Any]) -> None:
             (entry.name, pid, since(entry.started_at) if alive else "-", entry.restarts, entry.last_exit)
         )
     print_table(("PROCESS", "PID", "UP", "RESTARTS", "LAST EXIT"), rows)
+    for judicator in cluster.get("judicators", ()):
+        for service, count in judicator["restarts"].items():
+            if count:
+                click.echo(f"{service} of {judicator['name']} died and was started again: {count} ×")
     if "problem" in cluster:
         click.echo(f"the cluster does not answer: {cluster['problem']}")
     if "tasks" in cluster:

@@ -132,6 +132,9 @@ class GatewayConfig(WithoutEtcd):
 
     uwsgi_host: str = setting("0.0.0.0", "Address that HTTP is served on.", Kind.ADDRESS)
     uwsgi_port: int = setting(7000, "Port that HTTP is served on.", Kind.PORT)
+    allowed_hosts: str = setting(
+        "", "Names, with commas, by which browsers reach this gateway; needed under --auth=none only."
+    )
     uwsgi_processes: int = setting(4, "How many worker processes serve.", Kind.COUNT)
     uwsgi_threads: int = setting(2, "", Kind.COUNT, ignored="a Sanic worker needs no threads")
     uwsgi_print_log: bool = setting(False, "Print the access log.", Kind.SWITCH)

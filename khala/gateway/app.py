@@ -14,6 +14,7 @@ from sanic import Sanic
 from sanic.request import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
+from khala.gateway.access_log import AccessLog
 from khala.gateway.batches import batch_routes
 from khala.gateway.cluster import cluster_routes
 from khala.gateway.files import file_routes
@@ -39,6 +40,8 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)
     app.register_middleware(_add_headers, "response")
+    if settings.access_log:
+        app.register_middleware(AccessLog(), "response")
 
     async def open_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators = factory()
@@ -53,7 +56,6 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
 
 def _configure(app: Sanic[Any, Any], settings: GatewaySettings) -> None:
     app.config.MOTD = False
-    app.config.ACCESS_LOG = settings.access_log
     app.config.AUTO_EXTEND = False
     app.config.FALLBACK_ERROR_FORMAT = "json"
     # Handlers count for themselves; this is how much Sanic reads and throws away after a refusal, so

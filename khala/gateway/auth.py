@@ -55,7 +55,8 @@ def _bearer(request: Request) -> str:
 def _refuse_foreign_host(request: Request, settings: GatewaySettings) -> None:
     host = str(request.headers.get("host", "")).lower()
     name, _ = _split(host)
-    if name in _LOOPBACK or name == settings.host.lower() or _listed(host, settings):
+    own = settings.host.lower().strip("[]")
+    if name in _LOOPBACK or name.strip("[]") == own or _listed(host, settings):
         return
     # A server on all addresses cannot list them. An address in numbers is what the visitor typed:
     # rebinding needs a name.
@@ -79,7 +80,8 @@ def _refuse_foreign_origin(request: Request, settings: GatewaySettings) -> None:
         place = ""
     name, port = _split(place)
     same = place != "" and place == str(request.headers.get("host", "")).lower()
-    here = name in _LOOPBACK | {settings.host.lower()} and port == str(settings.port)
+    own = settings.host.lower().strip("[]")
+    here = (name in _LOOPBACK or name.strip("[]") == own) and port == str(settings.port)
     if not (same or here or _listed(place, settings)):
         raise Refusal("requests from another site's page are refused", code="forbidden", field="Origin")
 

@@ -6,6 +6,7 @@ Runs on the event loop. Answers are HTTP 200 with a numeric `result`; only a mis
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
 from functools import partial
@@ -165,11 +166,16 @@ async def _stdin(call: Call, task: Task, *, whole: bool) -> str:
         # The longest character of UTF-8 has four bytes.
         chunk = await read_chunk(call, command.stdin_file, 0, 4 * (MAX_TEXT_CHARS + 1))
         return chunk.data.decode(errors="replace")
+    return (await _whole(call, command.stdin_file)).decode(errors="replace")
+
+
+async def _whole(call: Call, sha256: str) -> bytes:
+    """A stored file in memory, counted against the worker's allowance."""
     parts = []
-    async for chunk in file_chunks(call, command.stdin_file):
+    async for chunk in file_chunks(call, sha256):
         call.hold(len(chunk.data))
         parts.append(chunk.data)
-    return b"".join(parts).decode(errors="replace")
+    return b"".join(parts)
 
 
 async def _download(call: Call, task: Task, file: str) -> HTTPResponse | None:
@@ -202,11 +208,8 @@ async def _download_zip(call: Call, bundle: Bundle, name: str) -> HTTPResponse |
         file = cast(BinaryIO, spooled)
         entries = []
         for path, entry in bundle.files:
-            content = entry.content
-            if entry.file_id:
-                content = b"".join([chunk.data async for chunk in file_chunks(call, entry.file_id)])
-            call.hold(len(content))
+            content = await _whole(call, entry.file_id) if entry.file_id else entry.content
             entries.append((path, content))
-        write_zip(file, entries)
+        await asyncio.to_thread(write_zip, file, entries)
         await send_spooled(call, file, name, "application/zip")
     return None

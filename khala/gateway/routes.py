@@ -53,6 +53,7 @@ def register(app: Sanic[Any, Any], table: Sequence[Route], settings: GatewaySett
             methods=methods,
             name=f"{route.method}{route.path}".translate(_NAME_SAFE),
             ignore_body=True,
+            unquote=True,
             ctx_on_error=route.on_error,
         )(_endpoint(route, settings, allowance))
 

@@ -124,6 +124,7 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "address": judicator.address,
         "leader": judicator.leader,
         "restarts": dict(judicator.restarts),
+        "replica_state": judicator.replica_state or None,
     }
 
 

@@ -105,7 +105,14 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 
     def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
         stage = Stage(node=name, bus=bus, clock=read_clocks, failed=failed)
-        executor = partial(Executor.start, stage, machine=machine, journal=journal, drained=lifetime.end)
+        executor = partial(
+            Executor.start,
+            stage,
+            machine=machine,
+            journal=journal,
+            drained=lifetime.end,
+            lease_until=coordination.lease_until,
+        )
         slots = [
             Role(
                 name=f"slot-{number}",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import uuid
 from dataclasses import dataclass
 from functools import partial
 
-from khala.actors.actor import Stage
+from khala.actors.actor import Report, Stage
 from khala.actors.membership import Membership
 from khala.actors.supervisor import Role, Supervisor
 from khala.bus.bus import ThriftBus
@@ -22,7 +24,7 @@ from khala.gateway.serving import serve
 from khala.gateway.settings import GatewaySettings
 from khala.node.executor import judicators_of
 from khala.node.joining import join
-from khala.node.lifetime import Teardown, read_clocks, set_up_logging
+from khala.node.lifetime import EXIT_FAULT, Teardown, read_clocks, set_up_logging
 
 GATEWAY_LEASE_S = 6.0
 
@@ -36,6 +38,7 @@ def run(config: GatewayConfig) -> int:
         workers=config.uwsgi_processes,
         auth="none" if config.auth == "none" else "token",
         access_log=config.uwsgi_print_log,
+        allowed_hosts=tuple(name.strip() for name in config.allowed_hosts.split(",") if name.strip()),
     )
     serve(settings, WorkerFactory(config))
     return 0
@@ -57,6 +60,13 @@ class JoinedJudicators:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._teardown = Teardown()
+        try:
+            self._patient = PatientJudicators(self._join(config))
+        except BaseException:
+            self._teardown.run()
+            raise
+
+    def _join(self, config: GatewayConfig) -> RpcClient:
         incarnation = uuid.uuid4().hex
         name = f"{config.main_name}.{incarnation[:6]}" if config.uwsgi_processes > 1 else config.main_name
         secret = config.secret.encode() or None
@@ -68,14 +78,14 @@ class JoinedJudicators:
             EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=GATEWAY_LEASE_S)
         )
 
-        def cast(failed: object) -> list[Role]:
-            stage = Stage(node=name, bus=bus, clock=read_clocks, failed=failed)  # type: ignore[arg-type]
+        def cast(failed: Report) -> list[Role]:
+            stage = Stage(node=name, bus=bus, clock=read_clocks, failed=failed)
             membership = partial(
                 Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
             )
             return [Role(name="membership", start=membership)]
 
-        supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lambda reason: None)
+        supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=_give_up)
         self._teardown.add("actors", partial(supervisor.stop, timeout=10.0))
         join(coordination, Member(name=name, role="gateway", incarnation=incarnation), bus, config)
         self._teardown.add("membership", coordination.close)
@@ -84,7 +94,7 @@ class JoinedJudicators:
             lambda: list(judicators_of(coordination.view()).values()),
         )
         rpc.start()
-        self._patient = PatientJudicators(rpc)
+        return rpc
 
     async def call(self, command: Command, *, timeout_s: float = 10.0) -> Reply:
         """See `Judicators.call`."""
@@ -94,3 +104,9 @@ class JoinedJudicators:
         """Leave the cluster."""
         self._patient.close()
         self._teardown.run()
+
+
+def _give_up(reason: str) -> None:
+    """This process cannot go on: it says why and ends; whoever runs it starts it anew."""
+    print(f"khala gateway: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(EXIT_FAULT)

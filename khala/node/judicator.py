@@ -13,6 +13,7 @@ from khala.actors.actor import Stage
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
+from khala.actors.replica_set import MONGOD, ReplicaSet
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
 from khala.actors.store_writer import StoreWriter
@@ -35,7 +36,7 @@ from khala.services.executables import find_etcd, find_mongod
 from khala.services.mongod import MongodServer
 from khala.services.native_process import NativeService
 from khala.store.mongo.client import MongoSettings
-from khala.store.mongo.replica_set import initiate_replica_set
+from khala.store.mongo.replica_set import MongoReplicaSet, initiate_replica_set
 from khala.store.mongo.store import MongoStore
 
 LEADER_LEASE_S = 3.0
@@ -66,8 +67,10 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     endpoint = f"127.0.0.1:{config.etcd_listen_client_port}"
     if secret is not None:
         secure(endpoint, secret)
-    store = _open_store(config)
+    mongo = _make_replica_set(config)
+    store, replica_set = MongoStore(mongo), MongoReplicaSet(mongo)
     teardown.add("store", store.close)
+    teardown.add("replica set", replica_set.close)
     store.prepare()
     _make_tokens(config, store, secret)
     incarnation = uuid.uuid4().hex
@@ -87,11 +90,17 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
         EtcdSettings(endpoints=[endpoint], secret=secret, lease_ttl_s=LEADER_LEASE_S)
     )
     address = f"{config.main_advertise_address}:{config.main_advertise_port or config.main_listen_port}"
-    member = Member(name=config.main_name, role="judicator", incarnation=incarnation, address=address)
+    member = Member(
+        name=config.main_name,
+        role="judicator",
+        incarnation=incarnation,
+        address=address,
+        details={MONGOD: _mongod_address(config)},
+    )
 
     def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
         stage = Stage(node=config.main_name, bus=bus, clock=read_clocks, failed=failed)
-        return _cast(stage, config, services, store, coordination)
+        return _cast(stage, config, services, store, replica_set, coordination)
 
     supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
     teardown.add("actors", partial(supervisor.stop, timeout=30.0))
@@ -99,7 +108,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     teardown.add("membership", coordination.close)
     coordination.register_judicator(config.main_name, address)
     coordination.campaign()
-    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0}
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "replica-set": 3.0}
     intervals_s |= {f"service-{name}": 0.5 for name in services}
     ticker = Ticker(config.main_name, bus, intervals_s)
     ticker.start()
@@ -111,9 +120,12 @@ def _cast(
     config: JudicatorConfig,
     services: dict[str, NativeService],
     store: MongoStore,
+    replica_set: MongoReplicaSet,
     coordination: EtcdCoordination,
 ) -> Sequence[Role]:
     """The actors in the order of their start; those that others speak to come first."""
+    uploads = config.data_dir / "uploads"
+    uploads.mkdir(exist_ok=True)
     readers = [
         Role(name=name, start=partial(StoreReader.start, stage, name=name, store=store))
         for name in (*READERS, "scheduler-reader")
@@ -130,7 +142,7 @@ def _cast(
         Membership.start,
         stage,
         coordination=coordination,
-        listeners=("scheduler", "judicator"),
+        listeners=("scheduler", "judicator", "replica-set"),
         peers_of=partial(_peers_of, config.main_name),
     )
     return [
@@ -138,7 +150,8 @@ def _cast(
         *readers,
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
-        Role(name="uploads", start=partial(Uploads.start, stage, store=store)),
+        Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
         Role(
             name="scheduler",
             start=partial(Scheduler.start, stage, coordination=coordination, lease_s=EXECUTOR_LEASE_S),
@@ -198,15 +211,20 @@ def _printer(name: str, wanted: bool) -> Callable[[str], None] | None:
     return show
 
 
-def _open_store(config: JudicatorConfig) -> MongoStore:
+def _make_replica_set(config: JudicatorConfig) -> MongoSettings:
     settings = MongoSettings(
         hosts=(f"127.0.0.1:{config.mongodb_listen_port}",),
         replica_set=config.mongodb_replica_set,
         secret=config.secret,
     )
+    initiate_replica_set(settings, _mongod_address(config), timeout_s=READY_WITHIN_S)
+    return settings
+
+
+def _mongod_address(config: JudicatorConfig) -> str:
+    """The mongod's host:port as the other members and the replica set know it."""
     port = config.mongodb_advertise_port or config.mongodb_listen_port
-    initiate_replica_set(settings, f"{config.mongodb_advertise_address}:{port}", timeout_s=READY_WITHIN_S)
-    return MongoStore(settings)
+    return f"{config.mongodb_advertise_address}:{port}"
 
 
 def _make_tokens(config: JudicatorConfig, store: MongoStore, secret: bytes | None) -> None:

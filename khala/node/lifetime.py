@@ -19,8 +19,8 @@ EXIT_FAULT = 1
 
 
 def read_clocks() -> Instant:
-    """Both clocks of this host."""
-    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+    """Both clocks of this host. Unix time in whole microseconds, as it is shown and filtered by."""
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME), round(time.time(), 6))
 
 
 def set_up_logging(*, verbose: bool) -> None:

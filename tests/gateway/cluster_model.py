@@ -60,7 +60,6 @@ class ClusterModel:
         self.seen: list[Any] = []
         self.trouble: Callable[[Any], Exception | None] = lambda command: None
         self.trouble_after: Callable[[Any], Exception | None] = lambda command: None
-        self.closed = False
         self._tokens = tokens
         self._codec = Codec(max_frame_bytes=FRAME_BYTES)
         self._uploads: dict[str, bytearray] = {}
@@ -82,7 +81,7 @@ class ClusterModel:
         return self._back_over_the_wire(command, reply)
 
     def close(self) -> None:
-        self.closed = True
+        """It holds nothing that needs closing."""
 
     # --- what the test does as leader and executor -----------------------------------------------
 

@@ -24,10 +24,14 @@ TOKEN = "admin-token"
 class Gateway:
     """`http` is a client whose addresses begin at the gateway; `stop` tells it to end."""
 
-    cluster: ClusterModel
+    stage: Stage
     port: int
     http: httpx.Client
     stop: Callable[[], None]
+
+    @property
+    def cluster(self) -> ClusterModel:
+        return self.stage.cluster
 
     @property
     def url(self) -> str:
@@ -41,26 +45,40 @@ class Gateway:
         return str(answer.json()["id"])
 
 
+class Stage:
+    """What a gateway has behind it: the model of whichever test runs now."""
+
+    def __init__(self, cluster: ClusterModel) -> None:
+        self.cluster = cluster
+        self.closed = False
+
+    async def call(self, command: Any, *, timeout_s: float = 10.0) -> Any:
+        return await self.cluster.call(command, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @contextmanager
-def running(cluster: ClusterModel, **settings: Any) -> Iterator[Gateway]:
+def running(stage: Stage, **settings: Any) -> Iterator[Gateway]:
     """A gateway with `settings` that ends with the block."""
     ready = threading.Event()
     chosen = GatewaySettings(**({"auth": "none"} | settings))
     sock = listen(chosen.host, 0)
     port = sock.getsockname()[1]
-    server = GatewayServer(replace(chosen, port=port), lambda: cluster, sock)
+    server = GatewayServer(replace(chosen, port=port), lambda: stage, sock)
     thread = threading.Thread(target=server.run, kwargs={"on_ready": ready.set}, name="gateway")
     thread.start()
     try:
         assert ready.wait(10), "the gateway did not start"
         base_url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=base_url, timeout=20) as http:
-            yield Gateway(cluster, port, http, server.stop)
+            yield Gateway(stage, port, http, server.stop)
     finally:
         server.stop()
         thread.join(15)
     assert not thread.is_alive(), "the gateway did not stop"
-    assert cluster.closed, "the gateway left its judicators open"
+    assert stage.closed, "the gateway left its judicators open"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,27 +87,39 @@ def many_apps_in_a_process() -> None:
     Sanic.test_mode = True
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    """An open cluster's gateway (`--auth=none`)."""
-    with running(ClusterModel()) as started:
+@pytest.fixture(scope="session")
+def open_gateway(many_apps_in_a_process: None) -> Iterator[Gateway]:
+    """One server for all tests of open clusters: starting one costs more than most tests."""
+    with running(Stage(ClusterModel())) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def secured_gateway(many_apps_in_a_process: None) -> Iterator[Gateway]:
+    """One server for all tests of secured clusters."""
+    with running(Stage(ClusterModel()), auth="token") as started:
         yield started
 
 
 @pytest.fixture
-def secured() -> Iterator[Gateway]:
-    """A secured cluster's gateway; its client sends no token by itself."""
-    with running(ClusterModel(tokens=frozenset({TOKEN, "reader-token"})), auth="token") as started:
-        yield started
+def gateway(open_gateway: Gateway) -> Gateway:
+    """The gateway of an open cluster (`--auth=none`) that is new for each test."""
+    open_gateway.stage.cluster = ClusterModel()
+    return open_gateway
+
+
+@pytest.fixture
+def secured(secured_gateway: Gateway) -> Gateway:
+    """The gateway of a secured cluster, new for each test; its client sends no token by itself."""
+    secured_gateway.stage.cluster = ClusterModel(tokens=frozenset({TOKEN, "reader-token"}))
+    return secured_gateway
 
 
 @pytest.fixture
 def start_gateway() -> Iterator[Callable[..., Gateway]]:
-    """Starts gateways with other settings: `start_gateway(max_upload_bytes=…)`."""
+    """Starts gateways with other settings, which end with the test: `start_gateway(body_idle_s=…)`."""
     with ExitStack() as stack:
-        yield lambda cluster=None, **settings: stack.enter_context(
-            running(cluster or ClusterModel(), **settings)
-        )
+        yield lambda **settings: stack.enter_context(running(Stage(ClusterModel()), **settings))
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

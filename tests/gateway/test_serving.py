@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 from gateway.cluster_model import ClusterModel
-from gateway.conftest import Gateway, running
+from gateway.conftest import Gateway
 from gateway.processes import GatewayProcess, answers, free_port, gateway_process, start
 from wait import wait_until
 
@@ -49,10 +49,9 @@ def test_an_address_of_another_machine_is_refused() -> None:
             listen(host, 0)
 
 
-def test_ipv6() -> None:
-    with running(ClusterModel(), host="::1") as gateway:
-        answer = httpx.get(f"http://[::1]:{gateway.port}/api/v1/stats", timeout=10)
-        assert answer.status_code == 200
+def test_ipv6(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway(host="::1")
+    assert httpx.get(f"http://[::1]:{gateway.port}/api/v1/stats", timeout=10).status_code == 200
 
 
 def test_what_the_factory_raises_is_raised_and_the_port_is_free_again() -> None:
@@ -74,7 +73,20 @@ def test_a_process_is_quiet_and_ends_on_sigterm() -> None:
         assert gateway.finish() == (0, "")
 
 
-def test_a_running_request_is_finished_before_the_end(gateway: Gateway) -> None:
+def test_the_access_log_has_a_line_for_each_answer_and_no_token() -> None:
+    with gateway_process(access_log=True) as gateway:
+        httpx.get(f"{gateway.url}/api/v1/stats?token=secret", timeout=10)
+        httpx.get(f"{gateway.url}/no%0Awhere", timeout=10)
+        gateway.process.send_signal(signal.SIGTERM)
+        code, wrote = gateway.finish()
+    assert code == 0
+    assert '127.0.0.1 "GET /api/v1/stats" 200' in wrote
+    assert wrote.splitlines()[-1].split('"')[2].startswith(" 404 ")
+    assert "secret" not in wrote
+
+
+def test_a_running_request_is_finished_before_the_end(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway()
     id = gateway.submit()
     answers: list[httpx.Response] = []
 
@@ -120,7 +132,7 @@ def test_a_request_that_does_not_end_is_cut_after_the_grace(start_gateway: Calla
     wait_until(lambda: gateway.http.get("/healthz").status_code == 200, what="an answer")
     began = time.monotonic()
     gateway.stop()
-    wait_until(lambda: gateway.cluster.closed, what="the end")
+    wait_until(lambda: gateway.stage.closed, what="the end")
     sock.close()
     assert time.monotonic() - began < 5
 
@@ -131,7 +143,7 @@ def test_idle_connections_do_not_delay_the_end(start_gateway: Callable[..., Gate
     assert gateway.http.get("/healthz").status_code == 200
     began = time.monotonic()
     gateway.stop()
-    wait_until(lambda: gateway.cluster.closed, what="the end")
+    wait_until(lambda: gateway.stage.closed, what="the end")
     assert time.monotonic() - began < 5
     for sock in idle:
         sock.close()

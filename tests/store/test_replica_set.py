@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from store.mongod import Mongod
 
 from khala.errors import ConfigurationError
-from khala.store.mongo.replica_set import health, initiate_replica_set
+from khala.store.mongo.replica_set import MongoReplicaSet, initiate_replica_set
 from khala.store.mongo.store import MongoStore
 
 
@@ -26,7 +27,8 @@ def fresh(tmp_path: Path) -> Iterator[Mongod]:
 
 def test_initiating_is_idempotent_and_the_set_is_healthy(mongod: Mongod) -> None:
     mongod.initiate()
-    (member,) = health(mongod.settings())
+    with contextlib.closing(MongoReplicaSet(mongod.settings())) as admin:
+        (member,) = admin.health()
     assert (member.host, member.state, member.healthy, member.lag_s) == (mongod.address, "primary", True, 0.0)
 
 

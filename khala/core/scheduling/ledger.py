@@ -50,6 +50,11 @@ class Entry:
         """Was an executor lost while it ran this task?"""
         return self.control.losses > 0
 
+    def wait_with(self, event: object) -> None:
+        """Handle this once the change under way is answered; what is said again waits only once."""
+        if event not in self.put_off:
+            self.put_off.append(event)
+
     def held_by(self, executor: str, incarnation: str, attempt: int) -> bool:
         """Is this its current attempt, assigned to exactly this process?"""
         control = self.control

@@ -51,7 +51,7 @@ def reported(ledger: Ledger, report: ExecutorReport) -> None:
     if executor is None or not executor.live or executor.incarnation != report.incarnation:
         return
     if report.epoch != ledger.epoch:
-        executor.report = None
+        executor.report, executor.announced_at = None, float("-inf")
         announce(ledger, executor)
         return
     if executor.report is not None and report.number <= executor.report.number:

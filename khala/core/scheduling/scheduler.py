@@ -136,7 +136,7 @@ class Scheduler:
         entry = self.ledger.entries.get(task.task_id)
         if entry is not None and entry.saving is not None:
             if task.control.rev > entry.saving.control.rev:
-                entry.put_off.append(TasksQueued(tasks=(task,)))
+                entry.wait_with(TasksQueued(tasks=(task,)))
             return
         self.ledger.adopt(task.task_id, task.control, task.demand)
         self._after(task.task_id)

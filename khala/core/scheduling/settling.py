@@ -32,7 +32,7 @@ def attempt_finished(ledger: Ledger, said: AttemptFinished) -> None:
         else:
             _acknowledge(ledger, said, won=known == (said.attempt, said.executor, said.incarnation))
     elif entry.saving is not None:
-        entry.put_off.append(said)
+        entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         _count_pace(ledger, said.executor)
         if said.outcome.exit_reason == ExitReason.EXECUTOR_LOST:
@@ -50,11 +50,11 @@ def attempt_started(ledger: Ledger, said: AttemptStarted) -> None:
     entry = ledger.entries.get(said.task_id)
     if entry is None or not entry.held_by(said.executor, said.incarnation, said.attempt):
         if entry is not None and entry.saving is not None:
-            entry.put_off.append(said)
+            entry.wait_with(said)
         return
     entry.confirmed = True
     if entry.saving is not None:
-        entry.put_off.append(said)
+        entry.wait_with(said)
         return
     phase = Phase(said.phase) if said.phase else None
     if entry.control.state == State.ASSIGNED:
@@ -69,7 +69,7 @@ def attempt_returned(ledger: Ledger, said: AttemptReturned) -> None:
     if entry is None:
         return
     if entry.saving is not None:
-        entry.put_off.append(said)
+        entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         ledger.save(entry, Returned(detail=said.reason), cause=said)
 
@@ -80,7 +80,7 @@ def start_requested(ledger: Ledger, said: StartRequested) -> None:
     if entry is None:
         return
     if entry.saving is not None:
-        entry.put_off.append(said)
+        entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         entry.confirmed = True
         if entry.control.state == State.RUNNING:

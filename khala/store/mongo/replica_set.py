@@ -38,9 +38,8 @@ def initiate_replica_set(settings: MongoSettings, member_host: str, *, timeout_s
             _create_user(local, settings)
 
 
-def health(settings: MongoSettings) -> tuple[ReplicaHealth, ...]:
-    """The members as the primary sees them; Unavailable without a primary."""
-    with open_client(settings) as client, translated("read the replica set's status", writes=False):
+def _health(client: MongoClient[Document]) -> tuple[ReplicaHealth, ...]:
+    with translated("read the replica set's status", writes=False):
         members = client.admin.command("replSetGetStatus")["members"]
     newest = max(member["optimeDate"] for member in members if "optimeDate" in member)
     return tuple(
@@ -156,3 +155,18 @@ def _logs_in(settings: MongoSettings) -> bool:
                 return False
             raise
     return True
+
+
+class MongoReplicaSet:
+    """`khala.store.interface.ReplicaSetAdmin` of one replica set; owns a client of its own."""
+
+    def __init__(self, settings: MongoSettings) -> None:
+        self._client = open_client(settings)
+
+    def health(self) -> tuple[ReplicaHealth, ...]:
+        """See ReplicaSetAdmin."""
+        return _health(self._client)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()
