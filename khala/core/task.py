@@ -88,6 +88,19 @@ class Limits:
     disk_bytes: int | None = None
 
 
+LIMIT_FIELDS = {
+    "wall_time": "wall_time_s",
+    "cpu_time": "cpu_time_s",
+    "memory": "memory_bytes",
+    "processes": "processes",
+    "open_files": "open_files",
+    "file_size": "file_size_bytes",
+    "output_size": "output_bytes",
+    "disk": "disk_bytes",
+}
+"""The names of limits in the HTTP API, and the fields that hold them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One phase's command: either `shell`, run by `bash -c`, or `argv`, run as it is."""

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from khala.core.task import Command, InputFile, Limits, TaskSpec
+from khala.core.task import LIMIT_FIELDS, Command, InputFile, Limits, TaskSpec
 from khala.errors import Refusal
 
 MAX_NAME_CHARS = 256
@@ -172,11 +172,11 @@ def _environment(env: Mapping[str, str], field: str) -> None:
 
 
 def _limits(limits: Limits, field: str) -> None:
-    wall_time_s = limits.wall_time_s
-    if wall_time_s is None:
-        return
-    if not (math.isfinite(wall_time_s) and 0 <= wall_time_s <= MAX_WALL_TIME_S):
-        raise _refused(f"{field}.wall_time", f"expected a number ≥ 0 and at most {MAX_WALL_TIME_S}")
+    for name, attribute in LIMIT_FIELDS.items():
+        value = getattr(limits, attribute)
+        most = MAX_WALL_TIME_S if name.endswith("_time") else MAX_MEMORY_BYTES
+        if value is not None and not (math.isfinite(value) and 0 <= value <= most):
+            raise _refused(f"{field}.{name}", f"expected a number ≥ 0 and at most {most}")
 
 
 def _pairs(pairs: Mapping[str, str], field: str) -> None:

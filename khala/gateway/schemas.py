@@ -25,16 +25,17 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_d
 
 
 class LimitsBody(Body, frozen=True):
-    """`limits`, of a task or of one phase. Seconds; 0 and null mean unlimited."""
+    """`limits`, of a task or of one phase. Seconds and bytes; null means the executor's default, and 0
+    that there is none but the executor's ceiling."""
 
     wall_time: float | None = None
-    cpu_time: Unsupported = UNSET
-    memory: Unsupported = UNSET
-    processes: Unsupported = UNSET
-    open_files: Unsupported = UNSET
-    file_size: Unsupported = UNSET
-    output_size: Unsupported = UNSET
-    disk: Unsupported = UNSET
+    cpu_time: float | None = None
+    memory: int | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    file_size: int | None = None
+    output_size: int | None = None
+    disk: int | None = None
 
 
 class CompileBody(Body, frozen=True):
@@ -105,10 +106,10 @@ class TaskBody(Body, frozen=True):
     expected_output: str | None = None
     retry: RetryBody = RetryBody()
     on_disconnect: Literal["continue", "stop"] = "continue"
+    network: bool = False
+    isolation: Literal["none", "basic", "strict"] = "basic"
     outputs: Unsupported = UNSET
     checker: Unsupported = UNSET
-    network: Unsupported = UNSET
-    isolation: Unsupported = UNSET
     depends_on: Unsupported = UNSET
     queue_timeout: Unsupported = UNSET
     ttl_after_finished: Unsupported = UNSET
@@ -135,11 +136,7 @@ def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:
 def refuse_unsupported(task: TaskBody) -> None:
     """Raise Refusal `not_supported` when a field is set that this version does not carry out."""
     _refuse_set(task, "")
-    _refuse_set(task.limits, "limits.")
     _refuse_set(task.retry, "retry.")
-    for name, phase in (("compile", task.compile), ("execute", task.execute)):
-        if phase is not None:
-            _refuse_set(phase.limits, f"{name}.limits.")
 
 
 def request_digest(task: TaskBody) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from khala.core.task import (
+    LIMIT_FIELDS,
     Archive,
     Command,
     InputFile,
+    Isolation,
     Limits,
     OnDisconnect,
     Resources,
@@ -46,6 +49,8 @@ def spec_of(body: TaskBody) -> TaskSpec:
         expected_output=None if body.expected_output is None else body.expected_output.encode(),
         max_attempts=body.retry.max_attempts,
         on_disconnect=OnDisconnect(body.on_disconnect),
+        isolation=Isolation(body.isolation),
+        network=body.network,
     )
     validate_shape(spec)
     return spec
@@ -80,7 +85,13 @@ def _words(command: str | list[str], args: tuple[str, ...], where: str) -> tuple
 
 
 def _limits(own: LimitsBody, defaults: LimitsBody) -> Limits:
-    return Limits(wall_time_s=defaults.wall_time if own.wall_time is None else own.wall_time)
+    """A phase's own limits, completed by the task's."""
+
+    def either(name: str) -> Any:
+        value = getattr(own, name)
+        return getattr(defaults, name) if value is None else value
+
+    return Limits(**{field: either(name) for name, field in LIMIT_FIELDS.items()})
 
 
 def _input(body: InputBody, where: str) -> InputFile:

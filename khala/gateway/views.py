@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from khala.core.commands import ExecutorView, JudicatorView
-from khala.core.task import TERMINAL, Command, Limits, PhaseResult, StreamCapture, Task, TaskSpec
+from khala.core.task import (
+    LIMIT_FIELDS,
+    TERMINAL,
+    Command,
+    Limits,
+    PhaseResult,
+    StreamCapture,
+    Task,
+    TaskSpec,
+)
 
 Json = dict[str, Any]
 View = Literal["minimal", "basic", "full"]
@@ -60,6 +69,7 @@ def task_view(task: Task, view: View) -> Json:
             "execute": _phase(task.result.execute, view),
         }
     )
+    shown["enforced"] = [] if task.result is None else list(task.result.enforced)
     if view == "full":
         shown["events"] = [
             {
@@ -96,6 +106,8 @@ def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
         "constraints": dict(spec.constraints),
         "retry": {"max_attempts": spec.max_attempts},
         "on_disconnect": spec.on_disconnect,
+        "isolation": spec.isolation,
+        "network": spec.network,
         **({"expected_output": _optional_text(spec.expected_output)} if contents else {}),
     }
 
@@ -114,6 +126,8 @@ def executor_view(executor: ExecutorView) -> Json:
         "draining": executor.draining,
         "assigned": executor.assigned,
         "running": list(executor.running),
+        "isolation": list(executor.isolation),
+        "layers": dict(executor.layers),
     }
 
 
@@ -143,7 +157,8 @@ def _stdin(command: Command, contents: bool) -> Json:
 
 
 def _limits(limits: Limits) -> Json:
-    return {} if limits.wall_time_s is None else {"wall_time": limits.wall_time_s}
+    shown = {name: getattr(limits, field) for name, field in LIMIT_FIELDS.items()}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _phase(phase: PhaseResult | None, view: View) -> Json | None:
@@ -158,6 +173,9 @@ def _phase(phase: PhaseResult | None, view: View) -> Json | None:
         "cpu_user": phase.cpu_user_s,
         "cpu_system": phase.cpu_system_s,
         "max_rss": phase.max_rss_bytes,
+        "max_memory": phase.max_memory_bytes,
+        "max_processes": phase.max_processes,
+        "disk": phase.disk_bytes,
         "stdout": _stream(phase.stdout, view),
         "stderr": _stream(phase.stderr, view),
     }
