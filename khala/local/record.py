@@ -83,12 +83,16 @@ def write_record(data_dir: Path, record: ClusterRecord) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 in one step."""
+    """Write a file of mode 0600 in one step; when that fails (OSError), nothing is left of it."""
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _identity(entry: Mapping[str, object] | None) -> ProcessIdentity | None:
