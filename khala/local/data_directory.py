@@ -8,6 +8,7 @@ nothing. The lock is the kernel's (flock(2)), so it is free as soon as its super
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from khala.errors import ConfigurationError
-from khala.local.record import write_private
+from khala.local.record import FILE_NAME, write_private
 
 DATA_VERSION = "1"
 _LOCK = "lock"
@@ -68,12 +69,17 @@ class DataDirectory:
         return cls(path, lock, new=new)
 
     def discard_if_new(self) -> None:
-        """Take back what `claim` made, as long as no cluster was started in it. The lock file stays
-        with a directory that was there before: somebody may be waiting for it."""
-        if not self._new or (self.path / "cluster.json").exists():
+        """Take back what `claim` wrote, if it began this directory and no cluster was started in it.
+
+        The lock's file stays where it is held (somebody may be about to lock it); without other
+        content it makes nobody refuse the directory.
+        """
+        if not self._new or (self.path / FILE_NAME).exists():
             return
-        for name in ("up.log", "."):
-            (self.log("up") if name == "up.log" else self.path / _VERSION).unlink(missing_ok=True)
+        self.log("up").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds what is not ours
+            (self.path / "logs").rmdir()
+        (self.path / _VERSION).unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let another `khala up` have it."""

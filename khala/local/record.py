@@ -70,8 +70,9 @@ def read_record(data_dir: Path) -> ClusterRecord | None:
             for entry in content.pop("processes")
         )
         supervisor = _identity(content.pop("supervisor"))
+        content["ports"] = {str(name): int(port) for name, port in content["ports"].items()}
         return ClusterRecord(**content, supervisor=supervisor, processes=processes)
-    except (TypeError, KeyError, AttributeError) as failure:
+    except (TypeError, KeyError, AttributeError, ValueError) as failure:
         raise ConfigurationError(
             f"{path} was written by another version of Khala, or is damaged"
         ) from failure
