@@ -8,6 +8,7 @@ nothing. The lock is the kernel's (flock(2)), so it is free as soon as its super
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from khala.errors import ConfigurationError
-from khala.local.record import write_private
+from khala.local.record import FILE_NAME, write_private
 
 DATA_VERSION = "1"
 _LOCK = "lock"
@@ -31,14 +32,16 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
 class DataDirectory:
     """A claimed data directory; it is this process's until `release`."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, *, new: bool) -> None:
         self.path = path
         self._lock = lock
+        self._new = new
 
     @classmethod
     def claim(cls, path: Path) -> DataDirectory:
         """Make the directory if needed and take it; ConfigurationError says why that cannot be."""
         check_version(path)
+        new = not (path / _VERSION).exists()
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -54,10 +57,29 @@ class DataDirectory:
                 f"another `khala up` is running in {path}: end it with `khala down --data-dir {path}`, "
                 "or give another --data-dir"
             ) from taken
-        if not (path / _VERSION).exists():
-            write_private(path / _VERSION, DATA_VERSION + "\n")
-        (path / "logs").mkdir(exist_ok=True, mode=0o700)
-        return cls(path, lock)
+        try:
+            if not (path / _VERSION).exists():
+                write_private(path / _VERSION, DATA_VERSION + "\n")
+            (path / "logs").mkdir(exist_ok=True, mode=0o700)
+        except OSError as failure:
+            os.close(lock)
+            raise ConfigurationError(
+                f"cannot write in {path}: {failure.strerror}: make room, or give another --data-dir"
+            ) from failure
+        return cls(path, lock, new=new)
+
+    def discard_if_new(self) -> None:
+        """Take back what `claim` wrote, if it began this directory and no cluster was started in it.
+
+        The lock's file stays where it is held (somebody may be about to lock it); without other
+        content it makes nobody refuse the directory.
+        """
+        if not self._new or (self.path / FILE_NAME).exists():
+            return
+        self.log("up").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds what is not ours
+            (self.path / "logs").rmdir()
+        (self.path / _VERSION).unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let another `khala up` have it."""
@@ -83,18 +105,23 @@ def log_path(data_dir: Path, name: str) -> Path:
 
 def check_version(path: Path) -> None:
     """ConfigurationError unless `path` is absent, empty, or a data directory of this version."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise ConfigurationError(f"{path} is not a directory: give another --data-dir")
-    mark = path / _VERSION
-    if not mark.exists():
-        if any(entry.name != _LOCK for entry in path.iterdir()):
-            raise ConfigurationError(
-                f"{path} holds something else than Khala's data: give another --data-dir"
-            )
-        return
-    found = mark.read_text().strip()
+    try:
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise ConfigurationError(f"{path} is not a directory: give another --data-dir")
+        mark = path / _VERSION
+        if not mark.exists():
+            if any(entry.name != _LOCK for entry in path.iterdir()):
+                raise ConfigurationError(
+                    f"{path} holds something else than Khala's data: give another --data-dir"
+                )
+            return
+        found = mark.read_text(errors="replace").strip()
+    except OSError as failure:
+        raise ConfigurationError(
+            f"cannot read {path}: {failure.strerror}: give another --data-dir"
+        ) from failure
     if found != DATA_VERSION:
         raise ConfigurationError(
             f"{path} has data of format {found!r}, and this Khala knows format {DATA_VERSION!r}: "

@@ -70,8 +70,9 @@ def read_record(data_dir: Path) -> ClusterRecord | None:
             for entry in content.pop("processes")
         )
         supervisor = _identity(content.pop("supervisor"))
+        content["ports"] = {str(name): int(port) for name, port in content["ports"].items()}
         return ClusterRecord(**content, supervisor=supervisor, processes=processes)
-    except (TypeError, KeyError, AttributeError) as failure:
+    except (TypeError, KeyError, AttributeError, ValueError) as failure:
         raise ConfigurationError(
             f"{path} was written by another version of Khala, or is damaged"
         ) from failure
@@ -83,12 +84,16 @@ def write_record(data_dir: Path, record: ClusterRecord) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 in one step."""
+    """Write a file of mode 0600 in one step; when that fails (OSError), nothing is left of it."""
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _identity(entry: Mapping[str, object] | None) -> ProcessIdentity | None:

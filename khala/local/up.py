@@ -99,6 +99,9 @@ def run_cluster(
             when_ready=lambda ready: when_ready(Ready(record=ready, new_token=not before.token)),
             patience=patience or Patience(),
         ).run()
+    except ConfigurationError:
+        directory.discard_if_new()
+        raise
     finally:
         directory.release()
 

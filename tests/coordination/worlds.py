@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from freezing import freeze
 from services.processes import free_ports
 from wait import wait_until
 
@@ -108,7 +109,7 @@ class EtcdWorld:
 
     def take_away(self) -> None:
         assert self.service.pid
-        os.kill(self.service.pid, signal.SIGSTOP)
+        freeze(self.service.pid)
 
     def bring_back(self) -> None:
         assert self.service.pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
@@ -164,7 +165,12 @@ def test_several_workers_serve_one_port_and_all_end() -> None:
 def workers_of(gateway: GatewayProcess) -> set[int]:
     """The worker processes of a gateway."""
     children = psutil.Process(gateway.process.pid).children()
-    return {child.pid for child in children if any("spawn_main" in word for word in child.cmdline())}
+    found = set()
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile, or is not reaped yet
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def test_a_killed_worker_is_replaced_while_the_others_serve() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import stat
 from pathlib import Path
@@ -47,6 +48,38 @@ def test_a_foreign_directory_is_refused_and_left_alone(
     assert _tree(tmp_path) == {name: content.encode()}
 
 
+def test_a_version_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "VERSION").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="has data of format"):
+        DataDirectory.claim(tmp_path)
+
+
+def test_a_write_that_fails_leaves_a_directory_that_can_be_claimed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(ConfigurationError, match="No space left on device: make room"):
+            DataDirectory.claim(tmp_path)
+    DataDirectory.claim(tmp_path).release()
+
+
+def test_what_a_refused_start_made_is_taken_back(tmp_path: Path) -> None:
+    directory = DataDirectory.claim(tmp_path)
+    directory.log("up").write_text("refused\n")
+    directory.discard_if_new()
+    directory.release()
+    assert _tree(tmp_path) == {"lock": b""}
+    DataDirectory.claim(tmp_path).release()
+    again = DataDirectory.claim(tmp_path)
+    again.discard_if_new()
+    again.release()
+    assert "VERSION" in _tree(tmp_path)
+
+
 def test_a_directory_in_use_is_refused_until_it_is_released(tmp_path: Path) -> None:
     first = DataDirectory.claim(tmp_path / "data")
     before = _tree(first.path)
@@ -80,7 +113,17 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert record.running
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"state": "ready", "processes": [], "supervisor": 7}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"processes": [], "supervisor": null, "ports": [1]}',
+        '{"processes": [], "supervisor": null, "ports": {"gateway-1": "x"}}',
+        '{"state": "ready", "processes": [], "supervisor": 7}',
+    ],
+)
 def test_a_damaged_record_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "cluster.json").write_text(text)
     with pytest.raises(ConfigurationError, match=r"cluster\.json"):

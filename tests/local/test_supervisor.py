@@ -7,6 +7,7 @@ import signal
 import stat
 from pathlib import Path
 
+from freezing import freeze
 from local.conftest import Start
 from wait import wait_until
 
@@ -84,7 +85,7 @@ def test_the_roles_end_when_the_supervisor_is_killed(start: Start) -> None:
 def test_what_a_killed_supervisor_left_is_ended_by_down(start: Start, tmp_path: Path) -> None:
     cluster = start()
     cluster.wait_ready()
-    os.kill(cluster.pids()["executor-1"], signal.SIGSTOP)
+    freeze(cluster.pids()["executor-1"])
     cluster.finish(signal.SIGKILL)
     said: list[str] = []
     os.kill(cluster.pids()["executor-1"], signal.SIGCONT)

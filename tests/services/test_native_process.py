@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from freezing import freeze
 from services.processes import is_alive
 from wait import wait_until
 
@@ -95,7 +96,7 @@ def test_paused_server_is_unready_and_still_stops(definition: ServerDefinition, 
     service.wait_ready(20)
     pid = service.pid
     assert pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     state = service.check()
     assert (state.phase, state.pid) == (Phase.UNREADY, pid)
     assert "does not answer" in state.detail

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from freezing import freeze
 from services.processes import is_alive
 from wait import wait_until
 
@@ -72,7 +71,7 @@ def test_next_node_waits_for_the_ending_server(
     node: subprocess.Popen[str], definition: ServerDefinition, run: Callable[..., NativeService]
 ) -> None:
     pid, guard = servers_of(node)
-    os.kill(pid, signal.SIGSTOP)  # it will not heed SIGTERM: the guard needs its whole grace
+    freeze(pid)  # it will not heed SIGTERM: the guard needs its whole grace
     node.kill()
     service = run(definition)
     service.start()

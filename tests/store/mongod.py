@@ -13,6 +13,7 @@ import sysconfig
 from pathlib import Path
 
 import pymongo
+from freezing import freeze
 from pymongo.errors import PyMongoError
 from wait import wait_until
 
@@ -73,7 +74,10 @@ class Mongod:
 
     def send(self, number: int) -> None:
         assert self.process is not None
-        os.kill(self.process.pid, number)
+        if number == signal.SIGSTOP:
+            freeze(self.process.pid)
+        else:
+            os.kill(self.process.pid, number)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:

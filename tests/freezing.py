@@ -1,0 +1,22 @@
+"""SIGSTOP that has really stopped: the signal alone returns before the last thread stands still."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from wait import wait_until
+
+
+def freeze(pid: int) -> None:
+    """Stop a process and wait until each of its threads is stopped; SIGCONT lets it go on."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: set(_states(pid)) == {"T"}, timeout_s=10, what=f"process {pid} to stand still")
+
+
+def _states(pid: int) -> list[str]:
+    """The state letter of each thread (proc(5), stat)."""
+    return [
+        stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
