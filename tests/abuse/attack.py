@@ -53,7 +53,7 @@ def attack(bench: Bench, script: str, level: Isolation, phase: str = "execute", 
     assert result is not None, end.outcome
     attacked = getattr(result, phase)
     assert attacked is not None, end.outcome
-    if phase == "compile" and not end.outcome.succeeded:
+    if end.outcome.phase == "compile" and not end.outcome.succeeded:
         assert result.execute is None, "a failed compile ends the task"
     return Attack(end.outcome, attacked)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from abuse.attack import attack, attacking
@@ -57,7 +58,7 @@ def test_signals_at_everybody(bench: Bench, level: Isolation, phase: str, number
     ended = attack(bench, said, level, phase, wall_time_s=1.0)
     assert "sent" in ended.said
     assert launcher_pids(bench.root) == before
-    states = [open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] for pid in before.values()]
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in before.values()]
     assert set(states) <= {"S", "R"}, "none is stopped"
 
 

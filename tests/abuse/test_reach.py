@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from abuse.attack import attack, attacking, secret_of
 from abuse.conftest import as_root
-from execution.harness import Bench, launcher_pids
+from execution.harness import Bench, launcher_pids, new_root, opened
 from wait import wait_until
 
 from khala.core.task import Command, ExitReason, InputFile, Isolation, TaskSpec
 from khala.execution.probing import HostIsolation
+
+SECRET = "the-cluster-secret"
+EXECUTOR = """
+import queue, sys
+from pathlib import Path
+from khala.core.task import Command, Isolation, TaskSpec
+from khala.execution.job import Job, JobEnded
+from khala.execution.pool import LauncherPool
+from khala.execution.settings import ExecutionSettings
+events = queue.Queue()
+pool = LauncherPool(ExecutionSettings(
+    slots=1, workspace_root=Path(sys.argv[1]), uid_base=64100, levels=tuple(Isolation), bwrap=sys.argv[3],
+    cgroups=sys.argv[4] == "1",
+), events.put)
+pool.start()
+look = Command(shell="env; cat /proc/self/environ /proc/*/environ /proc/*/cmdline 2> /dev/null; exit 0")
+spec = TaskSpec(compile=look, execute=look, isolation=Isolation(sys.argv[2]))
+pool.run(0, Job(task_id="0" * 24, attempt=1, spec=spec))
+while not isinstance(event := events.get(timeout=20), JobEnded):
+    pass
+pool.close()
+print(event.outcome)
+"""
 
 
 @pytest.fixture
@@ -66,17 +91,15 @@ def test_launcher_and_executor_by_proc(bench: Bench, level: Isolation, phase: st
     assert tried.said == ""
 
 
-def test_no_credential_in_the_environment(bench: Bench, level: Isolation, phase: str) -> None:
-    os.environ["KHALA_SECRET"] = "the-cluster-secret"
-    try:
-        seen = attack(
-            bench, "env; cat /proc/self/environ; cat /proc/*/environ 2> /dev/null; exit 0", level, phase
-        )
-    finally:
-        del os.environ["KHALA_SECRET"]
-    # This process's environment is not the launchers': it is looked at as the executor's is.
-    assert "KHALA_TASK_ID" in seen.said
-    assert "the-cluster-secret" not in seen.said
+def test_no_credential_in_the_environment(open_folder: Path, level: Isolation, host: HostIsolation) -> None:
+    """An executor of its own, which has the secret in its environment as a real one does."""
+    root = new_root(open_folder)
+    argv = [sys.executable, "-c", EXECUTOR, str(root), level.value, host.bwrap, str(int(host.cgroups))]
+    environment = {**os.environ, "KHALA_SECRET": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    assert "KHALA_TASK_ID" in ended.stdout
+    if os.geteuid() == 0:
+        assert SECRET not in ended.stdout
 
 
 @as_root
@@ -121,21 +144,25 @@ def test_abstract_sockets_of_the_host(bench: Bench, host: HostIsolation) -> None
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0khala-abuse")
         listener.listen()
-        connect = "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); print connect(S, pack_sockaddr_un(qq(\\0khala-abuse))) ? 1 : 0"
+        name = "pack_sockaddr_un(qq(\\0khala-abuse))"
+        connect = f"use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); print connect(S, {name}) ? 1 : 0"
         assert attack(bench, f"exec perl -e '{connect}'", Isolation.STRICT).said == "0"
 
 
 @as_root
 def test_more_privileges(bench: Bench, level: Isolation, phase: str) -> None:
-    tried = attack(bench, "cp /bin/bash b; chmod 4755 b; ./b -p -c 'id -u'; su -c 'id -u' < /dev/null; mount -t tmpfs x . ; "
-                   "echo 1 > /proc/sys/kernel/panic; mknod d b 8 0; chown 0 b; exit 0", level, phase)  # fmt: skip
+    tries = (
+        "cp /bin/bash b; chmod 4755 b; ./b -p -c 'id -u'; su -c 'id -u' < /dev/null; "
+        "mount -t tmpfs x . && echo 0; mknod d b 8 0 && echo 0; chown 0 b && echo 0; exit 0"
+    )
+    tried = attack(bench, tries, level, phase)
     assert "0" not in tried.said.split()
 
 
 @as_root
 def test_its_own_control_group(bench: Bench, level: Isolation) -> None:
-    tried = attack(bench, "for f in $(find /sys/fs/cgroup -name cgroup.procs 2> /dev/null | grep -e khala -e procs$); do "
-                   "echo $$ > $f && echo moved; done 2> /dev/null; exit 0", level)  # fmt: skip
+    move = "for f in $(find /sys/fs/cgroup -name cgroup.procs); do echo $$ > $f && echo moved; done"
+    tried = attack(bench, f"({move}) 2> /dev/null; exit 0", level)
     assert tried.said == ""
 
 
@@ -157,7 +184,8 @@ def test_preloading_into_the_box(bench: Bench, host: HostIsolation, phase: str) 
     if Isolation.STRICT not in host.levels:
         pytest.skip(f"strict does not hold here: {host.layers}")
     source = (
-        b'#include <stdio.h>\n__attribute__((constructor)) void f(void) { FILE *o = fopen("/proc/1/comm", "r");'
+        b"#include <stdio.h>\n__attribute__((constructor)) void f(void) {"
+        b' FILE *o = fopen("/proc/1/comm", "r");'
         b' char b[64] = ""; if (o) fgets(b, 64, o); fprintf(stderr, "in %s", b); }'
     )
     spec = TaskSpec(
@@ -173,8 +201,6 @@ def test_preloading_into_the_box(bench: Bench, host: HostIsolation, phase: str) 
 
 
 def test_a_level_that_does_not_hold_is_refused(bench: Bench, host: HostIsolation, open_folder: Path) -> None:
-    from execution.harness import new_root, opened
-
     weak = opened(new_root(open_folder), levels=(Isolation.NONE,))
     try:
         outcome = weak.run(attacking("echo ran", Isolation.BASIC, "execute")).outcome
