@@ -32,7 +32,7 @@ def doctor(as_json: bool) -> int:
 def _isolation() -> tuple[Finding, ...]:
     levels, layers = check_isolation()
     return (
-        Finding(what="isolation", state="ok" if levels else "missing", found=f"levels: {levels or 'none'}"),
+        Finding(what="isolation", state="ok" if levels else "missing", found=levels or "no level holds"),
         *(
             Finding(what=layer, state="ok" if text.startswith("ok") else "optional", found=text)
             for layer, text in layers.items()

@@ -45,7 +45,7 @@ def phase_limits(phase: str, wished: Limits, settings: ExecutionSettings) -> Hea
 
 def _one(phase: str, name: str, wish: float, default: float, ceiling: float) -> float:
     if wish and ceiling and wish > ceiling:
-        raise Unrunnable(f"{phase} asks for {name} {wish:g}; this executor allows at most {ceiling:g}")
+        raise Unrunnable(f"{phase} asks for {name} {wish:.15g}; this executor allows at most {ceiling:.15g}")
     if wish:
         return wish
     return min(bound for bound in (default, ceiling) if bound) if default or ceiling else 0

@@ -88,10 +88,11 @@ def probe_isolation(settings: ExecutionSettings) -> HostIsolation:
         findings.note("L0 launcher", "")
         own_user = findings.note("L1 user", _probe_user(plain, settings))
     cgroups, version = _cgroups_can_be_made(settings)
+    findings.note("cgroups", "" if cgroups else version, version)
     with _pool(settings, cgroups=cgroups, bwrap=bwrap) as full:
         missing = "" if cgroups else version
-        pids = findings.note("L2 cgroup pids", missing or _probe_processes(full), f"ok: {version}")
-        memory = findings.note("L2 cgroup memory", missing or _probe_memory(full), f"ok: {version}")
+        pids = findings.note("L2 cgroup pids", missing or _probe_processes(full))
+        memory = findings.note("L2 cgroup memory", missing or _probe_memory(full))
         box = findings.note("L3 box", _probe_box(full, settings, bwrap))
         findings.note("L5 disk", _probe_disk(full))
     levels = [Isolation.NONE, Isolation.BASIC]
@@ -152,7 +153,7 @@ def _cgroups_can_be_made(settings: ExecutionSettings) -> tuple[bool, str]:
     except Fault as why:
         return False, str(why)
     tree.remove()
-    return True, f"v{tree.version}, {' '.join(sorted(tree.controllers))}"
+    return True, f"ok: v{tree.version}, {' '.join(sorted(tree.controllers))}"
 
 
 def _probe_user(pool: _Prober, settings: ExecutionSettings) -> str:

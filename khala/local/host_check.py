@@ -32,6 +32,7 @@ def check_host() -> tuple[Finding, ...]:
         _server("etcd", find_etcd),
         _server("mongod", find_mongod),
         Finding(what="user", state="ok" if root else "optional", found=user),
+        _program("bwrap", "stronger isolation of tasks: apt-get install bubblewrap"),
         _program("g++", "`khala demo` compiles with it: apt-get install g++"),
     )
 

@@ -94,8 +94,12 @@ class Guard:
         held = frozenset[str]() if self.group is None else self.group.enforces
         if self.group is not None:
             self.group.enter()
-        processes = self.limits.processes if self._slot.uid_is_own and "pids" not in held else 0
-        set_rlimits(self.limits, processes=processes and processes + self._extra, memory="memory" not in held)
+        processes = 0
+        if self.limits.processes and "pids" not in held:
+            # RLIMIT_NPROC counts all that the user runs: exact for a slot's own user, and for another
+            # one only a stop for fork bombs between two looks.
+            processes = self.limits.processes + self._extra + self._slot.other_processes
+        set_rlimits(self.limits, processes=processes, memory="memory" not in held)
 
     def start(self, reaper: Reaper) -> None:
         """The phase runs from now on; `reaper` counts its ended processes."""

@@ -27,8 +27,10 @@ from .kernel import Kernel
 from .slot import Slot
 from .strays import end_strays
 from .traces import Traces
+from .tree import threads_of
 
 LAUNCHER_PRIORITY = -15
+SPARE_THREADS = 1024
 # Collecting by itself, Python would do it in a forked child too, and copy every page that it visits.
 COLLECT_EVERY = 256
 
@@ -114,6 +116,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         box=Box(settings["bwrap"], owner, settings["shown_paths"]) if settings["bwrap"] and owner else None,
         traces=Traces(owner[0]) if owner is not None and uid_is_own else None,
         cpus=os.cpu_count() or 1,
+        other_processes=0 if uid_is_own else threads_of(owner[0] if owner else os.geteuid()) + SPARE_THREADS,
         own_mounts=own_mounts,
         tmpfs_bytes=settings["tmpfs_bytes"],
     )

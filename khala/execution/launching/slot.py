@@ -22,8 +22,9 @@ class Slot:
 
     `owner` is the (uid, gid) that a task runs as, or None when the launcher is not root and a task
     runs as the launcher's own user; `uid_is_own` says that no other slot uses that uid. `env` is the
-    part of the environment that all tasks share. `group` and `box` are None where the host has none.
-    A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
+    part of the environment that all tasks share. `other_processes` is how many processes, threads
+    included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
+    has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Slot:
     box: Box | None
     traces: Traces | None
     cpus: int
+    other_processes: int
     own_mounts: bool
     tmpfs_bytes: int
 

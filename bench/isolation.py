@@ -1,0 +1,159 @@
+"""What isolation costs, and what it is worth: beside plain processes and beside bwrap, in the same run.
+
+    python bench/isolation.py [--tasks 200] [--repeats 3] [--json FILE]
+
+First the time of one `/bin/true` at each level that holds here, through an executor's launchers and
+nothing else, next to subprocess.run of the same and of bwrap with the same kind of box; taken in
+turns, medians of all. Then how much longer a neighbour's fixed piece of work takes while slot 0 is
+attacked, as a ratio; on a machine with as many CPUs as busy slots 1.0 is perfect. Run it as root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import queue
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from khala.core.task import Command, Isolation, Limits, TaskSpec
+from khala.execution.job import Job, JobEnded, LauncherEvent
+from khala.execution.pool import LauncherPool
+from khala.execution.probing import HostIsolation, probe_isolation
+from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+
+UID_BASE = 64300
+BOX = [
+    "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr",
+    "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+    "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--",
+]  # fmt: skip
+WORK = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done"
+ATTACKS = {
+    "fork bomb": ("b() { b | b & }; for i in 1 2 3 4 5 6 7 8; do b; done; sleep 3", Limits(processes=64)),
+    "memory hog": ("while :; do head -c 400000000 /dev/zero | tail; done", Limits(memory_bytes=64 << 20)),
+    "endless output": ("exec cat /dev/zero", Limits(output_bytes=1 << 40)),
+    "disk filler": ("while :; do head -c 100000000 /dev/zero > f; done", Limits(disk_bytes=128 << 20)),
+    "spinning": ("for i in 1 2 3 4; do while :; do :; done & done; wait", Limits()),
+}
+ATTACK_S = 3.0
+
+
+class Slots:
+    """Two slots of one pool."""
+
+    def __init__(self, pool: LauncherPool, events: queue.Queue[LauncherEvent]) -> None:
+        self._pool = pool
+        self._events = events
+        self._numbers = count(1)
+
+    def start(self, slot: int, spec: TaskSpec) -> None:
+        self._pool.run(slot, Job(task_id=f"{next(self._numbers):024x}", attempt=1, spec=spec))
+
+    def end(self, slot: int) -> JobEnded:
+        while True:
+            event = self._events.get(timeout=60)
+            if isinstance(event, JobEnded) and event.slot == slot:
+                return event
+
+    def abort(self, slot: int) -> None:
+        self._pool.abort(slot, kill_grace_s=0)
+
+
+@contextmanager
+def slots() -> Iterator[tuple[Slots, HostIsolation]]:
+    """Launchers with all that holds here."""
+    with tempfile.TemporaryDirectory(prefix="khala-bench-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o711)
+        plain = ExecutionSettings(slots=2, workspace_root=Path(folder) / "root", uid_base=UID_BASE)
+        prepare_workspace_root(plain.workspace_root, plain.slot_uid(0))
+        host = probe_isolation(plain)
+        events: queue.Queue[LauncherEvent] = queue.Queue()
+        pool = LauncherPool(host.apply(plain), events.put)
+        pool.start()
+        try:
+            yield Slots(pool, events), host
+        finally:
+            pool.close()
+
+
+def overhead(pair: Slots, host: HostIsolation, tasks: int) -> dict[str, float]:
+    """Median milliseconds of each way to run /bin/true, taken in turns."""
+    ways: dict[str, Callable[[], object]] = {
+        "subprocess.run": lambda: subprocess.run(["/bin/true"], check=True, capture_output=True),
+        "bwrap alone": lambda: subprocess.run([*BOX, "/bin/true"], check=False, capture_output=True),
+    }
+    for level in host.levels:
+        spec = TaskSpec(execute=Command(argv=("/bin/true",)), isolation=level)
+        ways[level.value] = lambda spec=spec: (pair.start(0, spec), pair.end(0))  # type: ignore[misc]
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(tasks + 5):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if turn >= 5:
+                took[name].append((time.perf_counter() - began) * 1000)
+    return {name: statistics.median(times) for name, times in took.items()}
+
+
+def slowdown(pair: Slots, level: Isolation, repeats: int) -> dict[str, float]:
+    """How much longer the neighbour's work takes during each attack than alone."""
+    work = TaskSpec(execute=Command(shell=WORK), isolation=level)
+
+    def took() -> float:
+        pair.start(1, work)
+        result = pair.end(1).outcome.result
+        assert result is not None and result.execute is not None
+        return result.execute.wall_time_s
+
+    ratios: dict[str, list[float]] = {name: [] for name in ATTACKS}
+    for _ in range(repeats):
+        for name, (script, limits) in ATTACKS.items():
+            alone = took()
+            bounds = {
+                "wall_time_s": ATTACK_S, "processes": limits.processes or 64,
+                "memory_bytes": limits.memory_bytes, "output_bytes": limits.output_bytes,
+                "disk_bytes": limits.disk_bytes,
+            }  # fmt: skip
+            command = Command(shell=script, limits=Limits(**bounds))  # type: ignore[arg-type]
+            pair.start(0, TaskSpec(execute=command, isolation=level))
+            ratios[name].append(took() / alone)
+            pair.abort(0)
+            pair.end(0)
+    return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with slots() as (pair, host):
+        median_ms = overhead(pair, host, asked.tasks)
+        attacked = {level.value: slowdown(pair, level, asked.repeats) for level in host.levels}
+    plain = median_ms["subprocess.run"]
+    print(f"{'one /bin/true':<16} {'median':>9} {'ratio':>6}")
+    for name, value in median_ms.items():
+        print(f"{name:<16} {value:>6.2f} ms {value / plain:>6.2f}")
+    print("\nneighbour's slowdown during " + ", ".join(ATTACKS))
+    for level, ratios in attacked.items():
+        print(f"{level:<16} " + " ".join(f"{ratio:>6.2f}" for ratio in ratios.values()))
+    if asked.json:
+        about = {"python": platform.python_version(), "kernel": platform.release(), "cpus": os.cpu_count()}
+        asked.json.write_text(
+            json.dumps({"about": about, "median_ms": median_ms, "slowdown": attacked}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

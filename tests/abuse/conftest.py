@@ -1,0 +1,124 @@
+"""One executor's launchers with every layer that holds here, and a look at what attacks leave behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from execution.harness import Bench, launcher_pids, new_root, opened, settings_for, zygote_pids
+from wait import wait_until
+
+from khala.core.task import Isolation
+from khala.execution.probing import HostIsolation, probe_isolation
+
+REUSABLE_WITHIN_S = 2.0
+CGROUPS = Path("/sys/fs/cgroup")
+SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+
+
+def leftovers(bench: Bench) -> dict[str, object]:
+    """All that an attempt might leave: empty values are what a test wants."""
+    uids = {settings_for(bench.root).slot_uid(slot) for slot in (0, 1)} - {None}
+    status = [path / "status" for path in Path("/proc").iterdir() if path.name.isdigit()]
+    found: dict[str, object] = {
+        "workspaces": [path.name for path in bench.root.iterdir()],
+        "mounts": [line for line in _mounts_seen_by(bench) if str(bench.root) in line.split()[1]],
+        "groups": [str(path) for path in CGROUPS.glob("**/khala-*/slot-*/phase")],
+        "files": [str(path) for folder in SHARED for path in _listed(folder) if path.lstat().st_uid in uids],
+        "children": [_children(pid) for pid in launcher_pids(bench.root).values() if _children(pid)],
+    }
+    if uids:
+        found["processes"] = [str(path) for path in status if _uid(path) in uids]
+    return found
+
+
+def descriptors(bench: Bench) -> dict[int, int]:
+    """How many descriptors each launcher holds."""
+    return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in launcher_pids(bench.root).values()}
+
+
+def _listed(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_symlink() or path.exists()]
+
+
+def _mounts_seen_by(bench: Bench) -> list[str]:
+    pids = launcher_pids(bench.root).values()
+    return [line for pid in pids for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
+
+
+def _children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
+def _uid(status: Path) -> int | None:
+    try:
+        return int(
+            next(line for line in status.read_text().splitlines() if line.startswith("Uid:")).split()[1]
+        )
+    except (OSError, StopIteration):
+        return None
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may pass, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="khala-abuse-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def host(open_folder: Path) -> HostIsolation:
+    """What holds here, probed."""
+    return probe_isolation(settings_for(open_folder / "probe"))
+
+
+@pytest.fixture(scope="session")
+def shared_bench(open_folder: Path, host: HostIsolation) -> Iterator[Bench]:
+    holding = {"levels": host.levels, "cgroups": host.cgroups, "bwrap": host.bwrap}
+    bench = opened(new_root(open_folder), **holding)
+    yield bench
+    bench.pool.close()
+    wait_until(lambda: not launcher_pids(bench.root) and not zygote_pids(bench.root), what="no launcher left")
+    assert not list(CGROUPS.glob("**/khala-*/slot-*"))
+
+
+@pytest.fixture
+def bench(shared_bench: Bench) -> Iterator[Bench]:
+    """After each attack the slot runs a task again, and nothing is left."""
+    shared_bench.shell("true")
+    held, pids = descriptors(shared_bench), launcher_pids(shared_bench.root)
+    yield shared_bench
+    began = time.monotonic()
+    assert shared_bench.shell("echo again").stdout.head == b"again\n"
+    assert time.monotonic() - began < REUSABLE_WITHIN_S
+    assert not {what: found for what, found in leftovers(shared_bench).items() if found}
+    assert launcher_pids(shared_bench.root) == pids, "no attack ended a launcher"
+    assert descriptors(shared_bench) == held
+    assert shared_bench.events.empty()
+    shared_bench.seen.clear()
+
+
+@pytest.fixture(params=list(Isolation))
+def level(request: pytest.FixtureRequest, host: HostIsolation) -> Isolation:
+    """Each level; one that does not hold here is skipped with the reason, and so is told."""
+    wanted: Isolation = request.param
+    if wanted not in host.levels:
+        lacking = {layer: text for layer, text in host.layers.items() if not text.startswith("ok")}
+        pytest.skip(f"{wanted.value} does not hold here: {lacking}")
+    return wanted
+
+
+@pytest.fixture(params=["compile", "execute"])
+def phase(request: pytest.FixtureRequest) -> str:
+    """Both phases: a compiler is untrusted too."""
+    return str(request.param)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives slots users of their own")
