@@ -119,6 +119,26 @@ def test_waiting_ends_when_the_time_is_up(gateway: Gateway) -> None:
     assert gateway.http.get(f"/api/v1/tasks/{id}?wait=0.05").json()["state"] == "pending"
 
 
+def test_limits_and_isolation_are_taken_completed_and_shown(gateway: Gateway) -> None:
+    asked = {
+        "wall_time": 9, "cpu_time": 2.5, "memory": 1 << 20, "processes": 5, "open_files": 64,
+        "file_size": 1000, "output_size": 2000, "disk": 3000,
+    }  # fmt: skip
+    body = {
+        "compile": {"command": "make", "limits": {"memory": 1 << 30}},
+        "execute": {"command": "./a"},
+        "limits": asked,
+        "isolation": "strict",
+        "network": True,
+    }
+    created = gateway.http.post("/api/v1/tasks", json=body)
+    assert created.status_code == 201, created.text
+    shown = gateway.http.get(created.headers["Location"]).json()
+    assert shown["execute"]["limits"] == asked
+    assert shown["compile"]["limits"] == {**asked, "memory": 1 << 30}
+    assert (shown["isolation"], shown["network"], shown["enforced"]) == ("strict", True, [])
+
+
 def test_a_task_that_cannot_be_read_after_its_creation_is_created_all_the_same(gateway: Gateway) -> None:
     gateway.cluster.trouble = fail_times(OutcomeUnknown("silence"), 99, GetTasks)
     answer = gateway.http.post("/api/v1/tasks?wait=1", json={"execute": {"command": "true"}})
