@@ -54,15 +54,17 @@ class Slots:
         self._pool = pool
         self._events = events
         self._numbers = count(1)
+        self._ended: dict[int, JobEnded] = {}
 
     def start(self, slot: int, spec: TaskSpec) -> None:
         self._pool.run(slot, Job(task_id=f"{next(self._numbers):024x}", attempt=1, spec=spec))
 
     def end(self, slot: int) -> JobEnded:
-        while True:
+        while slot not in self._ended:
             event = self._events.get(timeout=60)
-            if isinstance(event, JobEnded) and event.slot == slot:
-                return event
+            if isinstance(event, JobEnded):
+                self._ended[event.slot] = event
+        return self._ended.pop(slot)
 
     def abort(self, slot: int) -> None:
         self._pool.abort(slot, kill_grace_s=0)

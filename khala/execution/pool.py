@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from khala.errors import ConfigurationError, Fault
 from khala.execution.cgroup_tree import CgroupTree
@@ -23,6 +24,11 @@ from khala.execution.settings import ExecutionSettings
 
 READY_WITHIN_S = 20.0
 ROOT_FREE_WITHIN_S = 10.0
+
+
+def cgroup_name(workspace_root: Path) -> str:
+    """The name of a pool's control groups: the same in its next life, and no other pool's."""
+    return f"khala-{zlib.crc32(str(workspace_root.absolute()).encode()):08x}"
 
 
 class LauncherPool:
@@ -129,8 +135,7 @@ class LauncherPool:
         are swept first."""
         if not self._settings.cgroups:
             return None
-        root = str(self._settings.workspace_root.absolute()).encode()
-        tree = CgroupTree.here(f"khala-{zlib.crc32(root):08x}")
+        tree = CgroupTree.here(cgroup_name(self._settings.workspace_root))
         try:
             tree.make_slots(self._settings.slots, self._settings.memory_bytes)
         except OSError as error:

@@ -14,6 +14,7 @@ from execution.harness import Bench, launcher_pids, new_root, opened, settings_f
 from wait import wait_until
 
 from khala.core.task import Isolation
+from khala.execution.pool import cgroup_name
 from khala.execution.probing import HostIsolation, probe_isolation
 
 REUSABLE_WITHIN_S = 2.0
@@ -28,13 +29,18 @@ def leftovers(bench: Bench) -> dict[str, object]:
     found: dict[str, object] = {
         "workspaces": [path.name for path in bench.root.iterdir()],
         "mounts": [line for line in _mounts_seen_by(bench) if str(bench.root) in line.split()[1]],
-        "groups": [str(path) for path in CGROUPS.glob("**/khala-*/slot-*/phase")],
+        "groups": [str(path) for path in groups_of(bench.root) if path.name == "phase"],
         "files": [str(path) for folder in SHARED for path in _listed(folder) if path.lstat().st_uid in uids],
         "children": [_children(pid) for pid in launcher_pids(bench.root).values() if _children(pid)],
     }
     if uids:
         found["processes"] = [str(path) for path in status if _uid(path) in uids]
     return found
+
+
+def groups_of(root: Path) -> list[Path]:
+    """The control groups of the executor that has this workspace root; others may run beside it."""
+    return [path for path in CGROUPS.glob(f"**/{cgroup_name(root)}/**/") if path.is_dir()]
 
 
 def descriptors(bench: Bench) -> dict[int, int]:
@@ -86,7 +92,7 @@ def shared_bench(open_folder: Path, host: HostIsolation) -> Iterator[Bench]:
     yield bench
     bench.pool.close()
     wait_until(lambda: not launcher_pids(bench.root) and not zygote_pids(bench.root), what="no launcher left")
-    assert not list(CGROUPS.glob("**/khala-*/slot-*"))
+    assert not groups_of(bench.root)
 
 
 @pytest.fixture
