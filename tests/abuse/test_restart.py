@@ -51,16 +51,8 @@ def test_nothing_survives_a_restart(
 ) -> None:
     root, name = new_root(open_folder), mark()
     script = leave_behind(name) + "sleep 300"
-    argv = [
-        sys.executable,
-        "-c",
-        EXECUTOR,
-        str(root),
-        level.value,
-        host.bwrap,
-        str(int(host.cgroups)),
-        script,
-    ]
+    holds = (host.bwrap, str(int(host.cgroups)))
+    argv = [sys.executable, "-c", EXECUTOR, str(root), level.value, *holds, script]
     executor = subprocess.Popen(
         argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ TRICKS = {
 def test_clearing_up_harms_nobody(
     bench: Bench, level: Isolation, phase: str, open_folder: Path, trick: str
 ) -> None:
+    if trick == "workspace replaced" and os.geteuid() != 0:
+        pytest.skip("a task that runs as the executor's own user can move its workspace away")
     folder = open_folder / "precious"
     folder.mkdir(exist_ok=True)
     victim = folder / "file"

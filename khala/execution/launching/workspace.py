@@ -113,6 +113,10 @@ def remove(root_fd: int, name: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            # Where tasks have no user of their own, one may have put a link in its workspace's place.
+            os.unlink(name, dir_fd=root_fd)
+            return
         if error.errno != errno.ENOTEMPTY:
             raise
     top = _open_own(name, root_fd)
