@@ -25,6 +25,7 @@ from khala.local.stop_signals import StopSignals
 _TICK_S = 0.1
 _CALM_TICK_S = 1.0
 _TRIES_AT_START = 4
+_SILENT_S = 1.5
 _STOP_ORDER = ("gateway", "executor", "judicator")
 _CONFIGURATION_EXIT = 2
 
@@ -161,13 +162,18 @@ class ClusterSupervisor:
             for process in group:
                 self._say(f"stopping {process.plan.name}")
                 process.ask_to_stop()
-            deadline = time.monotonic() + self._patience.stop_s
+            started = time.monotonic()
+            deadline, told = started + self._patience.stop_s, False
             while group and time.monotonic() < deadline and signals.count <= 1:
                 group = [process for process in group if not process.found_dead()]
                 if group:
                     signals.wait(_TICK_S)
+                if group and not told and time.monotonic() > started + _SILENT_S:
+                    told = True
+                    self._say(f"waiting up to {self._patience.stop_s:g} s for it (again Ctrl-C: not waiting)")
             for process in group:
-                self._say(f"{process.plan.name} did not stop in time: killing it")
+                why = "asked again" if signals.count > 1 else "did not stop in time"
+                self._say(f"{process.plan.name} {why}: killing it")
                 process.kill()
 
     def _of(self, role: str) -> list[RoleProcess]:
