@@ -72,6 +72,7 @@ class ClusterSupervisor:
         self._say = say
         self._when_ready = when_ready
         self._patience = patience
+        self._unsaved = False
         self._processes = [
             RoleProcess(plan, command, environment, directory.log(plan.name)) for plan in plans
         ]
@@ -142,7 +143,7 @@ class ClusterSupervisor:
             elif process.last_code is not None and process.restart_if_due(pipe):
                 changed = True
                 self._say(f"started {process.plan.name} again (restart {process.restarts})")
-        if changed:
+        if changed or self._unsaved:
             self._save(state)
         return any(not process.running for process in self._processes)
 
@@ -195,7 +196,14 @@ class ClusterSupervisor:
             ports=self._record.ports,
             processes=tuple(process.record() for process in self._processes),
         )
-        write_record(self._directory.path, self._record)
+        try:
+            write_record(self._directory.path, self._record)
+            self._unsaved = False
+        except OSError as failure:
+            # A full disk must not end a cluster that runs, nor keep it from being stopped.
+            if not self._unsaved:
+                self._say(f"cannot write in {self._directory.path}: {failure.strerror}: make room")
+            self._unsaved = True
 
 
 def _accepts(question: Callable[[], bool]) -> bool:
