@@ -40,6 +40,13 @@ from khala.local.up import ROLE_COMMAND, Ready, UpOrder, run_cluster
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address for HTTP; 0.0.0.0 lets others in."
 )
+@click.option(
+    "--auth",
+    type=click.Choice(["token", "none"]),
+    default="token",
+    show_default=True,
+    help="none: whoever reaches the port may run commands, without a token.",
+)
 @click.option("--detach", is_flag=True, help="Return when the cluster is ready; it goes on running.")
 @click.option("--report-fd", type=int, hidden=True)
 @click.option("--end-with-fd", type=int, hidden=True)
@@ -65,6 +72,8 @@ def up(
         end_with(end_with_fd)
     if report_fd is not None:
         return _run_in_background(order, Report(report_fd))
+    if order.auth == "none":
+        note(f"--auth=none: whoever reaches {order.host} on this cluster's port may run commands here")
     if detach:
         return _detach(order, as_json)
     return _run_in_foreground(order, as_json)
@@ -73,6 +82,7 @@ def up(
 def up_arguments(order: UpOrder) -> list[str]:
     """The command line that starts `order`'s supervisor."""
     arguments = [*ROLE_COMMAND, "up", f"--data-dir={order.data_dir}", f"--host={order.host}"]
+    arguments.append(f"--auth={order.auth}")
     for name in ("judicators", "executors", "gateways", "slots", "port"):
         value = getattr(order, name)
         if value is not None:

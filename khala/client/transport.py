@@ -111,13 +111,19 @@ class Transport:
         try:
             response = self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
-            raise Unavailable(f"cannot reach {self.url} ({failure})", retry_after_s=0.0) from failure
+            raise Unavailable(
+                f"cannot reach {self.url} ({failure}): is the cluster running, and is this its URL?",
+                retry_after_s=0.0,
+            ) from failure
         except httpx.TransportError as failure:
             raise OutcomeUnknown(
                 f"no answer from {self.url} ({failure or type(failure).__name__})", retry_after_s=0.0
             ) from failure
         if response.is_success:
-            return orjson.loads(response.content) if response.content else None
+            try:
+                return orjson.loads(response.content) if response.content else None
+            except orjson.JSONDecodeError as failure:
+                raise Fault(f"{self.url} is no Khala gateway: its answer is not JSON") from failure
         raise _failure(response)
 
 

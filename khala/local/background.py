@@ -7,6 +7,7 @@ either means that it died.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,8 +29,9 @@ class Report:
 
     def say(self, line: str) -> None:
         """Tell what is done; after the cluster is ready the log is the only listener."""
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk must not end the supervisor
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
         self._send({"say": line})
 
     def ready(self, answer: Mapping[str, Any]) -> None:

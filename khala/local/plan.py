@@ -59,9 +59,11 @@ def plan_cluster(
     gateway_host: str,
     first_token_digest: str,
     total_memory_bytes: int,
+    auth: str = "token",
 ) -> tuple[RolePlan, ...]:
-    """The processes in the order of their start. `ports` has all of `port_names` and `gateway-1`."""
-    every = (f"--secret-file={secret_file}", "--auth=token")
+    """The processes in the order of their start. `ports` has all of `port_names` and `gateway-1`. `auth` is
+    token or none."""
+    every = (f"--secret-file={secret_file}", f"--auth={auth}")
     join = f"--etcd-cluster-join-member-client=http://{HOST}:{ports['judicator-1.etcd_client']}"
     plans = []
     flags: tuple[str, ...]

@@ -17,6 +17,7 @@ from khala.errors import KhalaError
 from khala.local.identity import ProcessIdentity
 from khala.local.record import ClusterRecord, ProcessRecord, read_record, write_record
 
+_SILENT_S = 2.0
 _SUPERVISOR_STOP_S = 75.0
 _ROLE_STOP_S = 20.0
 _TICK_S = 0.05
@@ -34,7 +35,10 @@ def stop_cluster(data_dir: Path, say: Say) -> bool:
     if record.supervisor is not None and record.supervisor.send(signal.SIGTERM):
         say(f"asked the supervisor (pid {record.supervisor.pid}) to stop the cluster")
         stopped = True
-        if not _wait_gone(record.supervisor, _SUPERVISOR_STOP_S):
+        gone = _wait_gone(record.supervisor, _SILENT_S)
+        if not gone:
+            say(f"waiting for it: running tasks get some seconds (in all at most {_SUPERVISOR_STOP_S:g} s)")
+        if not gone and not _wait_gone(record.supervisor, _SUPERVISOR_STOP_S):
             say("the supervisor did not stop in time: killing it")
             record.supervisor.send(signal.SIGKILL)
             _wait_gone(record.supervisor, _ROLE_STOP_S)

@@ -25,6 +25,7 @@ from khala.local.stop_signals import StopSignals
 _TICK_S = 0.1
 _CALM_TICK_S = 1.0
 _TRIES_AT_START = 4
+_SILENT_S = 1.5
 _STOP_ORDER = ("gateway", "executor", "judicator")
 _CONFIGURATION_EXIT = 2
 
@@ -71,6 +72,7 @@ class ClusterSupervisor:
         self._say = say
         self._when_ready = when_ready
         self._patience = patience
+        self._unsaved = False
         self._processes = [
             RoleProcess(plan, command, environment, directory.log(plan.name)) for plan in plans
         ]
@@ -141,7 +143,7 @@ class ClusterSupervisor:
             elif process.last_code is not None and process.restart_if_due(pipe):
                 changed = True
                 self._say(f"started {process.plan.name} again (restart {process.restarts})")
-        if changed:
+        if changed or self._unsaved:
             self._save(state)
         return any(not process.running for process in self._processes)
 
@@ -161,13 +163,18 @@ class ClusterSupervisor:
             for process in group:
                 self._say(f"stopping {process.plan.name}")
                 process.ask_to_stop()
-            deadline = time.monotonic() + self._patience.stop_s
+            started = time.monotonic()
+            deadline, told = started + self._patience.stop_s, False
             while group and time.monotonic() < deadline and signals.count <= 1:
                 group = [process for process in group if not process.found_dead()]
                 if group:
                     signals.wait(_TICK_S)
+                if group and not told and time.monotonic() > started + _SILENT_S:
+                    told = True
+                    self._say(f"waiting up to {self._patience.stop_s:g} s for it (again Ctrl-C: not waiting)")
             for process in group:
-                self._say(f"{process.plan.name} did not stop in time: killing it")
+                why = "asked again" if signals.count > 1 else "did not stop in time"
+                self._say(f"{process.plan.name} {why}: killing it")
                 process.kill()
 
     def _of(self, role: str) -> list[RoleProcess]:
@@ -189,7 +196,14 @@ class ClusterSupervisor:
             ports=self._record.ports,
             processes=tuple(process.record() for process in self._processes),
         )
-        write_record(self._directory.path, self._record)
+        try:
+            write_record(self._directory.path, self._record)
+            self._unsaved = False
+        except OSError as failure:
+            # A full disk must not end a cluster that runs, nor keep it from being stopped.
+            if not self._unsaved:
+                self._say(f"cannot write in {self._directory.path}: {failure.strerror}: make room")
+            self._unsaved = True
 
 
 def _accepts(question: Callable[[], bool]) -> bool:

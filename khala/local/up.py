@@ -40,6 +40,7 @@ class UpOrder:
     slots: int | None = None
     port: int | None = None
     host: str = "127.0.0.1"
+    auth: str = "token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ def run_cluster(
             secret_file=directory.secret_file,
             gateway_host=order.host,
             first_token_digest=hashlib.sha256(token.encode()).hexdigest(),
+            auth=order.auth,
             total_memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         )
         record = ClusterRecord(

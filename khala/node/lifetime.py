@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum, auto
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import structlog
@@ -16,6 +18,13 @@ from khala.core.instant import Instant
 from khala.errors import KhalaError
 
 EXIT_FAULT = 1
+
+
+class _Wake(Enum):
+    """What the main thread is woken for."""
+
+    SIGNAL = auto()
+    END = auto()
 
 
 def read_clocks() -> Instant:
@@ -41,11 +50,16 @@ def set_up_logging(*, verbose: bool) -> None:
 
 
 class Lifetime:
-    """Waits in the main thread; any thread may end it. The first reason given counts."""
+    """Waits in the main thread; any thread may end it. The first reason given counts.
+
+    A signal handler runs in the midst of what the main thread does, so it may take no lock that the
+    main thread may hold, as Event.set() would that of Event.wait(); SimpleQueue.put() is made for it.
+    """
 
     def __init__(self, role: str) -> None:
         self._role = role
-        self._over = threading.Event()
+        self._wake: SimpleQueue[_Wake] = SimpleQueue()
+        self._over = False
         self._lock = threading.Lock()
         self._drain: Callable[[], None] | None = None
         self.exit_code = 0
@@ -57,30 +71,36 @@ class Lifetime:
             signal.signal(number, self._caught)
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
-        drain, self._drain = self._drain, None
-        if drain is not None:
-            drain()
-        else:
-            self._over.set()
+        if self._drain is None:
+            self._over = True
+        self._wake.put(_Wake.SIGNAL)
 
     def give_up(self, reason: str) -> None:
         """The node cannot go on: it says why and ends with a non-zero code."""
         with self._lock:
-            if self._over.is_set():
+            if self._over:
                 return
             self.exit_code = EXIT_FAULT
             print(f"khala {self._role}: {reason}", file=sys.stderr, flush=True)  # noqa: T201
-            self._over.set()
+            self.end()
 
     def end(self) -> None:
         """The node has nothing left to do."""
-        self._over.set()
+        self._over = True
+        self._wake.put(_Wake.END)
 
     def wait(self) -> int:
         """Block until the end; the exit code."""
-        while not self._over.wait(1.0):
-            continue
-        return self.exit_code
+        while True:
+            try:
+                # The kernel may give a signal to another thread; Python calls the handler in this one.
+                wake = self._wake.get(timeout=1.0)
+            except Empty:
+                continue
+            drain, self._drain = self._drain, None
+            if wake == _Wake.END or drain is None:
+                return self.exit_code
+            drain()
 
 
 class Teardown:

@@ -17,7 +17,7 @@ from khala.local.role_process import describe_exit
 from khala.local.up import UpOrder, cluster_size
 
 
-def _plans(size: ClusterSize, secret_file: Path) -> tuple[RolePlan, ...]:
+def _plans(size: ClusterSize, secret_file: Path, auth: str = "token") -> tuple[RolePlan, ...]:
     ports = {name: 20_000 + n for n, name in enumerate((*port_names(size), "gateway-1"))}
     return plan_cluster(
         size,
@@ -27,7 +27,14 @@ def _plans(size: ClusterSize, secret_file: Path) -> tuple[RolePlan, ...]:
         gateway_host="127.0.0.1",
         first_token_digest="0" * 64,
         total_memory_bytes=8 << 30,
+        auth=auth,
     )
+
+
+@pytest.mark.parametrize("auth", ["token", "none"])
+def test_every_role_is_told_whether_tokens_are_asked_for(tmp_path: Path, auth: str) -> None:
+    for plan in _plans(ClusterSize(executors=2), tmp_path / "secret", auth):
+        assert f"--auth={auth}" in plan.flags
 
 
 def test_every_flag_of_the_plan_is_understood_by_its_role(tmp_path: Path) -> None:
