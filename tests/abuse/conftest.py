@@ -16,15 +16,17 @@ from wait import wait_until
 from khala.core.task import Isolation
 from khala.execution.pool import cgroup_name
 from khala.execution.probing import HostIsolation, probe_isolation
+from khala.execution.uid_range import FIRST_UID, claim_uid_range
 
 REUSABLE_WITHIN_S = 2.0
+UID_RANGE_NUMBER = 200
 CGROUPS = Path("/sys/fs/cgroup")
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
-def leftovers(bench: Bench) -> dict[str, object]:
+def leftovers(bench: Bench, uid_base: int) -> dict[str, object]:
     """All that an attempt might leave: empty values are what a test wants."""
-    uids = {settings_for(bench.root).slot_uid(slot) for slot in (0, 1)} - {None}
+    uids = {uid_base, uid_base + 1} if os.geteuid() == 0 else set()
     status = [path / "status" for path in Path("/proc").iterdir() if path.name.isdigit()]
     found: dict[str, object] = {
         "workspaces": [path.name for path in bench.root.iterdir()],
@@ -80,14 +82,25 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def host(open_folder: Path) -> HostIsolation:
-    """What holds here, probed."""
-    return probe_isolation(settings_for(open_folder / "probe"))
+def uid_base() -> Iterator[int]:
+    """uids that no other executor and no other test run on this host uses meanwhile."""
+    if os.geteuid() != 0:
+        yield FIRST_UID
+        return
+    claimed = claim_uid_range(UID_RANGE_NUMBER)
+    yield claimed.base
+    claimed.release()
 
 
 @pytest.fixture(scope="session")
-def shared_bench(open_folder: Path, host: HostIsolation) -> Iterator[Bench]:
-    holding = {"levels": host.levels, "cgroups": host.cgroups, "bwrap": host.bwrap}
+def host(open_folder: Path, uid_base: int) -> HostIsolation:
+    """What holds here, probed."""
+    return probe_isolation(settings_for(open_folder / "probe", uid_base=uid_base))
+
+
+@pytest.fixture(scope="session")
+def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Iterator[Bench]:
+    holding = {"levels": host.levels, "cgroups": host.cgroups, "bwrap": host.bwrap, "uid_base": uid_base}
     bench = opened(new_root(open_folder), **holding)
     yield bench
     bench.pool.close()
@@ -96,7 +109,7 @@ def shared_bench(open_folder: Path, host: HostIsolation) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def bench(shared_bench: Bench) -> Iterator[Bench]:
+def bench(shared_bench: Bench, uid_base: int) -> Iterator[Bench]:
     """After each attack the slot runs a task again, and nothing is left."""
     shared_bench.shell("true")
     held, pids = descriptors(shared_bench), launcher_pids(shared_bench.root)
@@ -104,7 +117,7 @@ def bench(shared_bench: Bench) -> Iterator[Bench]:
     began = time.monotonic()
     assert shared_bench.shell("echo again").stdout.head == b"again\n"
     assert time.monotonic() - began < REUSABLE_WITHIN_S
-    assert not {what: found for what, found in leftovers(shared_bench).items() if found}
+    assert not {what: found for what, found in leftovers(shared_bench, uid_base).items() if found}
     assert launcher_pids(shared_bench.root) == pids, "no attack ended a launcher"
     assert descriptors(shared_bench) == held
     assert shared_bench.events.empty()
