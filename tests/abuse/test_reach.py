@@ -125,9 +125,8 @@ def test_other_workspaces(bench: Bench, level: Isolation, phase: str) -> None:
 
 @as_root
 def test_a_closed_workspace_stays_closed(bench: Bench, level: Isolation, phase: str) -> None:
-    other = bench.start(
-        attacking("echo private > file; touch ready; sleep 30", level, "execute", wall_time_s=30.0), slot=1
-    )
+    spec = attacking("echo private > file; touch ready; sleep 30", level, "execute", wall_time_s=30.0)
+    other = bench.start(spec, slot=1)
     wait_until((bench.workspace_of(other, 1) / "ready").exists, what="the other one is up")
     place = bench.workspace_of(other, 1)
     tried = attack(bench, f"cat {place}/file; ls {bench.root} {place}; rm -rf {place}; exit 0", level, phase)
