@@ -105,7 +105,10 @@ def test_no_credential_in_the_environment(open_folder: Path, level: Isolation, h
 @as_root
 def test_other_workspaces(bench: Bench, level: Isolation, phase: str) -> None:
     other = bench.start(
-        attacking("echo private > file; chmod -R 777 .; touch ready; sleep 1", level, "execute"), slot=1
+        attacking(
+            "echo private > file; chmod -R 777 .; touch ready; sleep 30", level, "execute", wall_time_s=30.0
+        ),
+        slot=1,
     )
     wait_until((bench.workspace_of(other, 1) / "ready").exists, what="the other one is up")
     place = bench.workspace_of(other, 1)
@@ -116,18 +119,21 @@ def test_other_workspaces(bench: Bench, level: Isolation, phase: str) -> None:
         assert str(place.name) not in tried.said
     # Below strict the names are guessable, but a workspace's own mode is the task's to give away.
     assert not (bench.root / "x").exists()
-    assert bench.end().outcome.succeeded
+    bench.pool.abort(1, kill_grace_s=0)
+    assert bench.end_of(other).outcome.exit_reason is ExitReason.CANCELLED
 
 
 @as_root
 def test_a_closed_workspace_stays_closed(bench: Bench, level: Isolation, phase: str) -> None:
-    other = bench.start(attacking("echo private > file; touch ready; sleep 1", level, "execute"), slot=1)
+    spec = attacking("echo private > file; touch ready; sleep 30", level, "execute", wall_time_s=30.0)
+    other = bench.start(spec, slot=1)
     wait_until((bench.workspace_of(other, 1) / "ready").exists, what="the other one is up")
     place = bench.workspace_of(other, 1)
     tried = attack(bench, f"cat {place}/file; ls {bench.root} {place}; rm -rf {place}; exit 0", level, phase)
     assert tried.said in ("", f"{bench.root}:\n{bench.root.name}\n") or "private" not in tried.said
     assert (place / "file").exists()
-    assert bench.end().outcome.succeeded
+    bench.pool.abort(1, kill_grace_s=0)
+    assert bench.end_of(other).outcome.exit_reason is ExitReason.CANCELLED
 
 
 def test_network(bench: Bench, level: Isolation, phase: str, port: int) -> None:

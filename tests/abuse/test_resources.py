@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from abuse.attack import attack, attacking, holds_groups
-from execution.harness import Bench, mark, processes_marked, script
+from execution.harness import Bench, executed, mark, processes_marked, script
 
 from khala.core.task import ExitReason, Isolation
 
@@ -151,16 +151,10 @@ def test_many_open_files(bench: Bench, level: Isolation, phase: str) -> None:
 
 
 def test_a_neighbour_is_not_disturbed(bench: Bench, level: Isolation) -> None:
-    bench.start(script("for i in {1..20}; do sleep 0.05; echo $i; done"), slot=1)
+    neighbour = bench.start(script("for i in {1..20}; do sleep 0.05; echo $i; done"), slot=1)
     for hostile in (HOG, BOMB.format(mark()), "exec head -c 300000000 /dev/zero"):
-        spec = attacking(hostile, level, "execute", memory_bytes=64 * MIB, wall_time_s=0.5, output_bytes=MIB)
-        bench.start(spec, slot=0)
-        ended = bench.end()
-        if ended.slot == 1:
-            assert ended.outcome.succeeded
-            bench.end()
-            return
-    neighbour = bench.end()
-    assert neighbour.outcome.result is not None
-    assert neighbour.outcome.result.execute is not None
-    assert neighbour.outcome.result.execute.stdout.head.split()[-1] == b"20"
+        bounds = {"memory_bytes": 64 * MIB, "wall_time_s": 0.5, "output_bytes": MIB}
+        assert not bench.run(attacking(hostile, level, "execute", **bounds)).outcome.succeeded
+    end = bench.end_of(neighbour)
+    assert end.outcome.succeeded, end.outcome.reason
+    assert executed(end).stdout.head.split()[-1] == b"20"

@@ -29,6 +29,7 @@ class Bench:
     events: queue.Queue[LauncherEvent]
     seen: list[LauncherEvent] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    ended: dict[str, JobEnded] = field(default_factory=dict)
 
     def start(self, spec: TaskSpec, *, slot: int = 0, files: dict[str, Path] | None = None) -> Job:
         job = Job(task_id=f"{next(self.numbers):024x}", attempt=1, spec=spec, files=files or {})
@@ -54,9 +55,15 @@ class Bench:
         assert isinstance(event, JobEnded)
         return event
 
+    def end_of(self, job: Job, timeout_s: float = 20.0) -> JobEnded:
+        """The end of `job`, whichever other job ends before it."""
+        while job.task_id not in self.ended:
+            end = self.end(timeout_s)
+            self.ended[end.task_id] = end
+        return self.ended.pop(job.task_id)
+
     def run(self, spec: TaskSpec, *, slot: int = 0, files: dict[str, Path] | None = None) -> JobEnded:
-        self.start(spec, slot=slot, files=files)
-        return self.end()
+        return self.end_of(self.start(spec, slot=slot, files=files))
 
     def shell(self, text: str, *, stdin: bytes = b"", wall_time_s: float | None = None) -> PhaseResult:
         """Run a script as the execute phase; its result."""
