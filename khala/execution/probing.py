@@ -24,7 +24,7 @@ from khala.execution.cgroup_tree import CgroupTree
 from khala.execution.job import Job, JobEnded, LauncherEvent
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
-from khala.execution.uid_range import FIRST_UID, claim_uid_range
+from khala.execution.uid_range import claim_uid_range, first_uid
 
 WITHIN_S = 10.0
 WALL = Limits(wall_time_s=5.0)
@@ -213,7 +213,7 @@ def probe_here() -> HostIsolation:
         with tempfile.TemporaryDirectory(prefix="khala-doctor-", dir="/var/tmp") as folder:
             Path(folder).chmod(0o711)
             root = Path(folder) / "root"
-            uid_base = FIRST_UID if claimed is None else claimed.base
+            uid_base = first_uid() if claimed is None else claimed.base
             return probe_isolation(ExecutionSettings(slots=1, workspace_root=root, uid_base=uid_base))
     except OSError as error:
         raise ConfigurationError(f"/var/tmp cannot be used: {error.strerror}") from error

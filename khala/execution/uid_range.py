@@ -13,9 +13,14 @@ from pathlib import Path
 
 from khala.errors import ConfigurationError
 
-FIRST_UID = 61_000
 RANGE = 256
 RANGES = 256
+FIRST_UID = 1_900_000_000
+"""Nobody's: above people's, containers' and subordinate ids, below 2^31, where some programs fail
+(systemd's UIDS-GIDS page lists who takes what; 61184 to 65519 are its dynamic service users)."""
+FIRST_UID_IN_NAMESPACE = 61_000
+"""Where a user namespace has only the usual 65,536 ids."""
+UID_MAP = Path("/proc/self/uid_map")
 FOLDER = Path("/run/khala")
 FALLBACK = Path("/var/tmp/khala-uids")
 
@@ -32,12 +37,23 @@ class UidRange:
         os.close(self.fd)
 
 
+def first_uid(uid_map: Path = UID_MAP) -> int:
+    """The first uid of all ranges, by what this process's user namespace maps (user_namespaces(7))."""
+    for line in uid_map.read_text().splitlines():
+        start, _, length = (int(word) for word in line.split())
+        if start <= FIRST_UID and start + length >= FIRST_UID + RANGE * RANGES:
+            return FIRST_UID
+    return FIRST_UID_IN_NAMESPACE
+
+
 def claim_uid_range(preferred: int = 0, folder: Path | None = None) -> UidRange:
     """Claim the first free range, looking from number `preferred` (any integer) on: with the same number
     an executor gets the same range again, if it is free. ConfigurationError if none is."""
     place = _usable_folder() if folder is None else folder
-    for number in range(preferred, preferred + RANGES):
-        base = FIRST_UID + number % RANGES * RANGE
+    first = first_uid()
+    ranges = RANGES if first == FIRST_UID else (0xFFFE - first) // RANGE
+    for number in range(preferred, preferred + ranges):
+        base = first + number % ranges * RANGE
         fd = os.open(place / f"{base}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +61,7 @@ def claim_uid_range(preferred: int = 0, folder: Path | None = None) -> UidRange:
             os.close(fd)
         else:
             return UidRange(base=base, fd=fd)
-    raise ConfigurationError(f"{RANGES} executors hold all uid ranges of this host ({place}); stop one first")
+    raise ConfigurationError(f"{ranges} executors hold all uid ranges of this host ({place}); stop one first")
 
 
 def _usable_folder() -> Path:

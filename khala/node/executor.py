@@ -37,7 +37,7 @@ from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.probing import HostIsolation, probe_isolation
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
-from khala.execution.uid_range import FIRST_UID, claim_uid_range
+from khala.execution.uid_range import claim_uid_range, first_uid
 from khala.execution.user_group import task_owner
 from khala.node.joining import join
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
@@ -167,7 +167,7 @@ def _prepare_execution(
     number = zlib.crc32(str(config.data_dir).encode())
     owner = task_owner(config.main_task_user_group)
     root = config.data_dir / "work"
-    uid_base, kept_fds = FIRST_UID, tuple[int, ...]()
+    uid_base, kept_fds = first_uid(), tuple[int, ...]()
     if os.geteuid() == 0:
         if not _others_may_pass(root):
             root = Path("/var/tmp") / f"khala-{config.main_name}-{number:08x}"

@@ -16,7 +16,7 @@ from wait import wait_until
 from khala.core.task import Isolation
 from khala.execution.pool import cgroup_name
 from khala.execution.probing import HostIsolation, probe_isolation
-from khala.execution.uid_range import FIRST_UID, claim_uid_range
+from khala.execution.uid_range import claim_uid_range, first_uid
 
 REUSABLE_WITHIN_S = 2.0
 UID_RANGE_NUMBER = 200
@@ -85,7 +85,7 @@ def open_folder() -> Iterator[Path]:
 def uid_base() -> Iterator[int]:
     """uids that no other executor and no other test run on this host uses meanwhile."""
     if os.geteuid() != 0:
-        yield FIRST_UID
+        yield first_uid()
         return
     claimed = claim_uid_range(UID_RANGE_NUMBER)
     yield claimed.base

@@ -13,7 +13,13 @@ from khala.errors import ConfigurationError
 from khala.execution.bounds import Unrunnable, phase_limits
 from khala.execution.launching.disk_use import measure
 from khala.execution.settings import ExecutionSettings
-from khala.execution.uid_range import FIRST_UID, RANGE, claim_uid_range
+from khala.execution.uid_range import (
+    FIRST_UID,
+    FIRST_UID_IN_NAMESPACE,
+    RANGE,
+    claim_uid_range,
+    first_uid,
+)
 from khala.execution.user_group import task_owner
 
 
@@ -65,7 +71,7 @@ def test_strict_never_falls_back(bench: Bench) -> None:
 
 def test_uid_ranges_do_not_overlap(tmp_path: Path) -> None:
     first, second = claim_uid_range(3, tmp_path), claim_uid_range(3, tmp_path)
-    assert (first.base, second.base) == (FIRST_UID + 3 * RANGE, FIRST_UID + 4 * RANGE)
+    assert (first.base, second.base) == (first_uid() + 3 * RANGE, first_uid() + 4 * RANGE)
     first.release()
     again = claim_uid_range(3 + RANGE, tmp_path)
     assert again.base == first.base, "the number counts in a ring, and a free range is taken again"
@@ -124,3 +130,14 @@ def test_measuring_a_workspace(tmp_path: Path) -> None:
         assert measure(fd, 50_000).over
     finally:
         os.close(fd)
+
+
+def test_the_first_uid_is_one_that_the_user_namespace_has(tmp_path: Path) -> None:
+    uid_map = tmp_path / "uid_map"
+    for text, expected in (
+        ("         0          0 4294967295\n", FIRST_UID),
+        ("         0     100000      65536\n", FIRST_UID_IN_NAMESPACE),
+        ("0 1000 1\n1 100000 65536\n", FIRST_UID_IN_NAMESPACE),
+    ):
+        uid_map.write_text(text)
+        assert first_uid(uid_map) == expected
