@@ -8,6 +8,7 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -59,12 +60,43 @@ def run(config: ExecutorConfig) -> int:
         teardown.run()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the actors of an executor are made of."""
+
+    bus: ThriftBus
+    coordination: EtcdCoordination
+    pool: LauncherPool
+    journal: Journal
+    files: StoredFiles
+    machine: ExecutorMachine
+
+
 def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
+    name, incarnation = config.main_name, uuid.uuid4().hex
+    parts = _make_parts(config, incarnation, teardown)
+
+    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
+        stage = Stage(node=name, bus=parts.bus, clock=read_clocks, failed=failed)
+        return _cast(stage, parts, slots=config.main_task_vacant, drained=lifetime.end)
+
+    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
+    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
+    member = Member(name=name, role="executor", incarnation=incarnation)
+    join(parts.coordination, member, parts.bus, config)
+    teardown.add("membership", parts.coordination.close)
+    ticker = Ticker(name, parts.bus, {"executor": 0.1, "heartbeat": config.main_report_interval})
+    ticker.start()
+    teardown.add("ticker", ticker.stop)
+    lifetime.catch_signals(drain=partial(_drain, name, parts.bus, lifetime))
+
+
+def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) -> _Parts:
+    """Everything below the actors, in an order that forks before the first thread."""
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = Journal(config.data_dir / "journal")
     teardown.add("journal", journal.close)
-    name, incarnation = config.main_name, uuid.uuid4().hex
-    secret = config.secret.encode() or None
+    name, secret = config.main_name, config.secret.encode() or None
     bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
 
     def said(event: LauncherEvent) -> None:
@@ -76,10 +108,9 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     teardown.add("launchers", pool.close)
     bus.start()
     teardown.add("bus", bus.close)
+    endpoints = [config.etcd_cluster_join_member_client]
     coordination = EtcdCoordination(
-        EtcdSettings(
-            endpoints=[config.etcd_cluster_join_member_client], secret=secret, lease_ttl_s=EXECUTOR_LEASE_S
-        )
+        EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=EXECUTOR_LEASE_S)
     )
     rpc = RpcClient(
         RpcSettings(node=name, incarnation=incarnation, secret=secret),
@@ -89,59 +120,55 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     teardown.add("rpc", rpc.close)
     cache = FileCache(config.data_dir / "files", FILE_CACHE_BYTES)
     caller = Caller(token=node_token(secret, EXECUTOR) if secret else "")
-    files = StoredFiles(cache, rpc, caller)
+    return _Parts(
+        bus=bus,
+        coordination=coordination,
+        pool=pool,
+        journal=journal,
+        files=StoredFiles(cache, rpc, caller),
+        machine=_machine(config, incarnation, isolation),
+    )
+
+
+def _machine(config: ExecutorConfig, incarnation: str, isolation: HostIsolation) -> ExecutorMachine:
     capacity = Capacity(slots=config.main_task_vacant, cpus=config.cpus, memory_bytes=config.memory)
     identity = Identity(
-        executor=name,
+        executor=config.main_name,
         incarnation=incarnation,
         hostname=socket.gethostname(),
         labels=dict(config.label),
         isolation=tuple(level.value for level in isolation.levels),
         layers=isolation.layers,
     )
-    machine = ExecutorMachine(
+    return ExecutorMachine(
         identity=identity, capacity=capacity, report_interval_s=config.main_report_interval
     )
 
-    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
-        stage = Stage(node=name, bus=bus, clock=read_clocks, failed=failed)
-        executor = partial(
-            Executor.start,
-            stage,
-            machine=machine,
-            journal=journal,
-            drained=lifetime.end,
-            lease_until=coordination.lease_until,
-        )
-        slots = [
-            Role(
-                name=f"slot-{number}",
-                start=partial(
-                    Slot.start, stage, number=number, pool=pool, fetch=files.fetch, release=files.release
-                ),
-                essential=True,
-            )
-            for number in range(config.main_task_vacant)
-        ]
-        membership = partial(
-            Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
-        )
-        return [
-            *slots,
-            Role(name="executor", start=executor, essential=True),
-            Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
-            Role(name="membership", start=membership),
-        ]
 
-    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
-    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
-    member = Member(name=name, role="executor", incarnation=incarnation)
-    join(coordination, member, bus, config)
-    teardown.add("membership", coordination.close)
-    ticker = Ticker(name, bus, {"executor": 0.1, "heartbeat": config.main_report_interval})
-    ticker.start()
-    teardown.add("ticker", ticker.stop)
-    lifetime.catch_signals(drain=partial(_drain, name, bus, lifetime))
+def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None]) -> Sequence[Role]:
+    """The actors in the order of their start."""
+    files, coordination = parts.files, parts.coordination
+    slot = partial(Slot.start, stage, pool=parts.pool, fetch=files.fetch, release=files.release)
+    executor = partial(
+        Executor.start,
+        stage,
+        machine=parts.machine,
+        journal=parts.journal,
+        drained=drained,
+        lease_until=coordination.lease_until,
+    )
+    membership = partial(
+        Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
+    )
+    return [
+        *(
+            Role(name=f"slot-{number}", start=partial(slot, number=number), essential=True)
+            for number in range(slots)
+        ),
+        Role(name="executor", start=executor, essential=True),
+        Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
+        Role(name="membership", start=membership),
+    ]
 
 
 def judicators_of(view: ClusterView) -> dict[str, str]:

@@ -71,7 +71,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     store, replica_set = MongoStore(mongo), MongoReplicaSet(mongo)
     teardown.add("store", store.close)
     teardown.add("replica set", replica_set.close)
-    store.prepare()
+    store.prepare(first_generation=int(read_clocks().unix_s))
     _make_tokens(config, store, secret)
     incarnation = uuid.uuid4().hex
     bus = ThriftBus(

@@ -127,9 +127,12 @@ class ReplicaSetAdmin(Protocol):
 class Store(TaskStore, FileStore, TokenStore, Protocol):
     """All of it, as one object that owns its connections."""
 
-    def prepare(self) -> None:
+    def prepare(self, first_generation: int = 1) -> None:
         """Make or verify schema version, indexes and the epoch document; ConfigurationError if the
-        stored schema is another version's. Idempotent."""
+        stored schema is another version's. Idempotent.
+
+        A store that is made by this call begins with `first_generation`: a new cluster gives its time
+        of birth, so that it outranks any earlier cluster that its executors remember (P4)."""
         ...
 
     def cluster_id(self) -> str:

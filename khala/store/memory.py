@@ -147,9 +147,9 @@ class MemoryStore:
 
     # --- the whole -------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
+    def prepare(self, first_generation: int = 1) -> None:
         """See Store."""
-        self._write("prepare", self._first_generation)
+        self._write("prepare", lambda: self._begin(first_generation))
 
     def cluster_id(self) -> str:
         """See Store."""
@@ -158,9 +158,9 @@ class MemoryStore:
     def close(self) -> None:
         """See Store; what is stored stays, so that a simulated node can open it again."""
 
-    def _first_generation(self) -> None:
+    def _begin(self, first_generation: int) -> None:
         if self._epoch.generation == 0:
-            self._epoch = Epoch(1, 0)
+            self._epoch = Epoch(first_generation, 0)
 
     def _next_epoch(self, holder: str) -> Epoch:
         if self._epoch.generation == 0:

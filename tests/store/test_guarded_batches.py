@@ -19,6 +19,12 @@ def test_epochs_strictly_increase(store: Any) -> None:
     assert {epoch.generation for epoch in epochs} == {1}
 
 
+def test_a_store_keeps_its_first_generation(store: Any) -> None:
+    before = store.take_epoch("a")
+    store.prepare(first_generation=before.generation + 5)
+    assert store.take_epoch("a").generation == before.generation
+
+
 def test_a_change_that_fits_is_applied_with_its_event_and_result(store: Any) -> None:
     before = task(1)
     store.insert([before])

@@ -31,7 +31,7 @@ TASK_INDEXES = [
 ]
 
 
-def prepare_schema(connection: Connection) -> str:
+def prepare_schema(connection: Connection, first_generation: int) -> str:
     """Make or verify everything; returns the cluster id. ConfigurationError for another version."""
     with connection.writing("prepare the schema"):
         server = connection.client.server_info()["versionArray"]
@@ -51,7 +51,9 @@ def prepare_schema(connection: Connection) -> str:
         connection.collection(CHUNKS).create_indexes(
             [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
         )
-        _once(connection, LEADER_ID, {"generation": 1, "number": 0, "holder": "", "batches": 0})
+        _once(
+            connection, LEADER_ID, {"generation": first_generation, "number": 0, "holder": "", "batches": 0}
+        )
         _once(connection, TOKENS_ID, {"count": 0})
         return str(schema["cluster_id"])
 

@@ -26,9 +26,9 @@ class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoTokens):
         MongoFiles.__init__(self, connection)
         MongoTokens.__init__(self, connection, transactions)
 
-    def prepare(self) -> None:
+    def prepare(self, first_generation: int = 1) -> None:
         """See Store."""
-        prepare_schema(self._connection)
+        prepare_schema(self._connection, first_generation)
 
     def cluster_id(self) -> str:
         """See Store; ConfigurationError before the first `prepare`."""
