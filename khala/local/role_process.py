@@ -92,7 +92,8 @@ class RoleProcess:
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
         if self._child is not None:
-            self._child.terminate()
+            # Not terminate(): it reaps a child that has just died, and `found_dead` would miss it.
+            os.kill(self._child.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End it and its group at once."""
