@@ -21,7 +21,7 @@ from khala.execution.launching.cgroup_v2 import GroupV2
 
 UNIFIED = Path("/sys/fs/cgroup/unified")
 NAME = f"khala-test-{os.getpid()}"
-FORKER = "import os, time\nfor _ in range(20):\n    os.fork() or time.sleep(60)\ntime.sleep(60)"
+FORKER = "import os, signal\nfor _ in range(20):\n    os.fork() or signal.pause()\nsignal.pause()"
 
 
 def started(group: TaskGroup, script: str = "sleep 60") -> subprocess.Popen[bytes]:
