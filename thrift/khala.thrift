@@ -465,12 +465,25 @@ struct JudicatorView {
   3: bool leader;
   4: map<string, i64> restarts;
   5: string replica_state;
+  6: bool live;
+  7: bool leaving;
 }
 
 /** The answer to ListJudicators. */
 struct JudicatorViews {
   1: list<JudicatorView> judicators;
   2: Epoch epoch;
+}
+
+/** Take a judicator out of the cluster, live or not, if the others are a majority without it. */
+struct RemoveJudicator {
+  1: string name;
+  2: Caller caller;
+}
+
+/** The removal of this judicator has begun; the leader carries it out. */
+struct JudicatorRemoval {
+  1: string name;
 }
 
 /** How many tasks are in each state? */
@@ -569,6 +582,8 @@ union Payload {
   34: FileChunk file_chunk;
   35: Refused refused;
   36: NotAvailable not_available;
+  37: RemoveJudicator remove_judicator;
+  38: JudicatorRemoval judicator_removal;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -628,6 +643,7 @@ service Judicator extends Bus {
   TaskCounts count(1: CountTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
   ExecutorViews executors(1: ListExecutors command) throws (1: Refused refused, 2: NotAvailable unavailable);
   JudicatorViews judicators(1: ListJudicators command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JudicatorRemoval remove_judicator(1: RemoveJudicator command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileStored put_file(1: PutFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

@@ -47,6 +47,7 @@ from khala.core.messages import (
     AttemptStarted,
     CancelsRequested,
     ExecutorReport,
+    LeaderAnnounced,
     StartRequested,
     TasksQueued,
     TasksSettled,
@@ -296,11 +297,15 @@ class Scheduler(NodeActor):
                     self._scan_waiting()
 
     def _scan_waiting(self) -> None:
-        """Re-scan the store (P3), and remind the front door of the epoch."""
+        """Re-scan the store (P3), and remind the front doors of the epoch."""
         self._scanned_at = self.now().boot_s
         self._scan_again_at = self._scanned_at + ANSWER_WITHIN_S
         self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after))
         self.tell("judicator", LeadingWith(self._epoch))
+        for judicator in self._judicators:
+            if judicator != self.stage.node:
+                announced = LeaderAnnounced(epoch=self._epoch, leader=self.stage.node)
+                self.send(f"{judicator}/judicator", announced)
 
     # --- effects ---------------------------------------------------------------------------------
 

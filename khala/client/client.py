@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from khala.client.transport import Transport
 from khala.client.views import TaskPageView, TaskView, task_view
@@ -105,6 +106,15 @@ class Client:
         """The registered judicators, and who leads."""
         answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/judicators")["judicators"]
         return answer
+
+    def cluster(self) -> Mapping[str, Any]:
+        """Leader, epoch, and how many more judicators it can lose."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/cluster")
+        return answer
+
+    def remove_judicator(self, name: str) -> None:
+        """Begin to take a judicator out of the cluster; Refusal `conflict` if too few others live."""
+        self._transport.call("DELETE", f"{_API}/judicators/{quote(name, safe='')}")
 
     def stats(self) -> Mapping[str, Any]:
         """Counts of tasks per state."""

@@ -107,6 +107,18 @@ class JudicatorConfig(RoleConfig):
     main_advertise_port: int = setting(
         0, "Port of bus and RPC told to others.", Kind.ADVERTISED_PORT, shown="the listen port"
     )
+    leave_at_stop: bool = setting(
+        True,
+        "At SIGTERM leave the cluster for good, if the others go on; =false stays a member.",
+        Kind.SWITCH,
+        shown="true",
+    )
+    remove_missing_after: float = setting(
+        600.0,
+        "After how long a missing judicator is removed, where the cluster then survives more losses; "
+        "0 is never.",
+        Kind.SECONDS,
+    )
     main_first_token_digest: str = setting(
         "", "SHA-256 of the administrator's token to store if the cluster has no token yet.", Kind.DIGEST
     )

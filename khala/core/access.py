@@ -14,6 +14,7 @@ from khala.core.commands import (
     ListJudicators,
     Ping,
     PutFileChunk,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
 )
@@ -32,6 +33,7 @@ ADMIN_MAY = frozenset(
         CountTasks,
         ListExecutors,
         ListJudicators,
+        RemoveJudicator,
         PutFileChunk,
         GetFileChunk,
     }

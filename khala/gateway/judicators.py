@@ -15,12 +15,14 @@ from khala.core.commands import (
     FileStored,
     GetFileChunk,
     GetTasks,
+    JudicatorRemoval,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
     Ping,
     Pong,
     PutFileChunk,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
     TaskCancels,
@@ -38,6 +40,7 @@ Command = (
     | SearchTasks
     | ListExecutors
     | ListJudicators
+    | RemoveJudicator
     | CountTasks
     | PutFileChunk
     | GetFileChunk
@@ -50,6 +53,7 @@ Reply = (
     | TaskPage
     | ExecutorViews
     | JudicatorViews
+    | JudicatorRemoval
     | TaskCounts
     | FileStored
     | FileChunk

@@ -40,7 +40,7 @@ from khala.execution.probing import HostIsolation, probe_isolation
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 from khala.execution.uid_range import claim_uid_range, first_uid
 from khala.execution.user_group import task_owner
-from khala.node.joining import join
+from khala.node.joining import join, require_endpoints
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.node.stored_files import StoredFiles
 
@@ -108,7 +108,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     teardown.add("launchers", pool.close)
     bus.start()
     teardown.add("bus", bus.close)
-    endpoints = [config.etcd_cluster_join_member_client]
+    endpoints = require_endpoints(config)
     coordination = EtcdCoordination(
         EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=EXECUTOR_LEASE_S)
     )

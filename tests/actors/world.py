@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from actors.servers import EtcdServers, Members
 from wait import wait_until
 
 from khala.actors.actor import Stage
@@ -22,7 +23,7 @@ from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
 from khala.actors.messages import AreYouUp
-from khala.actors.replica_set import ReplicaSet
+from khala.actors.replica_set import ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.slot import Slot
 from khala.actors.store_reader import SCHEDULER_READER, StoreReader
@@ -35,7 +36,7 @@ from khala.bus.envelope import RPC, Envelope, node_of
 from khala.bus.interface import BusSettings
 from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
 from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
 from khala.core.execution.holdings import Capacity
@@ -49,7 +50,6 @@ from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
-from khala.store.interface import ReplicaHealth
 from khala.store.memory import MemoryStore, StoreFault
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
@@ -133,19 +133,6 @@ class CalledBus(LoopbackBus):
         return super()._post(envelope)
 
 
-class Members:
-    """A replica set's members as the test wants them."""
-
-    def __init__(self) -> None:
-        self.members: list[ReplicaHealth] = []
-        self.primary = True
-
-    def health(self) -> Sequence[ReplicaHealth]:
-        if not self.primary:
-            raise Unavailable("no primary")
-        return self.members
-
-
 class Node:
     """One node: its bus, its part in coordination, its actors and its ticker."""
 
@@ -158,6 +145,8 @@ class Node:
         self.member = Member(
             name=name, role=role, incarnation=incarnation, address=f"{name}:4000", details=details
         )
+        self.registration = Registration(address=f"{name}:4000", mongod=f"{name}:3000", etcd=name)
+        self.removed = threading.Event()
         self.gave_up: list[str] = []
         self._world = world
         self._ticker = Ticker(name, self.bus, ticks_s)
@@ -201,6 +190,7 @@ class World:
         self.hub = CoordinationHub(clock=lambda: self.clock().boot_s)
         self.network = LoopbackNetwork(seed=7)
         self.replica_set = Members()
+        self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
         self._ids = itertools.count(1)
@@ -216,7 +206,7 @@ class World:
         node = Node(self, f"j{len(self._nodes) + 1}", "judicator", JUDICATOR_TICKS_S, LEADER_LEASE_S)
         self._nodes.append(node)
         node.start(partial(self._judicator_cast, node, secured))
-        node.coordination.register_judicator(node.name, node.member.address)
+        node.coordination.register_judicator(node.name, node.registration)
         if campaign:
             node.coordination.campaign()
         return node
@@ -252,12 +242,21 @@ class World:
             "listeners": ("scheduler", "judicator", "replica-set"),
             "peers_of": lambda view: {n: a for n, a in judicators_of(view).items() if n < node.name},
         }
+        upkeep = Upkeep(
+            replica_set=self.replica_set,
+            etcd=self.etcd,
+            coordination=node.coordination,
+            own=node.registration,
+            give_up_after_s=600.0,
+            removed=node.removed.set,
+        )
+        self.etcd.servers.append(node.name)
         return [
             *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
-            role("replica-set", ReplicaSet, admin=self.replica_set),
+            role("replica-set", ReplicaSet, upkeep=upkeep),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),
             Role(name="membership", start=partial(Membership.start, stage, **membership), essential=True),

@@ -28,7 +28,7 @@ def fresh(tmp_path: Path) -> Iterator[Mongod]:
 def test_initiating_is_idempotent_and_the_set_is_healthy(mongod: Mongod) -> None:
     mongod.initiate()
     with contextlib.closing(MongoReplicaSet(mongod.settings())) as admin:
-        (member,) = admin.health()
+        (member,) = admin.members()
     assert (member.host, member.state, member.healthy, member.lag_s) == (mongod.address, "primary", True, 0.0)
 
 
