@@ -41,7 +41,9 @@ class RoleConfig:
     boot_print_log: bool = setting(False, "Log the node's start and its services' health.", Kind.SWITCH)
     main_print_log: bool = setting(False, "Log the node's own work in detail.", Kind.SWITCH)
     etcd_cluster_join_member_client: str = setting(
-        "", "Client URL of an etcd member of the cluster to join; overrides the init flags.", Kind.URL
+        "",
+        "Client URL of an etcd member of the cluster to join, or several with commas; overrides the init flags.",
+        Kind.URL,
     )
     etcd_cluster_service: str = setting(
         "", "DNS name of a service whose addresses are judicators; overrides the join flag."

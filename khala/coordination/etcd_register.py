@@ -23,9 +23,12 @@ T = TypeVar("T")
 class EtcdRegister:
     """Each call raises Unavailable or ConfigurationError, and may be made again."""
 
-    def __init__(self, endpoints: Sequence[str], *, secret: bytes | None = None) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], *, secret: bytes | None = None, timeout_s: float = _CALL_TIMEOUT_S
+    ) -> None:
         self._addresses = [address_of(endpoint) for endpoint in endpoints]
         self._secret = secret
+        self._timeout_s = timeout_s
 
     def view(self) -> ClusterView:
         """Who belongs to the cluster, and who lives."""
@@ -52,7 +55,7 @@ class EtcdRegister:
         failure = Unavailable("no etcd endpoint is known")
         for address in self._addresses:
             try:
-                client = EtcdClient(address, secret=self._secret, timeout_s=_CALL_TIMEOUT_S)
+                client = EtcdClient(address, secret=self._secret, timeout_s=self._timeout_s)
                 try:
                     return call(client)
                 finally:

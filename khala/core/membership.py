@@ -119,13 +119,15 @@ def next_step(peers: Sequence[Peer], members: Sequence[SetMember], *, give_up_af
     if gone is not None:
         return Forget(gone.name)
     surplus = [member for member in members if member.host not in wanted]
-    if surplus:
-        return _remove(surplus, members)
+    removal = _remove(surplus, members) if surplus else None
+    if removal is not None and not isinstance(removal, Hold):
+        return removal
     joining = [peer.mongod for peer in peers if peer.registered and peer.live and not peer.leaving]
     absent = next((host for host in joining if host and host not in hosts), None)
     if absent is not None:
         return AddMember(absent)
-    return _give_vote(members) or _give_up([p for p in peers if p.registered], give_up_after_s)
+    registered = [peer for peer in peers if peer.registered]
+    return _give_vote(members) or removal or _give_up(registered, give_up_after_s)
 
 
 def _remove(surplus: Sequence[SetMember], members: Sequence[SetMember]) -> Step:

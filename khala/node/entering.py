@@ -15,6 +15,7 @@ import structlog
 
 from khala.config import JudicatorConfig
 from khala.coordination.etcd_auth import secure
+from khala.coordination.etcd_errors import NOT_FOR_LEARNERS
 from khala.coordination.etcd_members import EtcdMembers
 from khala.coordination.etcd_register import EtcdRegister
 from khala.coordination.interface import ClusterView, Registration
@@ -31,6 +32,7 @@ from khala.store.mongo.replica_set import check_member, initiate_replica_set
 
 NAMESAKE_GONE_WITHIN_S = 10.0
 PRIMARY_WITHIN_S = 5.0
+ANSWERS_AT_ONCE_S = 0.7
 
 
 class Way(StrEnum):
@@ -88,8 +90,8 @@ class Entering:
                 if self._secret is not None:
                     secure(self._own, self._secret, timeout_s=2.0)
                 EtcdRegister([self._own], secret=self._secret).view()
-            except Unavailable:
-                if self._others():
+            except Unavailable as why:
+                if NOT_FOR_LEARNERS in str(why):
                     self._members.promote(etcd.name)
                 raise
 
@@ -153,10 +155,11 @@ class Entering:
         return EtcdRegister(self._others(), secret=self._secret).view()
 
     def _was_removed(self, etcd: EtcdServer) -> bool:
-        """Do the others say that this etcd is none of theirs? If none of them can say anything, it returns
-        to what it knows: etcd itself keeps one out that was removed."""
+        """Do the others say that this etcd is none of theirs? If none of them says anything at once, as when
+        all of them start, it returns to what it knows: etcd itself keeps one out that was removed."""
         name = self._config.main_name
         try:
+            EtcdRegister(self._others(), secret=self._secret, timeout_s=ANSWERS_AT_ONCE_S).view()
             while (entry := self._look().registered.get(name)) is not None and entry.leaving:
                 self._log.warning("waiting until the removal of this judicator is complete")
                 self._lifetime.pause(1.0)

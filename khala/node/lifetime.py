@@ -118,7 +118,7 @@ class Lifetime:
                 now = time.monotonic()
                 if now - told_at >= TOLD_EVERY_S:
                     told_at = now
-                    structlog.get_logger().warning(f"waiting {what}", reason=str(why))
+                    structlog.get_logger().warning(f"waiting {what}", reason=str(why).partition("\n")[0])
             self.pause(INSIST_EVERY_S)
 
     def wait(self) -> int:

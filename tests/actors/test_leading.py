@@ -7,9 +7,8 @@ from wait import wait_until
 
 from khala.actors.messages import ViewChanged
 from khala.core.changes import Change
-from khala.core.commands import CancelTasks, JudicatorViews, ListJudicators, Ping
+from khala.core.commands import CancelTasks, ListJudicators, Ping
 from khala.core.task import Epoch, State
-from khala.store.interface import ReplicaHealth
 from khala.store.memory import StoreFault
 
 
@@ -212,22 +211,6 @@ def test_a_lost_executors_tasks_run_elsewhere(world: World) -> None:
     world.advance(14.0)
     (task,) = world.finished(judicator, [id])
     assert (task.control.executor, task.control.attempt) == (other.name, 2)
-
-
-def test_the_replica_set_is_held_against_the_registered_judicators(world: World) -> None:
-    judicator = world.judicator()
-
-    def states() -> dict[str, str]:
-        answer: JudicatorViews = world.ask(judicator, ListJudicators())
-        return {view.name: view.replica_state for view in answer.judicators}
-
-    wait_until(lambda: states() == {"j1": "absent"}, what="the absence")
-    world.replica_set.members = [ReplicaHealth(host="j1:3000", state="primary", healthy=True)]
-    wait_until(lambda: states() == {"j1": "primary"}, what="the member")
-    assert wait_until(lambda: world.ask(judicator, Ping()).ready)
-    world.replica_set.primary = False
-    wait_until(lambda: not world.ask(judicator, Ping()).ready, what="not ready without a primary")
-    assert states() == {"j1": ""}
 
 
 def test_a_batch_is_bounded(world: World) -> None:
