@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -89,7 +90,7 @@ class Load:
         self._client.close()
 
     def longest_gap_s(self) -> float:
-        return max(later - earlier for earlier, later in zip(self.acknowledged, self.acknowledged[1:]))
+        return max(later - earlier for earlier, later in itertools.pairwise(self.acknowledged))
 
 
 def wait(condition: Callable[[], bool], what: str) -> None:

@@ -42,7 +42,7 @@ class RoleConfig:
     main_print_log: bool = setting(False, "Log the node's own work in detail.", Kind.SWITCH)
     etcd_cluster_join_member_client: str = setting(
         "",
-        "Client URL of an etcd member of the cluster to join, or several with commas; overrides the init flags.",
+        "Client URLs, with commas, of etcd members of the cluster to join; overrides the init flags.",
         Kind.URL,
     )
     etcd_cluster_service: str = setting(
