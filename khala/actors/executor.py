@@ -45,7 +45,8 @@ the kill and for clocks of different rate."""
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the executor was asked to drain and has nothing in hand.
+    """`drained` is called once, when the executor was asked to drain and has nothing in hand. `renew` lets
+    attempts that must not outlive the lease run until then; it must not block.
 
     Essential: `machine` and `journal` serve one life of it.
     """
@@ -60,12 +61,15 @@ class Executor(NodeActor):
         journal: JournalFile,
         drained: Callable[[], None],
         lease_until: Callable[[], float],
+        renew: Callable[[float], None],
     ) -> None:
         super().__init__(stage, "executor")
         self._machine = machine
         self._journal = journal
         self._drained = drained
         self._lease_until = lease_until
+        self._renew = renew
+        self._may_run_until = 0.0
         self._has_lease = False
         self._effects: list[Effect] = []
         self._flushing = False
@@ -81,7 +85,11 @@ class Executor(NodeActor):
     def on_receive(self, message: Any) -> None:
         """Before anything is handled, also right after a pause: does the lease still hold? (P11)"""
         now = self.now()
-        holds = self._lease_until() > now.boot_s + LEASE_MARGIN_S
+        until = self._lease_until() - LEASE_MARGIN_S
+        if until > self._may_run_until:
+            self._may_run_until = until
+            self._renew(until)
+        holds = until > now.boot_s
         if self._has_lease and not holds:
             self.log.warning("the lease ran out")
             self._take(self._machine.lease_lost(now))

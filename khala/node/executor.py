@@ -156,6 +156,7 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         journal=parts.journal,
         drained=drained,
         lease_until=coordination.lease_until,
+        renew=parts.pool.renew,
     )
     membership = partial(
         Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of

@@ -280,6 +280,7 @@ class World:
             journal=journal,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
+            renew=pool.renew,
         )
         return [
             *(
