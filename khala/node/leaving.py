@@ -45,17 +45,21 @@ class Leaving:
         self._registration = registration
         self._known = known
         self._ended = ended
+        self._over = False
         self._log = structlog.get_logger().bind(node=member.name)
 
     def begin(self) -> None:
         """Leave, if that does no harm; does not block."""
+        self._over = True
         threading.Thread(target=self._run, name="leaving", daemon=True).start()
 
     def was_removed(self) -> None:
         """The cluster has removed this judicator: it remembers that, and ends."""
-        self._log.warning("this judicator was removed from the cluster: it ends")
-        self._known.note_left(left=True)
-        self._ended()
+        if not self._over:
+            self._over = True
+            self._log.warning("this judicator was removed from the cluster: it ends")
+            self._known.note_left(left=True)
+            self._ended()
 
     def _run(self) -> None:
         try:

@@ -111,9 +111,15 @@ def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalClus
 
 
 @pytest.mark.timeout(180)
-def test_down_and_up_brings_all_tasks_back(trio: LocalCluster, client: Client) -> None:
+def test_one_is_removed_and_down_and_up_brings_it_and_all_tasks_back(
+    trio: LocalCluster, client: Client
+) -> None:
     ids = [str(one["id"]) for one in client.submit_many([{**ECHO, "name": "kept-"}] * 50)]
     before = assert_all_ended_once(client, ids, "kept-")
+    assert trio.khala("judicators", "remove", "judicator-3").returncode == 0
+    shown = {"judicator-1", "judicator-2"}
+    wait_until(lambda: {one["name"] for one in client.judicators()} == shown, timeout_s=30, what="two")
+    wait_until(lambda: not processes_of(trio, "judicator-3"), timeout_s=30, what="its end")
     assert trio.khala("down").returncode == 0
     trio.up("--executors", "4", "--slots", "1")
     wait_until(lambda: whole(client), timeout_s=60, what="a whole cluster")
