@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.membership import CUT_OFF
 from khala.actors.messages import (
     ActiveScanned,
     Began,
@@ -103,7 +104,8 @@ class Scheduler(NodeActor):
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Follow membership and leadership."""
         members = seen.view.members.values()
-        self._executors = {m.name: m.incarnation for m in members if m.role == "executor"}
+        executors = [m for m in members if m.role == "executor" and CUT_OFF not in m.details]
+        self._executors = {m.name: m.incarnation for m in executors}
         self._judicators = tuple(m.name for m in members if m.role == "judicator")
         if not self._may_lead():
             self._follow("another judicator leads" if seen.view.leader else "nobody leads")

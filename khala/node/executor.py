@@ -8,14 +8,14 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from khala.actors.actor import Stage
 from khala.actors.executor import Executor
 from khala.actors.heartbeat import Heartbeat
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import Drain
 from khala.actors.slot import Slot
 from khala.actors.supervisor import Role, Supervisor
@@ -70,6 +70,7 @@ class _Parts:
     journal: Journal
     files: StoredFiles
     machine: ExecutorMachine
+    member: Member
 
 
 def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
@@ -82,8 +83,7 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 
     supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
     teardown.add("actors", partial(supervisor.stop, timeout=30.0))
-    member = Member(name=name, role="executor", incarnation=incarnation)
-    join(parts.coordination, member, parts.bus, config)
+    join(parts.coordination, parts.member, parts.bus, config)
     teardown.add("membership", parts.coordination.close)
     ticker = Ticker(name, parts.bus, {"executor": 0.1, "heartbeat": config.main_report_interval})
     ticker.start()
@@ -127,6 +127,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
         journal=journal,
         files=StoredFiles(cache, rpc, caller),
         machine=_machine(config, incarnation, isolation),
+        member=Member(name=name, role="executor", incarnation=incarnation),
     )
 
 
@@ -156,7 +157,9 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         journal=parts.journal,
         drained=drained,
         lease_until=coordination.lease_until,
+        lease_s=EXECUTOR_LEASE_S,
         renew=parts.pool.renew,
+        give_up=partial(_publish_reach, coordination, parts.member),
     )
     membership = partial(
         Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
@@ -170,6 +173,10 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
         Role(name="membership", start=membership),
     ]
+
+
+def _publish_reach(coordination: EtcdCoordination, member: Member, given_up: bool) -> None:
+    coordination.update(replace(member, details={CUT_OFF: "yes"} if given_up else {}))
 
 
 def judicators_of(view: ClusterView) -> dict[str, str]:

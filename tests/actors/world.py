@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -21,7 +22,7 @@ from khala.actors.actor import Stage
 from khala.actors.executor import Executor
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
 from khala.actors.replica_set import ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
@@ -280,7 +281,11 @@ class World:
             journal=journal,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
+            lease_s=EXECUTOR_LEASE_S,
             renew=pool.renew,
+            give_up=lambda gone: node.coordination.update(
+                replace(node.member, details={CUT_OFF: "yes"} if gone else {})
+            ),
         )
         return [
             *(
