@@ -85,10 +85,10 @@ class Entering:
         """Wait until the own etcd serves, for which it may need a majority, or a vote from the others."""
 
         def attempt() -> None:
+            service.wait_ready(1.0)
             try:
-                service.wait_ready(1.0)
                 if self._secret is not None:
-                    secure(self._own, self._secret, timeout_s=2.0)
+                    secure(self._own, self._secret, timeout_s=0.0)
                 EtcdRegister([self._own], secret=self._secret).view()
             except Unavailable as why:
                 if NOT_FOR_LEARNERS in str(why):

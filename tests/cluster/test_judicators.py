@@ -121,6 +121,6 @@ def test_one_is_removed_and_down_and_up_brings_it_and_all_tasks_back(
     wait_until(lambda: {one["name"] for one in client.judicators()} == shown, timeout_s=30, what="two")
     wait_until(lambda: not processes_of(trio, "judicator-3"), timeout_s=30, what="its end")
     assert trio.khala("down").returncode == 0
-    trio.up("--executors", "4", "--slots", "1")
+    assert trio.khala("up", "--detach", "--executors", "4", "--slots", "1", timeout_s=100).returncode == 0
     wait_until(lambda: whole(client), timeout_s=60, what="a whole cluster")
     assert listed(client, "kept-") == before
