@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.actors.actor import Stage
@@ -55,7 +56,6 @@ from khala.store.memory import MemoryStore, StoreFault
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
 JUDICATOR_TICKS_S = {"scheduler": 0.02, "judicator": 0.05, "uploads": 0.05, "replica-set": 0.05}
 EXECUTOR_TICKS_S = {"executor": 0.02, "heartbeat": 0.1}
-UID_BASE = 58_000
 
 
 class Clock:
@@ -227,7 +227,10 @@ class World:
         self._nodes.append(node)
         root = Path(tempfile.mkdtemp(prefix="khala-actors-", dir="/tmp"))
         settings = ExecutionSettings(
-            slots=slots, workspace_root=root, uid_base=UID_BASE + 64 * len(self._nodes), kill_grace_s=0.2
+            slots=slots,
+            workspace_root=root,
+            uid_base=uids_of_node(len(self._nodes), nodes=8),
+            kill_grace_s=0.2,
         )
         prepare_workspace_root(root, settings.slot_uid(0))
 
