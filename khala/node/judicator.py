@@ -13,6 +13,7 @@ from khala.actors.actor import Stage
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import MONGOD, ReplicaSet
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
@@ -151,6 +152,7 @@ def _cast(
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
         Role(
             name="scheduler",
