@@ -43,10 +43,9 @@ def print_output(task: TaskView) -> None:
 
 def _write(output: OutputView, descriptor: int, name: str) -> None:
     _write_all(descriptor, output.head)
-    if output.truncated:
-        missing = output.size - len(output.head) - len(output.tail)
+    if output.left_out:
         sys.stderr.flush()
-        note(f"khala: {missing} bytes of {name} ({output.size} in all) are left out here")
+        note(f"khala: {output.left_out} bytes of {name} ({output.size} in all) are left out here")
     _write_all(descriptor, output.tail)
 
 

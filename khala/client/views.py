@@ -15,12 +15,19 @@ FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputView:
-    """What is kept of one output stream; when `truncated`, the middle between head and tail is missing."""
+    """What is kept of one output stream: its head and its tail, and the first `stored_bytes` bytes on the
+    cluster; when `truncated`, more was written than is kept anywhere."""
 
     size: int = 0
     truncated: bool = False
     head: bytes = b""
     tail: bytes = b""
+    stored_bytes: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """How many bytes between head and tail are not here."""
+        return self.size - len(self.head) - len(self.tail)
 
     @property
     def text(self) -> str:
@@ -125,6 +132,7 @@ def _output(answer: Mapping[str, Any] | None) -> OutputView:
         truncated=bool(answer.get("truncated")),
         head=_bytes(answer, "head"),
         tail=_bytes(answer, "tail"),
+        stored_bytes=answer.get("stored") or 0,
     )
 
 

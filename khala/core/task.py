@@ -176,6 +176,11 @@ class StreamCapture:
     stored_bytes: int = 0
     sha256: str = ""
 
+    @property
+    def left_out(self) -> int:
+        """How many bytes are between head and tail."""
+        return self.size - len(self.head) - len(self.tail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseResult:

@@ -185,10 +185,9 @@ def _timeout(command: Command) -> int | float:
 
 
 def _stream(stream: StreamCapture) -> bytes:
-    if not stream.truncated:
+    if not stream.left_out:
         return stream.head + stream.tail
-    left_out = stream.size - len(stream.head) - len(stream.tail)
-    return stream.head + f"\n... {left_out} bytes left out ...\n".encode() + stream.tail
+    return stream.head + f"\n... {stream.left_out} bytes left out ...\n".encode() + stream.tail
 
 
 def _errors(phase: PhaseResult | None, timed_out: bytes) -> bytes:
