@@ -30,7 +30,7 @@ from khala.actors.messages import (
     ViewWanted,
 )
 from khala.actors.new_tasks import bytes_of, new_task, refusal_of
-from khala.actors.outputs import check_piece
+from khala.actors.outputs import check_piece, check_range, check_stream
 from khala.actors.uploads import check_chunk
 from khala.actors.waits import Waits
 from khala.bus.envelope import RPC, Envelope, node_of
@@ -41,6 +41,7 @@ from khala.core.commands import (
     CountTasks,
     ExecutorViews,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorView,
     JudicatorViews,
@@ -67,6 +68,7 @@ CAPS = {
     "submissions": Cap(items=20_000, size_bytes=64 << 20),
     "uploads": Cap(items=128, size_bytes=128 << 20),
     "outputs": Cap(items=5_000, size_bytes=64 << 20),
+    "followers": Cap(items=5_000, size_bytes=1 << 30),
 } | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
@@ -218,6 +220,7 @@ class Judicator(NodeActor):
 
     def handle_tasks_settled(self, settled: TasksSettled, envelope: Envelope) -> None:
         """The leader recorded outcomes."""
+        self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
     def handle_search_tasks(self, search: SearchTasks, envelope: Envelope) -> None:
@@ -231,6 +234,16 @@ class Judicator(NodeActor):
     def handle_get_file_chunk(self, get: GetFileChunk, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
+
+    def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
+        """Hand to those who wait for more, too."""
+        try:
+            check_stream(get.task_id, get.attempt, get.phase, get.stream)
+            check_range(get.offset, get.length)
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+        else:
+            self._hand_on("followers", get, envelope)
 
     def _query(self, envelope: Envelope) -> None:
         self._hand_on(self._reader(), AnswerQuery(envelope), envelope)

@@ -11,6 +11,7 @@ from khala.core.changes import Change, Changed
 from khala.core.commands import TaskAccepted
 from khala.core.execution.delivering import Piece
 from khala.core.messages import QueuedTask
+from khala.core.output import StreamKey
 from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
 from khala.errors import KhalaError
 
@@ -309,6 +310,13 @@ class OutputDelivered:
     task_id: str
     attempt: int
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGrew:
+    """This node stored more of these streams."""
+
+    keys: tuple[StreamKey, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import Began, CallsAnswered, Flush
+from khala.actors.messages import Began, CallsAnswered, Flush, OutputGrew
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
 from khala.core.commands import OutputStored, PutOutput
@@ -62,6 +62,7 @@ class Outputs(NodeActor):
         answers: list[object]
         try:
             answers = [OutputStored(next_offset=end) for end in self._store.put_output(chunks)]
+            self.tell("followers", OutputGrew(tuple({chunk.key for chunk in chunks if chunk.data})))
         except Unavailable as why:
             answers = [not_available(why)] * len(batch)
         self._open = []
@@ -90,8 +91,7 @@ def check_piece(put: PutOutput) -> None:
         raise Refusal("attempts are numbered from 1", field="attempt")
     if len(put.data) > CHUNK_BYTES:
         raise Refusal(f"a piece has at most {CHUNK_BYTES} bytes", code="too_large", field="data")
-    if not 0 <= put.offset <= MOST_BYTES:
-        raise Refusal(f"an offset is 0 to {MOST_BYTES}", field="offset")
+    check_range(put.offset, len(put.data))
 
 
 def check_stream(task_id: str, attempt: int, phase: str, stream: str) -> None:
@@ -104,6 +104,12 @@ def check_stream(task_id: str, attempt: int, phase: str, stream: str) -> None:
         raise Refusal(f"a phase is one of {', '.join(PHASES)}", field="phase")
     if stream not in STREAMS:
         raise Refusal(f"a stream is one of {', '.join(STREAMS)}", field="stream")
+
+
+def check_range(offset: int, length: int) -> None:
+    """Raise Refusal for a part that no stream could have."""
+    if not 0 <= offset <= MOST_BYTES or length < 0:
+        raise Refusal(f"an offset is 0 to {MOST_BYTES}, a length 0 or more", field="offset")
 
 
 def key_of(put: PutOutput) -> StreamKey:

@@ -105,6 +105,11 @@ class OutputStore(Protocol):
         """At most `length` bytes from `offset`; none beyond the end, or of an unknown stream."""
         ...
 
+    def outputs_beyond(self, ends: Sequence[tuple[StreamKey, int]]) -> Sequence[StreamKey]:
+        """Those of these streams that have more than so many bytes, where each number is an end that was
+        seen (or 0): one question for many followers."""
+        ...
+
     def output_sizes(self, keys: Sequence[StreamKey]) -> Sequence[int]:
         """How many bytes of each stream are stored, in order."""
         ...

@@ -146,6 +146,12 @@ class MemoryStore:
             "read_output", lambda: bytes(self._outputs.get(key, b"")[begin : begin + max(length, 0)])
         )
 
+    def outputs_beyond(self, ends: Sequence[tuple[StreamKey, int]]) -> Sequence[StreamKey]:
+        """See OutputStore."""
+        return self._read(
+            "outputs_beyond", lambda: [key for key, end in ends if len(self._outputs.get(key, b"")) > end]
+        )
+
     def output_sizes(self, keys: Sequence[StreamKey]) -> Sequence[int]:
         """See OutputStore."""
         return self._read("output_sizes", lambda: [len(self._outputs.get(key, b"")) for key in keys])

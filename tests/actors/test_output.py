@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from actors.world import Node, World
 from wait import wait_until
 
 from khala.core.access import token_digest
-from khala.core.commands import Caller, GetTasks, OutputStored, Ping, PutOutput, Refused
-from khala.core.output import CHUNK_BYTES, StreamKey, capture_of
+from khala.core.commands import (
+    Caller,
+    GetOutput,
+    GetTasks,
+    NotAvailable,
+    OutputPart,
+    OutputStored,
+    Ping,
+    PutOutput,
+    Refused,
+)
+from khala.core.output import CHUNK_BYTES, OutputChunk, StreamKey, capture_of
 from khala.core.task import TERMINAL, State, Task
 from khala.store.memory import StoreFault
 
@@ -139,3 +150,93 @@ def test_only_executors_may_put_output(world: World) -> None:
     assert refused.code == "forbidden"
     assert world.ask(judicator, piece(caller=Caller(token="executor"))) == OutputStored(next_offset=4)
     assert world.ask(judicator, GetTasks(task_ids=(), caller=Caller(token="executor"))).code == "forbidden"
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def get(task_id: str, offset: int = 0, *, length: int = 1 << 20, **other: Any) -> GetOutput:
+    plain = {"task_id": task_id, "attempt": 0, "phase": "execute", "stream": "stdout"}
+    return GetOutput(offset=offset, length=length, **{**plain, **other})
+
+
+def read_all(world: World, node: Node, task_id: str, **other: Any) -> bytes:
+    """Follow a stream to its end."""
+    data = b""
+    while True:
+        part = world.ask(node, get(task_id, len(data), wait_s=20.0, **other), timeout_s=25.0)
+        assert isinstance(part, OutputPart), part
+        assert part.offset == len(data)
+        data += part.data
+        if part.complete and len(data) >= part.size:
+            return data
+
+
+@pytest.mark.parametrize("command", [LONG, "echo short", "true"])
+def test_a_stream_is_followed_to_its_end(world: World, judicator: Node, command: str) -> None:
+    """From before its task has an executor."""
+    (task_id,) = world.submit(judicator, world.new(command))
+    first = judicator.bus.call(get(task_id, wait_s=20.0))
+    world.executor()
+    data = read_all(world, judicator, task_id)
+    assert data == {LONG: LINES, "echo short": b"short\n", "true": b""}[command]
+    wait_until(first, what="the first one's answer")
+    assert first()[0].attempt == 1
+    part = world.ask(judicator, get(task_id, 2, length=3))
+    assert (part.data, part.size, part.written) == (data[2:5], len(data), len(data))
+    assert (part.complete, part.state, part.newest) == (True, State.SUCCEEDED, 1)
+    assert read_all(world, judicator, task_id, stream="stderr") == b""
+    assert read_all(world, judicator, task_id, phase="compile") == b""
+
+
+def test_a_follower_hears_of_more_at_once(world: World, judicator: Node) -> None:
+    world.executor()
+    (task_id,) = world.submit(judicator, world.new("echo one; read line; echo two; exec sleep 60"))
+    part = world.ask(judicator, get(task_id, wait_s=20.0))
+    assert (part.data, part.complete, part.state) == (b"one\ntwo\n"[: part.size], False, part.state)
+    assert world.ask(judicator, get(task_id, 0, attempt=1)).data.startswith(b"one\n")
+
+
+def test_a_wait_without_news_ends_in_time(world: World, judicator: Node) -> None:
+    (task_id,) = world.submit(judicator, world.new("true"))
+    part = world.ask(judicator, get(task_id, wait_s=0.3))
+    assert (part.attempt, part.data, part.complete, part.state) == (0, b"", False, State.PENDING)
+
+
+def test_what_another_judicator_stored_is_found(world: World, judicator: Node) -> None:
+    """No message tells: it is looked for."""
+    (task_id,) = world.submit(judicator, world.new("true"))
+    answer = judicator.bus.call(get(task_id, attempt=1, wait_s=20.0))
+    world.ask(judicator, Ping())
+    key = StreamKey(task_id=task_id, attempt=1, phase="execute", stream="stdout")
+    world.store.put_output([OutputChunk(key=key, offset=0, data=b"elsewhere")])
+    wait_until(answer, what="the answer")
+    assert answer()[0].data == b"elsewhere"
+
+
+def test_a_lost_attempt_is_complete_and_apart_from_the_next(world: World, judicator: Node) -> None:
+    first = world.executor(slots=1)
+    (task_id,) = world.submit(judicator, world.new("echo from attempt $KHALA_ATTEMPT; exec sleep 60"))
+    wait_until(lambda: stored(world, task_id) == b"from attempt 1\n", what="the first attempt's output")
+    follower = judicator.bus.call(get(task_id, 15, attempt=1, wait_s=60.0))
+    first.coordination.close()
+    world.executor(slots=1)
+    wait_until(follower, timeout_s=20.0, what="the end of the first attempt")
+    assert (follower()[0].data, follower()[0].complete, follower()[0].size) == (b"", True, 15)
+    wait_until(lambda: stored(world, task_id, 2) == b"from attempt 2\n", timeout_s=20.0, what="the second's")
+    assert world.ask(judicator, get(task_id, attempt=1)).data == b"from attempt 1\n"
+    newest = world.ask(judicator, get(task_id))
+    assert (newest.attempt, newest.newest, newest.data, newest.complete) == (2, 2, b"from attempt 2\n", False)
+
+
+def test_what_cannot_be_read_is_refused(world: World, judicator: Node) -> None:
+    world.executor()
+    (task_id,) = world.submit(judicator, world.new("true"))
+    world.finished(judicator, [task_id])
+    for asked, code in ((get("f" * 24), "not_found"), (get(task_id, attempt=2), "not_found"),
+                        (get("x"), "invalid"), (get(task_id, -1), "invalid")):  # fmt: skip
+        answer = world.ask(judicator, asked)
+        assert isinstance(answer, Refused)
+        assert answer.code == code
+    world.trouble.always["read"] = StoreFault.UNAVAILABLE
+    assert isinstance(world.ask(judicator, get(task_id)), NotAvailable)

@@ -21,6 +21,7 @@ from wait import wait_until
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.followers import Followers
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
@@ -58,7 +59,13 @@ from khala.store.interface import ReplicaHealth
 from khala.store.memory import MemoryStore, StoreFault
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
-JUDICATOR_TICKS_S = {"scheduler": 0.02, "judicator": 0.05, "uploads": 0.05, "replica-set": 0.05}
+JUDICATOR_TICKS_S = {
+    "scheduler": 0.02,
+    "judicator": 0.05,
+    "uploads": 0.05,
+    "followers": 0.05,
+    "replica-set": 0.05,
+}
 EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
 
 
@@ -284,6 +291,7 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
+            role("followers", Followers, store=self.store),
             role("outputs", Outputs, store=self.store),
             role("replica-set", ReplicaSet, admin=self.replica_set),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),

@@ -46,6 +46,15 @@ def test_an_empty_chunk_asks_how_far_the_stream_is(store: Any) -> None:
     assert store.read_output(KEY, 0, 10) == b"abc"
 
 
+def test_which_streams_have_more_than_was_seen(store: Any) -> None:
+    silent = key(attempt=9)
+    store.put_output([chunk(0, b"0123"), chunk(4, b"4567"), chunk(0, b"err", key(stream="stderr"))])
+    assert set(store.outputs_beyond([(KEY, 4), (silent, 0), (key(stream="stderr"), 3)])) == {KEY}
+    assert list(store.outputs_beyond([(KEY, 8), (silent, 0)])) == list(store.outputs_beyond([])) == []
+    store.put_output([chunk(8, b"8"), chunk(0, b"x", silent)])
+    assert set(store.outputs_beyond([(KEY, 8), (silent, 0)])) == {KEY, silent}
+
+
 @pytest.mark.parametrize(
     "other",
     [{"task_id": "b" * 24}, {"attempt": 2}, {"attempt": 10}, {"phase": "compile"}, {"stream": "stderr"}],

@@ -63,6 +63,13 @@ class MongoOutputs:
                 at = max(at, part["end"])
             return bytes(data[: end - begin])
 
+    def outputs_beyond(self, ends: Sequence[tuple[StreamKey, int]]) -> Sequence[StreamKey]:
+        """See OutputStore. The next chunk begins where the last one ended, so its `_id` is known."""
+        awaited = {_id(key, end): key for key, end in ends}
+        with self._connection.reading("look for more output"):
+            found = self._outputs.find({"_id": {"$in": list(awaited)}}, {"_id": 1})
+            return [awaited[each["_id"]] for each in found]
+
     def output_sizes(self, keys: Sequence[StreamKey]) -> Sequence[int]:
         """See OutputStore."""
         with self._connection.reading("look how far output is"):
