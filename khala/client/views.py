@@ -36,6 +36,27 @@ class OutputView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPiece:
+    """The next bytes of an attempt's output stream, from `offset` on."""
+
+    attempt: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputEnd:
+    """There is no more: `size` bytes can be read of the `written` ones. `state` is the task's; when the
+    attempt was lost, `next_attempt` is the one that takes its place, and 0 otherwise."""
+
+    attempt: int
+    state: str
+    size: int = 0
+    written: int = 0
+    next_attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseView:
     """How one phase went; durations in seconds, sizes in bytes."""
 

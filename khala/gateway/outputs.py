@@ -96,6 +96,7 @@ async def send_output(call: Call, name: OutputName, begin: int, *, tail: int | N
         **as_attachment(f"{name.task_id}_{name.phase}_{name.stream}.txt"),
         "Accept-Ranges": "bytes",
         "X-Khala-Attempt": str(known.attempt),
+        "X-Khala-Offset": str(begin),
         "X-Khala-Complete": "true" if known.complete else "false",
         "X-Khala-Written": str(known.written or known.size),
     }
