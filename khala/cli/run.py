@@ -82,10 +82,11 @@ def _run(client: Client, task: Mapping[str, Any], *, live: bool) -> TaskView | N
 
 def _shown(client: Client, task_id: str, task: Mapping[str, Any]) -> TaskView:
     """The finished task, whose output was printed: at its end if that came soon, or else as it came."""
-    with contextlib.suppress(Unavailable):
+    try:
         done = client.wait(task_id, timeout_s=_LIVE_AFTER_S)
-        print_output(client, done)
-        return done
-    places = [(phase, stream) for phase in PHASES if phase in task for stream in STREAMS]
-    LiveOutput(client, task_id, places, write_through).show(1)
-    return client.wait(task_id)
+    except Unavailable:
+        places = [(phase, stream) for phase in PHASES if phase in task for stream in STREAMS]
+        LiveOutput(client, task_id, places, write_through).show(1)
+        return client.wait(task_id)
+    print_output(client, done)
+    return done
