@@ -14,10 +14,12 @@ from khala.core.commands import (
     FileChunk,
     FileStored,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
+    OutputPart,
     Ping,
     Pong,
     PutFileChunk,
@@ -41,6 +43,7 @@ Command = (
     | CountTasks
     | PutFileChunk
     | GetFileChunk
+    | GetOutput
 )
 Reply = (
     Pong
@@ -53,6 +56,7 @@ Reply = (
     | TaskCounts
     | FileStored
     | FileChunk
+    | OutputPart
 )
 AnyReply = TypeVar("AnyReply", bound=Reply)
 

@@ -10,9 +10,11 @@ from functools import partial
 
 from khala import __version__
 from khala.actors.actor import Stage
+from khala.actors.followers import Followers
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import MONGOD, ReplicaSet
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
@@ -108,7 +110,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     teardown.add("membership", coordination.close)
     coordination.register_judicator(config.main_name, address)
     coordination.campaign()
-    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "replica-set": 3.0}
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 3.0}
     intervals_s |= {f"service-{name}": 0.5 for name in services}
     ticker = Ticker(config.main_name, bus, intervals_s)
     ticker.start()
@@ -151,6 +153,8 @@ def _cast(
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="followers", start=partial(Followers.start, stage, store=store)),
+        Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
         Role(
             name="scheduler",
