@@ -30,16 +30,18 @@ from khala.actors.messages import (
     ViewWanted,
 )
 from khala.actors.new_tasks import bytes_of, new_task, refusal_of
+from khala.actors.outputs import check_piece, check_range, check_stream
 from khala.actors.uploads import check_chunk
 from khala.actors.waits import Waits
 from khala.bus.envelope import RPC, Envelope, node_of
 from khala.coordination.interface import ClusterView
-from khala.core.access import ADMIN_MAY, token_digest
+from khala.core.access import COMMANDS, token_digest
 from khala.core.commands import (
     CancelTasks,
     CountTasks,
     ExecutorViews,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorView,
     JudicatorViews,
@@ -49,6 +51,7 @@ from khala.core.commands import (
     Ping,
     Pong,
     PutFileChunk,
+    PutOutput,
     Refused,
     RemoveJudicator,
     SearchTasks,
@@ -65,6 +68,8 @@ READERS = ("reader-1", "reader-2")
 CAPS = {
     "submissions": Cap(items=20_000, size_bytes=64 << 20),
     "uploads": Cap(items=128, size_bytes=128 << 20),
+    "outputs": Cap(items=5_000, size_bytes=64 << 20),
+    "followers": Cap(items=5_000, size_bytes=1 << 30),
 } | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
@@ -99,7 +104,7 @@ class Judicator(NodeActor):
 
     def on_receive(self, message: object) -> None:
         """Commands come by RPC and pass the doorkeeper; everything else comes from the cluster's actors."""
-        if isinstance(message, Envelope) and type(message.payload) in ADMIN_MAY and not self._admit(message):
+        if isinstance(message, Envelope) and type(message.payload) in COMMANDS and not self._admit(message):
             return
         super().on_receive(message)
 
@@ -161,6 +166,15 @@ class Judicator(NodeActor):
         else:
             self._hand_on("uploads", chunk, envelope, size_bytes=len(chunk.data))
 
+    def handle_put_output(self, put: PutOutput, envelope: Envelope) -> None:
+        """Hand on."""
+        try:
+            check_piece(put)
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+        else:
+            self._hand_on("outputs", put, envelope, size_bytes=len(put.data))
+
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
             self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
@@ -207,6 +221,7 @@ class Judicator(NodeActor):
 
     def handle_tasks_settled(self, settled: TasksSettled, envelope: Envelope) -> None:
         """The leader recorded outcomes."""
+        self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
     def handle_search_tasks(self, search: SearchTasks, envelope: Envelope) -> None:
@@ -220,6 +235,16 @@ class Judicator(NodeActor):
     def handle_get_file_chunk(self, get: GetFileChunk, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
+
+    def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
+        """Hand to those who wait for more, too."""
+        try:
+            check_stream(get.task_id, get.attempt, get.phase, get.stream)
+            check_range(get.offset, get.length)
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+        else:
+            self._hand_on("followers", get, envelope)
 
     def _query(self, envelope: Envelope) -> None:
         self._hand_on(self._reader(), AnswerQuery(envelope), envelope)

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, str] = {
     "submit": "khala.cli.submit:submit",
     "show": "khala.cli.tasks:show",
     "ls": "khala.cli.tasks:ls",
+    "logs": "khala.cli.logs:logs",
     "cancel": "khala.cli.tasks:cancel",
     "executors": "khala.cli.members:executors",
     "judicators": "khala.cli.members:judicators",

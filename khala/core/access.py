@@ -9,11 +9,13 @@ from khala.core.commands import (
     CancelTasks,
     CountTasks,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     ListExecutors,
     ListJudicators,
     Ping,
     PutFileChunk,
+    PutOutput,
     RemoveJudicator,
     SearchTasks,
     SubmitTasks,
@@ -36,9 +38,13 @@ ADMIN_MAY = frozenset(
         RemoveJudicator,
         PutFileChunk,
         GetFileChunk,
+        GetOutput,
     }
 )
-MAY = {ADMIN: ADMIN_MAY, EXECUTOR: frozenset({GetFileChunk})}
+EXECUTOR_MAY = frozenset({GetFileChunk, PutOutput})
+MAY = {ADMIN: ADMIN_MAY, EXECUTOR: EXECUTOR_MAY}
+COMMANDS = ADMIN_MAY | EXECUTOR_MAY
+"""All that passes the doorkeeper."""
 
 
 def token_digest(token: str) -> str:

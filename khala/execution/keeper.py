@@ -22,7 +22,7 @@ from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
 from khala.errors import Fault
 from khala.execution.bounds import Unrunnable
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.job import Job, JobEnded, LauncherEvent, PhaseStarted
+from khala.execution.job import Job, JobEnded, LauncherEvent, OutputSpooled, PhaseStarted
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
 from khala.execution.slot_link import SlotLink
@@ -233,6 +233,8 @@ class Keeper:
             "tail_bytes": settings.capture_tail_bytes,
             "reserve_bytes": settings.reserve_bytes,
             "kill_grace_s": settings.kill_grace_s,
+            "spool_root": "" if settings.spool_root is None else str(settings.spool_root.absolute()),
+            "stored_bytes": settings.stored_output_bytes,
         }
 
     def _read_link(self, slot: _Slot) -> None:
@@ -258,6 +260,8 @@ class Keeper:
             self._take_ready(slot)
         elif "phase" in header:
             self._take_phase(slot, header)
+        elif "spooled" in header:
+            self._take_spooled(slot, header)
         elif "ended" in header:
             self._take_end(slot, header, blobs)
         else:
@@ -278,6 +282,13 @@ class Keeper:
         slot.phase = Phase(header["phase"])
         self._tell(PhaseStarted(
             slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=slot.phase, at=header["at"]
+        ))  # fmt: skip
+
+    def _take_spooled(self, slot: _Slot, header: Header) -> None:
+        job = self._job_of(slot, header)
+        self._tell(OutputSpooled(
+            slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=Phase(header["spooled"]),
+            stdout_bytes=header["stdout"], stderr_bytes=header["stderr"],
         ))  # fmt: skip
 
     def _take_end(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:

@@ -14,11 +14,13 @@ from khala.core.commands import (
     FileChunk,
     FileStored,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorRemoval,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
+    OutputPart,
     Ping,
     Pong,
     PutFileChunk,
@@ -44,6 +46,7 @@ Command = (
     | CountTasks
     | PutFileChunk
     | GetFileChunk
+    | GetOutput
 )
 Reply = (
     Pong
@@ -57,6 +60,7 @@ Reply = (
     | TaskCounts
     | FileStored
     | FileChunk
+    | OutputPart
 )
 AnyReply = TypeVar("AnyReply", bound=Reply)
 

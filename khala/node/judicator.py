@@ -12,9 +12,11 @@ import structlog
 
 from khala import __version__
 from khala.actors.actor import Stage
+from khala.actors.followers import Followers
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import MONGOD, ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
@@ -120,7 +122,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     teardown.add("membership", coordination.close)
     coordination.register_judicator(name, own)
     coordination.campaign()
-    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "replica-set": 1.0}
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 1.0}
     intervals_s |= {f"service-{kind}": 0.5 for kind in services}
     ticker = Ticker(name, bus, intervals_s)
     ticker.start()
@@ -214,6 +216,8 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="followers", start=partial(Followers.start, stage, store=store)),
+        Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, upkeep=parts.upkeep)),
         Role(
             name="scheduler",

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,19 @@ from shutil import rmtree
 from typing import Any
 
 from actors.servers import EtcdServers, Members
+from actors.trouble import Trouble
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.actors.actor import Stage
+from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.followers import Followers
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.slot import Slot
@@ -39,24 +45,30 @@ from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, NotAvailable, PutOutput, Refused, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
-from khala.errors import Unavailable
+from khala.errors import Refusal, Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
-from khala.store.memory import MemoryStore, StoreFault
+from khala.execution.spools import Spools
+from khala.store.memory import MemoryStore
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
-JUDICATOR_TICKS_S = {"scheduler": 0.02, "judicator": 0.05, "uploads": 0.05, "replica-set": 0.05}
-EXECUTOR_TICKS_S = {"executor": 0.02, "heartbeat": 0.1}
-UID_BASE = 58_000
+JUDICATOR_TICKS_S = {
+    "scheduler": 0.02,
+    "judicator": 0.05,
+    "uploads": 0.05,
+    "followers": 0.05,
+    "replica-set": 0.05,
+}
+EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
 
 
 class Clock:
@@ -67,37 +79,6 @@ class Clock:
 
     def __call__(self) -> Instant:
         return Instant(time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead_s, time.time())
-
-
-class Trouble:
-    """The memory store's fault hook: counts calls, fails some, and can hold one until it is let go."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.always: dict[str, StoreFault] = {}
-        self.next: dict[str, list[StoreFault]] = {}
-        self.crash: dict[str, int] = {}
-        self._held: dict[str, threading.Event] = {}
-
-    def __call__(self, method: str) -> StoreFault | None:
-        self.calls[method] += 1
-        held = self._held.get(method)
-        if held is not None:
-            held.wait(20.0)
-        if self.crash.get(method, 0) > 0:
-            self.crash[method] -= 1
-            raise RuntimeError(f"a planted bug in {method}")
-        if self.next.get(method):
-            return self.next[method].pop(0)
-        return self.always.get(method) or self.always.get("*")
-
-    def hold(self, method: str) -> None:
-        """Let calls of this method wait."""
-        self._held[method] = threading.Event()
-
-    def let_go(self, method: str) -> None:
-        """Let them go on."""
-        self._held.pop(method).set()
 
 
 class TightJournal(Journal):
@@ -118,6 +99,16 @@ class CalledBus(LoopbackBus):
         super().__init__(network, settings)
         self._calls = itertools.count(1)
         self.answers: dict[str, list[Any]] = {}
+        self.futures: dict[str, Future[Any]] = {}
+
+    def future(self, command: object, role: str) -> Future[Any]:
+        """Give a command as an RpcClient does; raises what an RpcClient would raise."""
+        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
+        future = self.futures[address] = Future()
+        if not self.send(f"{self.name}/judicator", command, sender=address):
+            del self.futures[address]
+            future.set_exception(Unavailable("the judicator is not up"))
+        return future
 
     def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
         """Give a command; the answer tells which replies have come."""
@@ -129,7 +120,15 @@ class CalledBus(LoopbackBus):
 
     def _post(self, envelope: Envelope) -> bool:
         if node_of(envelope.destination) == RPC:
-            self.answers[envelope.destination].append(envelope.payload)
+            future = self.futures.pop(envelope.destination, None)
+            if future is None:
+                self.answers[envelope.destination].append(envelope.payload)
+            elif isinstance(envelope.payload, NotAvailable):
+                future.set_exception(Unavailable(envelope.payload.detail))
+            elif isinstance(envelope.payload, Refused):
+                future.set_exception(Refusal(envelope.payload.detail))
+            else:
+                future.set_result(envelope.payload)
             return True
         return super()._post(envelope)
 
@@ -217,8 +216,13 @@ class World:
         node = Node(self, f"e{len(self._nodes) + 1}", "executor", EXECUTOR_TICKS_S, EXECUTOR_LEASE_S)
         self._nodes.append(node)
         root = Path(tempfile.mkdtemp(prefix="khala-actors-", dir="/tmp"))
+        spools = Spools(self.folder / f"{node.name}.spool")
         settings = ExecutionSettings(
-            slots=slots, workspace_root=root, uid_base=UID_BASE + 64 * len(self._nodes), kill_grace_s=0.2
+            slots=slots,
+            workspace_root=root,
+            uid_base=uids_of_node(len(self._nodes), nodes=8),
+            kill_grace_s=0.2,
+            spool_root=self.folder / f"{node.name}.spool",
         )
         prepare_workspace_root(root, settings.slot_uid(0))
 
@@ -231,7 +235,7 @@ class World:
         node.on_close(lambda: rmtree(root))
         node.on_close(pool.close)
         node.on_close(journal.close)
-        node.start(partial(self._executor_cast, node, pool, journal, slots))
+        node.start(partial(self._executor_cast, node, pool, journal, spools, slots))
         return node
 
     def _judicator_cast(self, node: Node, secured: bool, stage: Stage) -> Sequence[Role]:
@@ -257,6 +261,8 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
+            role("followers", Followers, store=self.store),
+            role("outputs", Outputs, store=self.store),
             role("replica-set", ReplicaSet, upkeep=upkeep),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),
@@ -264,7 +270,7 @@ class World:
         ]
 
     def _executor_cast(
-        self, node: Node, pool: LauncherPool, journal: Journal, slots: int, stage: Stage
+        self, node: Node, pool: LauncherPool, journal: Journal, spools: Spools, slots: int, stage: Stage
     ) -> Sequence[Role]:
         self.drained = threading.Event()
         machine = ExecutorMachine(
@@ -287,7 +293,9 @@ class World:
                 replace(node.member, details={CUT_OFF: "yes"} if gone else {})
             ),
         )
+        delivery = partial(Delivery.start, stage, spools=spools, put=self._put_output)
         return [
+            Role(name="delivery", start=delivery, essential=True),
             *(
                 Role(
                     name=f"slot-{number}",
@@ -305,6 +313,10 @@ class World:
         path = self.folder / sha256
         path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
         return path
+
+    def _put_output(self, put: PutOutput) -> Future[Any]:
+        judicator = next(node for node in self._nodes if node.member.role == "judicator")
+        return judicator.bus.future(put, "executor")
 
     def _beat(self) -> None:
         while not self._stop.wait(0.02):

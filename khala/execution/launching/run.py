@@ -17,6 +17,7 @@ from .capture import Capture
 from .children import Reaper, now_s
 from .guard import Guard
 from .slot import Slot
+from .spool import Spool
 from .tree import descendants, end_all, signal_family
 
 READ_BYTES = 1 << 16
@@ -31,10 +32,19 @@ class Run:
     `ended_by` is "" (it ended by itself), "cancelled", "cut_off" (the executor did not renew it), or what
     a limit is called; `left` lists pids
     that even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time. `boxed` says
-    that the child is bwrap and the command is below it.
+    that the child is bwrap and the command is below it. `spool` gets the whole output.
     """
 
-    def __init__(self, slot: Slot, task_id: str, attempt: int, guard: Guard, *, boxed: bool = False) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        task_id: str,
+        attempt: int,
+        guard: Guard,
+        *,
+        boxed: bool = False,
+        spool: Spool | None = None,
+    ) -> None:
         self._slot = slot
         self._attempt = (task_id, attempt)
         self._guard = guard
@@ -45,8 +55,10 @@ class Run:
         self._kill_at_s: float | None = None
         self._pid = 0
         self._reaper = Reaper(0)
-        self.stdout = Capture(slot.head_bytes, slot.tail_bytes)
-        self.stderr = Capture(slot.head_bytes, slot.tail_bytes)
+        self._spool = spool
+        spools = {} if spool is None else spool.streams
+        self.stdout = Capture(slot.head_bytes, slot.tail_bytes, spools.get("stdout"))
+        self.stderr = Capture(slot.head_bytes, slot.tail_bytes, spools.get("stderr"))
         self.started_at = 0.0
         self.wall_time_s = 0.0
         self.ended_by = ""
@@ -103,6 +115,7 @@ class Run:
             for fd, capture in self._streams.items():
                 _drain(fd, capture)
                 os.close(fd)
+                capture.close()
             self._guard.close(gone=not self.left)
 
     def _pipe(self) -> tuple[int, int]:
@@ -119,6 +132,8 @@ class Run:
         # An abort that came together with the job makes the socket readable no more.
         self._heed_executor()
         while self._reaper.main_status is None and not self._is_over_limit():
+            if self._spool is not None:
+                self._spool.tend()
             for fd, _ in self._poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
@@ -147,9 +162,11 @@ class Run:
         return bool(exceeded)
 
     def _pause_ms(self) -> float | None:
-        """How long poll may sleep: until the next look, or the kill, is due."""
+        """How long poll may sleep: until the next look, a kill or the spool's turn is due."""
+        spool_s = None if self._spool is None else self._spool.due_s
         deadline_s = None if self.ended_by else self._slot.control.deadline_s
-        due_s = [at for at in (self._kill_at_s, self._guard.next_look_s, deadline_s) if at is not None]
+        times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s)
+        due_s = [at_s for at_s in times_s if at_s is not None]
         return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
 
     def _heed_executor(self) -> None:

@@ -17,6 +17,7 @@ from khala.store.mongo.client import Connection, Document
 SCHEMA_VERSION = 1
 OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
 META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
+OUTPUTS = "outputs"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
 QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX = "queue", "created", "cancels"
 
