@@ -16,6 +16,7 @@ from cluster.load import Load, assert_all_ended_once
 from services.processes import free_ports
 from wait import wait_until
 
+from khala.cli.exits import Exit
 from khala.client import Client
 
 SECRET = "the secret of a test"
@@ -60,11 +61,11 @@ class Roles:
             *flags,
         )
 
-    def start(self, role: str, name: str, *flags: str) -> None:
+    def start(self, role: str, name: str, *flags: str, secret: Path | None = None) -> None:
         words = [role, f"--main-name={name}", f"--data-dir={self.folder / name}", *flags]
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*KHALA, *words, f"--secret-file={self.secret}"],
+                [*KHALA, *words, f"--secret-file={secret or self.secret}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -146,6 +147,7 @@ def test_one_grows_to_three_and_shrinks_to_one_under_load(roles: Roles) -> None:
         wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=90, what="three with all the data")
         assert set(standing(client)) == {"j1", "j2", "j3"}
         load.goes_on(timeout_s=10)
+        assert_nobody_joins_with_another_secret(roles)
 
         # The first one leaves too: leader, primary and the address that everybody was given.
         assert roles.stop("j1") == 0
@@ -157,6 +159,16 @@ def test_one_grows_to_three_and_shrinks_to_one_under_load(roles: Roles) -> None:
         load.goes_on(timeout_s=15)
     with Client(roles.gateway_url, TOKEN, patience_s=60) as client:
         assert_all_ended_once(client, load.ids, "scaled-")
+
+
+def assert_nobody_joins_with_another_secret(roles: Roles) -> None:
+    other = roles.folder / "other"
+    other.write_text("another secret")
+    other.chmod(0o600)
+    join = f"--etcd-cluster-join-member-client={roles.etcd_client('j1')}"
+    roles.start("judicator", "stranger", join, secret=other)
+    assert roles.processes.pop("stranger").wait(30) == Exit.USAGE
+    assert "the cluster secret does not fit" in roles.log("stranger")
 
 
 @pytest.mark.timeout(240)
