@@ -29,7 +29,7 @@ from khala.core.membership import (
     next_step,
     why_stay,
 )
-from khala.errors import Unavailable
+from khala.errors import ConfigurationError, Unavailable
 from khala.store.interface import ReplicaSetAdmin
 
 MONGOD = "mongod"
@@ -122,7 +122,7 @@ class ReplicaSet(NodeActor):
             self._say(_told(step))
             try:
                 self._take(step)
-            except Unavailable as why:
+            except (Unavailable, ConfigurationError) as why:
                 self._say(f"{_told(step)}: not yet: {why}")
             else:
                 self.tell(self.name, Tick())

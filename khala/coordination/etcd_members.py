@@ -17,7 +17,7 @@ from etcd3.client import MultiEndpointEtcd3Client
 from khala.coordination.etcd_client import connect
 from khala.coordination.etcd_errors import translated
 from khala.coordination.etcd_settings import ROOT, address_of, password_of
-from khala.errors import Unavailable
+from khala.errors import ConfigurationError, Unavailable
 
 _CALL_TIMEOUT_S = 3.0
 _CLUSTER = "/etcdserverpb.Cluster/"
@@ -59,11 +59,17 @@ class EtcdMembers:
     def add(self, name: str, peer_url: str) -> dict[str, str]:
         """Add the server at `peer_url`, which has no data, as a learner: it has no vote, so that the
         cluster does not depend on it yet. The others by name and peer URL: what it needs as its initial
-        cluster. A server of the same name or URL that has run before is removed first."""
+        cluster. A server of the same name, whose data are lost, is removed first; ConfigurationError when
+        the URL is another's."""
 
         def add(client: MultiEndpointEtcd3Client) -> dict[str, str]:
             same = [m for m in _all(client) if m.name == name or peer_url in m.peer_urls]
             for former in same:
+                if former.name not in ("", name):
+                    raise ConfigurationError(
+                        f"{peer_url} is the address of {former.name}: give --etcd-advertise-address and "
+                        "--etcd-advertise-peer-port as the others reach this judicator"
+                    )
                 if former.name:
                     client.remove_member(former.id)
             if all(former.name for former in same):

@@ -186,6 +186,7 @@ class Entering:
         name, patience_s = self._config.main_name, NAMESAKE_GONE_WITHIN_S
         while True:
             view = self._lifetime.insist("for the cluster to join", self._look)
+            self._refuse_anothers_address(view)
             entry, lives = view.registered.get(name), ("judicator", name) in view.members
             if not lives and not (entry is not None and entry.leaving):
                 return entry
@@ -193,6 +194,15 @@ class Entering:
                 raise ConfigurationError(f"another judicator is called {name}: give each its own --main-name")
             patience_s -= 1.0
             self._lifetime.pause(1.0)
+
+    def _refuse_anothers_address(self, view: ClusterView) -> None:
+        mine = mongod_address(self._config)
+        for name, other in view.registered.items():
+            if name != self._config.main_name and other.mongod == mine and not other.leaving:
+                raise ConfigurationError(
+                    f"{mine} is the mongod of {name}: give --mongodb-advertise-address and "
+                    "--mongodb-advertise-port as the others reach this judicator"
+                )
 
     def _set_aside(self, files: DataDirectory) -> None:
         """Once no server of an earlier life works on it."""

@@ -15,7 +15,7 @@ from wait import wait_until
 from khala.coordination.etcd_members import EtcdMembers
 from khala.coordination.etcd_register import EtcdRegister
 from khala.coordination.interface import Registration
-from khala.errors import Unavailable
+from khala.errors import ConfigurationError, Unavailable
 from khala.services.etcd import EtcdServer
 from khala.services.native_process import NativeService, Patience
 
@@ -91,6 +91,9 @@ def test_a_server_that_comes_again_without_its_data_takes_its_own_place(own_etcd
     url = f"http://127.0.0.1:{peer}"
     assert members.add("e2", url) == {"e1": own_etcd.server.peer_url}
     assert members.add("e2", url) == {"e1": own_etcd.server.peer_url}
+    assert len(members.all()) == 2
+    with pytest.raises(ConfigurationError, match=r"is the address of e1.*--etcd-advertise-address"):
+        members.add("e3", own_etcd.server.peer_url)
     assert len(members.all()) == 2
 
 

@@ -21,9 +21,6 @@ ALREADY_INITIALIZED, USER_EXISTS = 23, 51003
 ELECTION_TIMEOUT_MS, HEARTBEAT_MS = 2_000, 500
 POLL_S = 0.05
 STEPPED_DOWN_S = 30
-# Reasons to refuse a change of members that pass: a member that does not answer, an older version, a
-# change under way, one that a majority does not have yet (src/mongo/base/error_codes.yml).
-NOT_NOW = frozenset({74, 103, 109, 308})
 
 
 def initiate_replica_set(settings: MongoSettings, member_host: str, *, timeout_s: float = 30.0) -> None:
@@ -218,6 +215,8 @@ class MongoReplicaSet:
             try:
                 self._client.admin.command("replSetReconfig", config)
             except OperationFailure as error:
-                if error.code in NOT_NOW:
-                    raise Unavailable(f"the replica set cannot {doing} now: {first_line(error)}") from error
-                raise
+                if error.code in (UNAUTHORIZED, AUTHENTICATION_FAILED):
+                    raise
+                # A change under way, a member that does not answer, an address that does not go with the
+                # others': whatever it is, the leader must live with it and try again.
+                raise Unavailable(f"the replica set does not {doing}: {first_line(error)}") from error
