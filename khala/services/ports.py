@@ -50,3 +50,10 @@ def demand_free(address: str, port: int, flag: str) -> None:
             else:
                 reason = f"cannot be listened on ({error.strerror}): choose another address or port"
             raise ConfigurationError(f"{flag}: port {port} of {address} {reason}") from None
+
+
+def any_free_port() -> int:
+    """A port of the loopback interface that is free now, for a server that runs for a short while."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
