@@ -77,7 +77,9 @@ def restore(
                 )
     _tell(file, contents, as_json, token=token, data_dir=str(place))
     if not as_json and judicator_data_dir is None:
-        note(f"`khala up --data-dir {place}` runs it; its token: khala status --show-token --data-dir {place}")
+        note(
+            f"`khala up --data-dir {place}` runs it; its token: khala status --show-token --data-dir {place}"
+        )
     elif not as_json:
         note(f"one more administrator's token, shown only now: {token}")
         note(f"start `khala judicator --data-dir {place} --etcd-cluster-init-independent …`")

@@ -111,8 +111,8 @@ class _Reader:
         while True:
             try:
                 for batch in self._from_here():
-                    yield batch
                     self._window.hold()
+                    yield batch
                     give_up_at = time.monotonic() + PATIENCE_S
                 return
             except PyMongoError as error:
