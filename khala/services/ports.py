@@ -52,6 +52,15 @@ def demand_free(address: str, port: int, flag: str) -> None:
             raise ConfigurationError(f"{flag}: port {port} of {address} {reason}") from None
 
 
+def accepts(host: str, port: int, timeout_s: float) -> bool:
+    """Whether somebody accepts connections there, alive or only paused."""
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
 def any_free_port() -> int:
     """A port of the loopback interface that is free now, for a server that runs for a short while."""
     with socket.socket() as probe:

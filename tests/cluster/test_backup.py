@@ -1,0 +1,75 @@
+"""`khala backup` of a running cluster, and `khala restore` into a new one."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from cluster.conftest import LocalCluster, make_cluster, run_khala
+from wait import wait_until
+
+from khala.client import Client
+
+CONTENT = b"content" * 300_000
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A second cluster, not started yet."""
+    yield from make_cluster(tmp_path / "other")
+
+
+@pytest.mark.timeout(240)
+def test_a_restored_cluster_has_everything_and_goes_on(
+    cluster: LocalCluster, other: LocalCluster, tmp_path: Path
+) -> None:
+    ready = cluster.up("--slots", "1")
+    done = json.loads(cluster.khala("run", "--json", "--", "echo", "hi").stdout)
+    token = ready["token"]
+    file = upload(ready["gateway"], token)
+    with Client(ready["gateway"], token) as client:
+        task = {"execute": {"command": "echo once"}}
+        once = client.submit(task, key="the key")
+        # A restored task runs again, which it may as long as it has attempts left.
+        running = client.submit({"execute": {"command": "sleep 6"}, "retry": {"max_attempts": 3}})
+        pending = client.submit({"execute": {"command": "echo later"}})
+        wait_until(lambda: client.get(running).state == "running", timeout_s=30, what="it runs")
+        backup = tmp_path / "a.backup"
+        made = json.loads(cluster.khala("backup", str(backup), "--json").stdout)
+        assert stat.S_IMODE(backup.stat().st_mode) == 0o600 and made["bytes"] == backup.stat().st_size
+    assert cluster.khala("down").returncode == 0
+
+    verified = run_khala(["restore", "--verify", "--json", str(backup)])
+    contents = json.loads(verified.stdout)
+    assert contents["documents"]["tasks"] == 4 and contents["cluster_id"] == made["cluster_id"]
+
+    restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
+    assert restored["generation"] > contents["generation"]
+    again = other.up()
+    assert again["token"] == restored["token"] != token
+    with Client(again["gateway"], token) as client:  # the old token still counts
+        ids = (running, pending, once)
+        wait_until(
+            lambda: [client.get(each).state for each in ids] == ["succeeded"] * 3,
+            timeout_s=60,
+            what="the end of what was under way",
+        )
+        assert client.get(running).raw["attempt"] == 2
+        assert client.submit(task, key="the key") == once
+    assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
+    assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=30).content == CONTENT
+
+
+def upload(gateway: str, token: str) -> str:
+    """Store a file; where it is."""
+    stored = requests.post(f"{gateway}/api/v1/files", data=CONTENT, headers=bearer(token), timeout=30)
+    assert stored.status_code == 201, stored.text
+    return stored.headers["Location"]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
