@@ -101,8 +101,8 @@ def _demand_silence(others: list[str]) -> None:
         alive = [other for other in dict.fromkeys(others) if accepts(*_split(other), PROBE_S)]
         if alive:
             raise Refusal(
-                f"others of this cluster still answer: {', '.join(alive)}; nothing was changed. With a majority "
-                "of them start this judicator without --recover; to go on without them, end them for good",
+                f"others of this cluster still answer: {', '.join(alive)}; nothing was changed. With a "
+                "majority of them start this judicator without --recover; to go on without them, end them",
                 code="conflict",
             )
 

@@ -109,8 +109,8 @@ class SurvivingMember:
             if status["myState"] == ARBITER or time.monotonic() > give_up_at:
                 (words,) = [member["stateStr"] for member in status["members"] if member.get("self")]
                 raise ConfigurationError(
-                    f"the mongod at {self._settings.hosts[0]} is {words}, so it has no whole copy of the data: "
-                    "recover on another judicator, or restore a backup"
+                    f"the mongod at {self._settings.hosts[0]} is {words}, so it has no whole copy of the "
+                    "data: recover on another judicator, or restore a backup"
                 )
             time.sleep(POLL_S)
         return status
