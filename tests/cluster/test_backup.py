@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         backup = tmp_path / "a.backup"
         made = json.loads(cluster.khala("backup", str(backup), "--json").stdout)
         assert stat.S_IMODE(backup.stat().st_mode) == 0o600 and made["bytes"] == backup.stat().st_size
+        assert_reached_through_etcd(cluster, tmp_path)
     assert cluster.khala("down").returncode == 0
 
     verified = run_khala(["restore", "--verify", "--json", str(backup)])
@@ -49,6 +51,8 @@ def test_a_restored_cluster_has_everything_and_goes_on(
 
     restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
     assert restored["generation"] > contents["generation"]
+    # Its executor worked for the old cluster and remembers that.
+    shutil.copytree(cluster.directory / "executor-1" / "journal", other.directory / "executor-1" / "journal")
     again = other.up()
     assert again["token"] == restored["token"] != token
     with Client(again["gateway"], token) as client:  # the old token still counts
@@ -62,6 +66,20 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         assert client.submit(task, key="the key") == once
     assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
     assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=30).content == CONTENT
+
+
+def assert_reached_through_etcd(cluster: LocalCluster, place: Path) -> None:
+    """As from another machine: with the cluster's secret only."""
+    etcd = f"http://127.0.0.1:{cluster.record().ports['judicator-1.etcd_client']}"
+    words = ["backup", str(place / "remote.backup"), f"--etcd-cluster-join-member-client={etcd}"]
+    done = run_khala([*words, f"--secret-file={cluster.directory / 'secret'}"])
+    assert done.returncode == 0, done.stderr
+    assert (place / "remote.backup").exists()
+    again = run_khala([*words, f"--secret-file={cluster.directory / 'secret'}"])
+    assert again.returncode == 2 and "--overwrite" in again.stderr
+    for given in ({}, {"KHALA_SECRET": "another"}):
+        refused = run_khala([*words, "--overwrite"], **given)
+        assert refused.returncode == 2 and "secret" in refused.stderr
 
 
 def upload(gateway: str, token: str) -> str:

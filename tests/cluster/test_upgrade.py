@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,11 @@ from services.processes import free_ports
 from wait import wait_until
 
 from khala.client import Client
-from khala.errors import KhalaError, Unavailable
+from khala.errors import Unavailable
 from khala.store.mongo.schema import SCHEMA_VERSION
 from khala.store.mongo.store import MongoStore
 
+REFUSAL = "upgrade the older one"
 LAUNCHER = Path(__file__).with_name("another_version.py")
 
 
@@ -51,46 +52,45 @@ def role(cluster: LocalCluster, step: int, name: str, *flags: str) -> Iterator[P
             process.wait(60)
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("step", [-1, 1])
-def test_an_executor_and_a_gateway_one_version_apart_work(running: LocalCluster, step: int) -> None:
-    label, (port,) = f"build=b{step + 1}", free_ports(1)
-    name = f"other{step + 1}"
-    executor = ("executor", "--main-task-vacant=1", f"--label={label}")
-    gateway = ("gateway", "--uwsgi-host=127.0.0.1", f"--uwsgi-port={port}", "--uwsgi-processes=1")
-    with role(running, step, f"e-{name}", *executor) as of_executor, role(
-        running, step, f"g-{name}", *gateway
-    ) as of_gateway, Client(f"http://127.0.0.1:{port}", running.ready["token"]) as client:  # fmt: skip
-        task = {"execute": {"command": "echo hi"}, "constraints": dict([label.split("=")])}
-        try:
-            wait_until(lambda: _ready(client), timeout_s=60, what="the gateway")
-            done = client.run(task, timeout_s=60)
-        except (AssertionError, KhalaError):
-            print(of_executor.read_text(), of_gateway.read_text())
-            raise
-        assert (done.state, done.executor) == ("succeeded", f"e-{name}")
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("step", [-2, 2])
-def test_nodes_two_versions_apart_refuse_each_other_in_words(running: LocalCluster, step: int) -> None:
+@contextmanager
+def nodes(cluster: LocalCluster, step: int, name: str) -> Iterator[tuple[Client, Path]]:
+    """An executor E-NAME of that build, which alone has the label build=NAME, and a gateway: a client of
+    the gateway, and the executor's log."""
     (port,) = free_ports(1)
-    name = f"far{step + 2}"
+    executor = ("executor", "--main-task-vacant=1", f"--label=build={name}")
     gateway = ("gateway", "--uwsgi-host=127.0.0.1", f"--uwsgi-port={port}", "--uwsgi-processes=1")
-    with role(running, step, f"e-{name}", "executor", "--main-task-vacant=1") as log, role(
-        running, step, f"g-{name}", *gateway
-    ), Client(f"http://127.0.0.1:{port}", running.ready["token"], patience_s=0.0) as client:  # fmt: skip
-        wait_until(lambda: "upgrade the older one" in log.read_text(), timeout_s=60, what="the refusal")
+    with ExitStack() as stack:
+        log = stack.enter_context(role(cluster, step, f"e-{name}", *executor))
+        stack.enter_context(role(cluster, step, f"g-{name}", *gateway))
+        url, token = f"http://127.0.0.1:{port}", cluster.ready["token"]
+        yield stack.enter_context(Client(url, token, patience_s=0.0)), log
 
-        def refused() -> bool:
-            with pytest.raises(Unavailable, match="upgrade the older one"):
-                client.executors()
-            return True
 
-        wait_until(refused, timeout_s=60, what="the gateway's refusal")
+@pytest.mark.timeout(240)
+def test_executors_and_gateways_one_version_apart_work(running: LocalCluster) -> None:
+    with nodes(running, -1, "older") as (older, _), nodes(running, 1, "newer") as (newer, _):
+        for client, name in ((older, "older"), (newer, "newer")):
+            wait_until(lambda client=client: _ready(client), timeout_s=60, what=f"the {name} gateway")
+            task = {"execute": {"command": "echo hi"}, "constraints": {"build": name}}
+            done = client.run(task, timeout_s=60)
+            assert (done.state, done.executor) == ("succeeded", f"e-{name}")
+
+
+@pytest.mark.timeout(240)
+def test_nodes_two_versions_apart_refuse_each_other_in_words(running: LocalCluster) -> None:
+    with nodes(running, -2, "old") as old, nodes(running, 2, "new") as new:
+        for client, log in (old, new):
+            wait_until(lambda log=log: REFUSAL in log.read_text(), timeout_s=60, what="an executor's words")
+            wait_until(lambda client=client: _refused(client), timeout_s=60, what="a gateway's words")
     with Client(running.ready["gateway"], running.ready["token"]) as client:
-        assert f"e-{name}" not in [executor["id"] for executor in client.executors()]
+        assert [executor["id"] for executor in client.executors()] == ["executor-1"]
         assert client.run({"execute": {"command": "true"}}, timeout_s=60).state == "succeeded"
+
+
+def _refused(client: Client) -> bool:
+    with pytest.raises(Unavailable, match=REFUSAL):
+        client.executors()
+    return True
 
 
 def _ready(client: Client) -> bool:
