@@ -60,7 +60,9 @@ class Place:
         self.start_mongod()
 
     def start_mongod(self) -> None:
+        """Run its mongod, whatever it is a member of, and wait until it answers."""
         self._serve(mongod_server(self.config))
+        self.services[-1].wait_ready(60)
 
     def stop(self) -> None:
         for service in self.services:
