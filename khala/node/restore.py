@@ -28,7 +28,7 @@ from khala.store.mongo.load import load, verify
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 120.0
-_SCRATCH = "restoring"
+_SCRATCH, _PROGRAMS = "restoring", "programs"
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of the file that were read, and its size."""
@@ -64,15 +64,14 @@ def restore_backup(
     nothing is left of it.
     """
     target, scratch = data_dir / "mongodb", data_dir / _SCRATCH
-    if target.exists() or (data_dir / "etcd").exists():
-        raise ConfigurationError(
-            f"{data_dir} has a judicator's data: give an empty directory, or move it aside"
-        )
+    found = [entry.name for entry in data_dir.iterdir()] if data_dir.exists() else []
+    if not set(found) <= {_SCRATCH, _PROGRAMS}:
+        raise ConfigurationError(f"{data_dir} has data: give an empty directory, or move it aside")
     verify_backup(file, progress)
     with _reading(file, progress) as archive:
         _discard(scratch)
         try:
-            generation = _load(archive, scratch / "mongodb", data_dir / "programs", admin_token, mongodb_exe)
+            generation = _load(archive, scratch / "mongodb", data_dir / _PROGRAMS, admin_token, mongodb_exe)
             (scratch / "mongodb").rename(target)
             _sync(data_dir)
         finally:

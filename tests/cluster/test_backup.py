@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +25,17 @@ def other(tmp_path: Path) -> Iterator[LocalCluster]:
     yield from make_cluster(tmp_path / "other")
 
 
+@pytest.fixture
+def gate() -> Iterator[Path]:
+    """A file for tasks to wait for, where every user can see it."""
+    with tempfile.TemporaryDirectory(prefix="khala-gate-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "open"
+
+
 @pytest.mark.timeout(240)
 def test_a_restored_cluster_has_everything_and_goes_on(
-    cluster: LocalCluster, other: LocalCluster, tmp_path: Path
+    cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
 ) -> None:
     ready = cluster.up("--slots", "1")
     done = json.loads(cluster.khala("run", "--json", "--", "echo", "hi").stdout)
@@ -36,7 +45,8 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         task = {"execute": {"command": "echo once"}}
         once = client.submit(task, key="the key")
         # A restored task runs again, which it may as long as it has attempts left.
-        running = client.submit({"execute": {"command": "sleep 6"}, "retry": {"max_attempts": 3}})
+        waits = f"until test -e {gate}; do sleep 0.2; done"
+        running = client.submit({"execute": {"command": waits}, "retry": {"max_attempts": 3}})
         pending = client.submit({"execute": {"command": "echo later"}})
         wait_until(lambda: client.get(running).state == "running", timeout_s=30, what="it runs")
         backup = tmp_path / "a.backup"
@@ -51,6 +61,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
 
     restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
     assert restored["generation"] > contents["generation"]
+    gate.touch()
     # Its executor worked for the old cluster and remembers that.
     (other.directory / "executor-1").mkdir()
     shutil.copy(cluster.directory / "executor-1" / "journal", other.directory / "executor-1" / "journal")
