@@ -38,7 +38,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
 ) -> None:
     ready = cluster.up("--slots", "1")
-    done = json.loads(cluster.khala("run", "--json", "--", "echo", "hi").stdout)
+    done = json.loads(cluster.khala("run", "--json", "--", "seq", "100000").stdout)
     token = ready["token"]
     file = upload(ready["gateway"], token)
     with Client(ready["gateway"], token) as client:
@@ -77,6 +77,8 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         assert client.get(running).raw["attempt"] == 2
         assert client.submit(task, key="the key") == once
     assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
+    whole = "".join(f"{number}\n" for number in range(1, 100_001))
+    assert other.khala("logs", done["id"]).stdout == whole
     assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=30).content == CONTENT
 
 
