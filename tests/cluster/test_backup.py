@@ -33,7 +33,7 @@ def gate() -> Iterator[Path]:
         yield Path(folder) / "open"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_restored_cluster_has_everything_and_goes_on(
     cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
 ) -> None:
