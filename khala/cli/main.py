@@ -30,6 +30,8 @@ _COMMANDS: Mapping[str, str] = {
     "status": "khala.cli.status:status",
     "demo": "khala.cli.demo:demo",
     "doctor": "khala.cli.doctor:doctor",
+    "backup": "khala.cli.backup:backup",
+    "restore": "khala.cli.restore:restore",
     "judicator": "khala.cli.roles:judicator",
     "executor": "khala.cli.roles:executor",
     "gateway": "khala.cli.roles:gateway",

@@ -78,6 +78,8 @@ class Entering:
             return Entrance(way=way, etcd=etcd)
         if config.etcd_cluster_init_member:
             others = _static_members(config.etcd_cluster_init_member, etcd)
+            if not self._may_begin() and _holds_data(mongod):  # the first one's data will be everybody's
+                self._set_aside(mongod)
             return Entrance(way=way, etcd=dataclasses.replace(etcd, initial_cluster=others))
         return Entrance(way=way, etcd=dataclasses.replace(etcd, discovery=config.etcd_cluster_init_discovery))
 
@@ -110,7 +112,7 @@ class Entering:
         def find() -> MongoSettings:
             if register.founded():
                 check_member(here, host)
-            elif way is not Way.JOIN and register.founder(host) == host:
+            elif way is not Way.JOIN and self._may_begin() and register.founder(host) == host:
                 initiate_replica_set(here, host, timeout_s=PRIMARY_WITHIN_S)
             else:
                 raise Unavailable("another judicator has yet to begin it")
@@ -150,6 +152,13 @@ class Entering:
             return bool(self._members.all())
         except Unavailable:
             return False
+
+    def _may_begin(self) -> bool:
+        """May this one begin the replica set of a new cluster? Of a list the first may, which is thus the
+        one into whose place a backup can be restored."""
+        config = self._config
+        listed = "" if config.etcd_cluster_init_independent else config.etcd_cluster_init_member
+        return not listed or listed.partition("=")[0].strip() == config.etcd_name
 
     def _look(self) -> ClusterView:
         return EtcdRegister(self._others(), secret=self._secret).view()

@@ -66,6 +66,11 @@ class KnownJudicators:
             self._left = left
             self._write()
 
+    def forget_others(self) -> None:
+        """The others are lost for good."""
+        self._etcd_clients, self._left = {}, False
+        self._write()
+
     def _write(self) -> None:
         said = {"etcd_clients": self._etcd_clients, "left": self._left}
         write_private(self._path, json.dumps(said).encode())

@@ -83,6 +83,22 @@ def test_a_new_judicator_founds_its_own_cluster_or_that_of_a_list(tmp_path: Path
     assert entrance.etcd.initial_cluster == {"j2": "http://b:2000", "j3": "http://c:2000"}
 
 
+def test_of_a_list_only_the_first_keeps_what_its_mongod_has(tmp_path: Path) -> None:
+    listed = "j1=http://localhost:2000,j2=http://b:2000"
+    for name, place in (("j1", tmp_path / "1"), ("j2", tmp_path / "2")):
+        config = replace(
+            settings(
+                place, etcd_cluster_init_member=listed.replace("http://b:2000", "http://localhost:2000")
+            ),
+            main_name=name,
+            etcd_name=name,
+        )
+        mongod = mongod_server(config).files()
+        (mongod.data / "journal").mkdir(parents=True)
+        entering(config).choose(etcd_server(config), mongod)
+        assert bool(list(place.glob("mongodb.aside-*"))) == (name == "j2")
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [("j2=http://b:2000", "does not name"), ("j1", "is not NAME"), ("j1=http://x:1", "as j1=")],
