@@ -27,12 +27,13 @@ from khala.node.native import mongod_address, own_etcd
 from khala.services.data_directory import DataDirectory
 from khala.services.etcd import EtcdServer
 from khala.services.native_process import NativeService
+from khala.services.ports import host_port
 from khala.store.mongo.client import MongoSettings
 from khala.store.mongo.replica_set import check_member, initiate_replica_set
 
 NAMESAKE_GONE_WITHIN_S = 10.0
 PRIMARY_WITHIN_S = 5.0
-ANSWERS_AT_ONCE_S = 0.7
+ANSWERS_AT_ONCE_S = 1.5
 
 
 class Way(StrEnum):
@@ -231,8 +232,7 @@ class Entering:
 def etcd_client_url(config: JudicatorConfig) -> str:
     """Where the others reach this judicator's etcd."""
     port = config.etcd_advertise_client_port or config.etcd_listen_client_port
-    address = config.etcd_advertise_address
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"http://{host_port(config.etcd_advertise_address, port)}"
 
 
 def _holds_data(files: DataDirectory) -> bool:

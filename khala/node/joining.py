@@ -12,6 +12,7 @@ from khala.bus.interface import Bus
 from khala.config import RoleConfig
 from khala.coordination.interface import ClusterView, Coordination, Member
 from khala.errors import ConfigurationError, Unavailable
+from khala.services.ports import host_port
 
 Seen = Callable[[ClusterView], None]
 
@@ -30,7 +31,7 @@ def etcd_endpoints(config: RoleConfig) -> list[str]:
         )
         return []
     hosts = dict.fromkeys(str(address[0]) for *_, address in found)
-    return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host in hosts]
+    return [f"http://{host_port(host, port)}" for host in hosts]
 
 
 def require_endpoints(config: RoleConfig) -> list[str]:
