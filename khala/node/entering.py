@@ -118,7 +118,10 @@ class Entering:
             else:
                 raise Unavailable("another judicator has yet to begin it")
             registered = register.view().registered.values()
-            hosts = [*here.hosts, *(one.mongod for one in registered if one.mongod and not one.leaving)]
+            others = [one.mongod for one in registered if one.mongod and not one.leaving]
+            if not others and register.founder(host) != host:
+                raise Unavailable("the judicator that began it is not registered yet")
+            hosts = [*here.hosts, *others]
             return dataclasses.replace(here, hosts=tuple(dict.fromkeys(hosts)))
 
         return self._lifetime.insist("for the replica set", find)
