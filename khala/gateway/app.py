@@ -51,6 +51,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     async def close_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators.close()
 
+    app.ctx.followers = set()
     app.register_listener(open_judicators, "before_server_start")
     app.register_listener(close_judicators, "after_server_stop")
     return app

@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from actors.called_bus import CalledBus
 from uids import uids_of_node
 from wait import wait_until
 
@@ -36,20 +37,18 @@ from khala.actors.submissions import Submissions
 from khala.actors.supervisor import Role, Supervisor
 from khala.actors.ticker import Ticker
 from khala.actors.uploads import Uploads
-from khala.bus.envelope import RPC, Envelope, node_of
 from khala.bus.interface import BusSettings
-from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, NotAvailable, PutOutput, Refused, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, PutOutput, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
-from khala.errors import Refusal, Unavailable
+from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
@@ -119,47 +118,6 @@ class TightJournal(Journal):
         if self.full:
             raise Unavailable("the disk is full")
         super().append(records)
-
-
-class CalledBus(LoopbackBus):
-    """The loopback with the public RPC's end, as the Thrift bus has one."""
-
-    def __init__(self, network: LoopbackNetwork, settings: BusSettings) -> None:
-        super().__init__(network, settings)
-        self._calls = itertools.count(1)
-        self.answers: dict[str, list[Any]] = {}
-        self.futures: dict[str, Future[Any]] = {}
-
-    def future(self, command: object, role: str) -> Future[Any]:
-        """Give a command as an RpcClient does; raises what an RpcClient would raise."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        future = self.futures[address] = Future()
-        if not self.send(f"{self.name}/judicator", command, sender=address):
-            del self.futures[address]
-            future.set_exception(Unavailable("the judicator is not up"))
-        return future
-
-    def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
-        """Give a command; the answer tells which replies have come."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        replies: list[Any] = []
-        self.answers[address] = replies
-        assert self.send(f"{self.name}/judicator", command, sender=address)
-        return lambda: replies
-
-    def _post(self, envelope: Envelope) -> bool:
-        if node_of(envelope.destination) == RPC:
-            future = self.futures.pop(envelope.destination, None)
-            if future is None:
-                self.answers[envelope.destination].append(envelope.payload)
-            elif isinstance(envelope.payload, NotAvailable):
-                future.set_exception(Unavailable(envelope.payload.detail))
-            elif isinstance(envelope.payload, Refused):
-                future.set_exception(Refusal(envelope.payload.detail))
-            else:
-                future.set_result(envelope.payload)
-            return True
-        return super()._post(envelope)
 
 
 class Members:
