@@ -1,4 +1,4 @@
-"""One slot of an executor: one attempt at a time, from its files to its outcome.
+"""One slot of an executor: one attempt at a time, from its files to its outcome and its verdict.
 
 Its thread may block while stored files are fetched, which holds up nobody but the attempt that needs
 them. The commands themselves run in the slot's launcher process. A fault here ends the node: the
@@ -14,7 +14,8 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import AttemptEnded, PhaseEntered, RunAttempt, StopRunning
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
-from khala.core.task import ExitReason, Outcome
+from khala.core.task import ExitReason, Outcome, TaskSpec
+from khala.core.verdict import captured_whole, judged
 from khala.errors import Fault, Refusal, Unavailable
 from khala.execution.job import Job, JobEnded, OutputSpooled, PhaseStarted
 from khala.execution.pool import LauncherPool
@@ -86,7 +87,12 @@ class Slot(NodeActor):
         running = self._running
         if running is None or (running.task_id, running.attempt) != (ended.task_id, ended.attempt):
             raise Fault(f"slot {self._number} does not run attempt {ended.attempt} of {ended.task_id}")
-        self._end(ended.outcome)
+        self._end(self._judged(ended.outcome, running.spec))
+
+    def _judged(self, outcome: Outcome, spec: TaskSpec) -> Outcome:
+        """The verdict is given here, where the output is; it may take a while and holds up no other slot."""
+        execute = outcome.result and outcome.result.execute
+        return judged(outcome, spec, captured_whole(execute.stdout) if execute else None)
 
     def _end(self, outcome: Outcome) -> None:
         run, self._running = self._running, None

@@ -8,6 +8,7 @@ with Client("http://127.0.0.1:7000", token="…") as client:
 from khala.client.client import Client
 from khala.client.views import (
     STATES,
+    DifferenceView,
     OutputEnd,
     OutputPiece,
     OutputView,
@@ -19,6 +20,7 @@ from khala.client.views import (
 __all__ = [
     "STATES",
     "Client",
+    "DifferenceView",
     "OutputEnd",
     "OutputPiece",
     "OutputView",

@@ -72,6 +72,16 @@ class PhaseView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceView:
+    """Where an output first was not what was expected: line and column (in bytes) from 1, and excerpts."""
+
+    line: int = 0
+    column: int = 0
+    expected: str = ""
+    actual: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     """A task as the gateway shows it; `raw` is the whole answer."""
 
@@ -86,6 +96,8 @@ class TaskView:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    verdict: str = ""
+    difference: DifferenceView | None = None
     compile: PhaseView | None = None
     execute: PhaseView | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -119,6 +131,8 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
         created_at=_time(answer.get("created_at")),
         started_at=_time(answer.get("started_at")),
         finished_at=_time(answer.get("finished_at")),
+        verdict=answer.get("verdict") or "",
+        difference=_difference(answer.get("difference")),
         compile=_phase(result.get("compile")),
         execute=_phase(result.get("execute")),
         raw=answer,
@@ -127,6 +141,17 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _difference(answer: Mapping[str, Any] | None) -> DifferenceView | None:
+    if not answer:
+        return None
+    return DifferenceView(
+        line=answer.get("line") or 0,
+        column=answer.get("column") or 0,
+        expected=answer.get("expected") or "",
+        actual=answer.get("actual") or "",
+    )
 
 
 def _phase(answer: Mapping[str, Any] | None) -> PhaseView | None:

@@ -32,6 +32,7 @@ MAX_ARCHIVES = 100
 MAX_PATH_BYTES = 1024
 MAX_PATH_PART_BYTES = 255
 MAX_INLINE_BYTES = 1024 * 1024
+MAX_TOLERANCE = 1e9
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _FILE_ID = re.compile(r"[0-9a-f]{64}")
@@ -69,6 +70,8 @@ def validate_shape(spec: TaskSpec) -> None:
         _command(spec.execute, "execute")
     _inputs(spec.inputs)
     _archives(spec)
+    if not 0 <= spec.checker_tolerance <= MAX_TOLERANCE:
+        raise _refused("checker_tolerance", f"expected a number from 0 to {MAX_TOLERANCE:g}")
 
 
 def inline_bytes(spec: TaskSpec) -> int:

@@ -10,7 +10,7 @@ from wait import wait_until
 
 from khala.actors.messages import Drain
 from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, PutFileChunk, SubmitTasks
-from khala.core.task import ExitReason, InputFile, State
+from khala.core.task import ExitReason, InputFile, State, Verdict
 
 
 def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
@@ -22,6 +22,27 @@ def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
     assert first.result and first.result.execute and first.result.execute.stdout.head == b"hello\n"
     assert (second.control.state, second.control.exit_reason) == (State.FAILED, ExitReason.EXITED)
     world.ended_once(ids[0])
+
+
+def test_a_verdict_is_given_where_the_output_is(world: World) -> None:
+    judicator = world.judicator()
+    world.executor()
+    shells = ("echo 42", "echo 41", "exit 1", "head -c 100000 /dev/zero", "kill $$")
+    ids = world.submit(judicator, *(world.new(shell, expected_output=b"42") for shell in shells))
+    right, wrong, failed, long, killed = world.finished(judicator, ids)
+    verdicts = [task.result and task.result.verdict for task in (right, wrong, failed, long, killed)]
+    assert verdicts == [
+        Verdict.ACCEPTED,
+        Verdict.WRONG_ANSWER,
+        Verdict.RUNTIME_ERROR,
+        Verdict.NOT_JUDGED,
+        Verdict.RUNTIME_ERROR,
+    ]
+    assert wrong.control.state == State.SUCCEEDED
+    assert wrong.result and wrong.result.difference
+    assert (wrong.result.difference.line, wrong.result.difference.column) == (1, 2)
+    assert long.control.state == State.SUCCEEDED
+    assert long.control.reason == "not judged: the output of 100000 bytes was not kept whole on the executor"
 
 
 def test_a_stored_file_reaches_the_task(world: World) -> None:

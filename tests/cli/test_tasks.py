@@ -43,6 +43,16 @@ def _done(**changes: Any) -> dict[str, Any]:
     return {**task, **changes}
 
 
+def test_show_says_the_verdict_and_where_it_differs(khala: Khala, gateway: Gateway) -> None:
+    difference = {"line": 3, "column": 5, "expected": "4\x1b[2J2", "actual": ""}
+    served = gateway(Answer(200, _done(verdict="wrong_answer", difference=difference)))
+    shown = khala("show", ID, url=served.url).out
+    assert "verdict   wrong answer\n" in shown
+    assert "line 3, column 5" in shown
+    assert "expected  '4\\x1b[2J2'" in shown
+    assert "actual    the end of the output" in shown
+
+
 def test_run_prints_on_the_right_streams_and_exits_as_the_task(khala: Khala, gateway: Gateway) -> None:
     task = _done(state="failed", execute={"exit_code": 7})
     served = gateway(Answer(201, {"id": ID}), Answer(200, task))

@@ -75,6 +75,9 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ),
     ({"execute": RUN, "inputs": [{"path": str(n), "content": ""} for n in range(1001)]}, "inputs"),
     ({"execute": RUN, "archives": [{"file_id": "x"}]}, "archives[0].file_id"),
+    ({"execute": RUN, "checker": "fuzzy"}, "checker"),
+    ({"execute": RUN, "checker_tolerance": -1}, "checker_tolerance"),
+    ({"execute": RUN, "checker_tolerance": 1e300}, "checker_tolerance"),
     ({"execute": RUN, "archives": [{"file_id": "a" * 64, "path": "../up"}]}, "archives[0].path"),
 ]
 UNSAFE_PATHS = (
@@ -83,7 +86,6 @@ UNSAFE_PATHS = (
 )  # fmt: skip
 UNSUPPORTED: list[dict[str, Any]] = [
     {"outputs": [{"glob": "*"}]},
-    {"checker": "exact"},
     {"depends_on": [{"task_id": "0" * 24}]},
     {"queue_timeout": 5},
     {"ttl_after_finished": 5},
