@@ -44,8 +44,8 @@ def judged(outcome: Outcome, spec: TaskSpec, stdout: Iterable[bytes] | None) -> 
 
 
 def captured_whole(stream: StreamCapture) -> tuple[bytes, ...] | None:
-    """The whole stream out of its head and tail, or None when its middle was cut."""
-    return None if stream.truncated else (stream.head, stream.tail)
+    """The whole stream out of its head and tail, or None when something is between them."""
+    return None if stream.left_out else (stream.head, stream.tail)
 
 
 def _verdict_by_end(outcome: Outcome, result: Result) -> Verdict | None:

@@ -97,4 +97,4 @@ def test_what_is_not_judged() -> None:
 
 def test_what_was_captured_whole() -> None:
     assert captured_whole(StreamCapture(size=2, head=b"ab")) == (b"ab", b"")
-    assert captured_whole(StreamCapture(size=9, head=b"a", tail=b"b", truncated=True)) is None
+    assert captured_whole(StreamCapture(size=9, head=b"a", tail=b"b", stored_bytes=9)) is None
