@@ -22,6 +22,7 @@ from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
 from khala.gateway.logs import log_routes
 from khala.gateway.openapi import with_document
+from khala.gateway.output_files import output_file_routes
 from khala.gateway.pages import page_routes
 from khala.gateway.problems import problem_response, request_id
 from khala.gateway.routes import register
@@ -36,8 +37,8 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *cluster_routes(),
-        *kv2_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *output_file_routes(),
+        *cluster_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)

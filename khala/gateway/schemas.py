@@ -75,6 +75,14 @@ class ArchiveBody(Body, frozen=True):
     path: str = ""
 
 
+class OutputBody(Body, frozen=True):
+    """One of `outputs`: a glob of files to keep; without any, or with one refused, a `required` one fails
+    the task."""
+
+    glob: str
+    required: bool = False
+
+
 class ResourcesBody(Body, frozen=True):
     """`resources`: cpus, and memory in bytes."""
 
@@ -105,13 +113,13 @@ class TaskBody(Body, frozen=True):
     resources: ResourcesBody = ResourcesBody()
     constraints: dict[str, str] = {}
     expected_output: str | None = None
+    outputs: list[OutputBody] | None = None
     checker: Literal["exact", "trim", "tokens", "float"] | None = None
     checker_tolerance: float = DEFAULT_TOLERANCE
     retry: RetryBody = RetryBody()
     on_disconnect: Literal["continue", "stop"] = "continue"
     network: bool = False
     isolation: Literal["none", "basic", "strict"] = "basic"
-    outputs: Unsupported = UNSET
     depends_on: Unsupported = UNSET
     queue_timeout: Unsupported = UNSET
     ttl_after_finished: Unsupported = UNSET

@@ -17,6 +17,7 @@ from khala.core.task import (
     TERMINAL,
     Command,
     Limits,
+    OutputFile,
     PhaseResult,
     StreamCapture,
     Task,
@@ -71,6 +72,7 @@ def task_view(task: Task, view: View) -> Json:
             "execute": _phase(task.result.execute, view),
         }
     )
+    shown["outputs"] = [output_file_view(file) for file in (task.result.outputs if task.result else ())]
     shown["difference"] = _difference(task.result.difference if task.result else None)
     shown["enforced"] = [] if task.result is None else list(task.result.enforced)
     if view == "full":
@@ -111,6 +113,7 @@ def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
         "on_disconnect": spec.on_disconnect,
         "isolation": spec.isolation,
         "network": spec.network,
+        "output_globs": [{"glob": each.glob, "required": each.needed} for each in spec.outputs],
         "checker": spec.checker,
         "checker_tolerance": spec.checker_tolerance,
         **({"expected_output": _optional_text(spec.expected_output)} if contents else {}),
@@ -145,6 +148,11 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
     }
+
+
+def output_file_view(file: OutputFile) -> Json:
+    """A file that was kept."""
+    return {"path": file.path, "size": file.size, "sha256": file.sha256, "mode": f"{file.mode:o}"}
 
 
 def _verdict(task: Task) -> Verdict | None:
