@@ -22,6 +22,7 @@ _COMMANDS: Mapping[str, str] = {
     "show": "khala.cli.tasks:show",
     "ls": "khala.cli.tasks:ls",
     "logs": "khala.cli.logs:logs",
+    "get": "khala.cli.get:get",
     "cancel": "khala.cli.tasks:cancel",
     "executors": "khala.cli.members:executors",
     "judicators": "khala.cli.members:judicators",

@@ -45,6 +45,8 @@ def print_task(task: TaskView) -> None:
         click.echo(f"verdict   {task.verdict.replace('_', ' ')}")
     if task.difference is not None:
         _print_difference(task.difference)
+    for file in task.outputs:
+        click.echo(f"output    {file.path}  {file.size} bytes")
     for name, phase in (("compile", task.compile), ("execute", task.execute)):
         if phase is not None:
             _print_phase(name, phase)

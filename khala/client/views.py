@@ -82,6 +82,16 @@ class DifferenceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFileView:
+    """An output file of a task: its path in the workspace, and its content by size and digest."""
+
+    path: str
+    size: int = 0
+    sha256: str = ""
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     """A task as the gateway shows it; `raw` is the whole answer."""
 
@@ -98,6 +108,7 @@ class TaskView:
     finished_at: datetime | None = None
     verdict: str = ""
     difference: DifferenceView | None = None
+    outputs: tuple[OutputFileView, ...] = ()
     compile: PhaseView | None = None
     execute: PhaseView | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -133,6 +144,7 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
         finished_at=_time(answer.get("finished_at")),
         verdict=answer.get("verdict") or "",
         difference=_difference(answer.get("difference")),
+        outputs=tuple(output_file_view(each) for each in answer.get("outputs") or ()),
         compile=_phase(result.get("compile")),
         execute=_phase(result.get("execute")),
         raw=answer,
@@ -141,6 +153,16 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def output_file_view(answer: Mapping[str, Any]) -> OutputFileView:
+    """An output file from the gateway's JSON."""
+    return OutputFileView(
+        path=answer["path"],
+        size=answer.get("size") or 0,
+        sha256=answer.get("sha256") or "",
+        executable=bool(int(answer.get("mode") or "0", 8) & 0o111),
+    )
 
 
 def _difference(answer: Mapping[str, Any] | None) -> DifferenceView | None:

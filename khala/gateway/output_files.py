@@ -61,7 +61,7 @@ async def read_output(call: Call, id: str, path: str) -> HTTPResponse | None:
     file = next((file for file in _files(await _read(call, id)) if file.path == wanted), None)
     if file is None:
         raise Refusal("the task has no such output file", code="not_found", field="path")
-    return await send_file(call, file.sha256, path.rpartition("/")[2])
+    return await send_file(call, file.sha256, wanted.rpartition("/")[2])
 
 
 async def read_all(call: Call, id: str) -> HTTPResponse | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Callable
@@ -202,3 +203,28 @@ def test_members_are_listed(khala: Khala, gateway: Gateway) -> None:
         Answer(200, {"judicators": [{"name": "judicator-1", "address": "h:4000", "leader": True}]})
     )
     assert "leads" in khala("judicators", url=served.url).out
+
+
+def test_get_saves_what_is_asked_for(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:
+    files = [
+        {"path": path, "size": 3, "sha256": hashlib.sha256(b"one").hexdigest(), "mode": "644"}
+        for path in ("a", "d/b")
+    ]
+    listed = Answer(200, {"state": "succeeded", "outputs": files})
+    served = gateway(listed, Answer(200, raw=b"one"))
+    ended = khala("get", ID, "d/b", "-o", str(tmp_path / "in"), url=served.url)
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/in/d/b\n")
+    assert (tmp_path / "in/d/b").read_bytes() == b"one"
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["d"]
+    ended = khala("get", ID, "c", url=gateway(listed).url)
+    assert ended.code == 4 and "no output file 'c'" in ended.err
+    ended = khala("get", ID, url=gateway(Answer(200, {"state": "failed", "outputs": []})).url)
+    assert ended.code == 0 and "no output files" in ended.err
+
+
+def test_run_asks_for_outputs_and_says_that_there_are_some(khala: Khala, gateway: Gateway) -> None:
+    kept = [{"path": "out/a", "size": 1, "sha256": "0" * 64, "mode": "644"}]
+    served = gateway(Answer(201, {"id": ID}), Answer(200, _done(outputs=kept)))
+    ended = khala("run", "--output", "out/**", "--output", "log", "--", "make", url=served.url)
+    assert served.seen[0].body["outputs"] == [{"glob": "out/**"}, {"glob": "log"}]
+    assert f"1 output files: khala get {ID}" in ended.err
