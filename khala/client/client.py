@@ -139,6 +139,11 @@ class Client:
         answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tasks/{task_id}/cancel")
         return answer
 
+    def explain(self, task_id: str) -> Mapping[str, Any]:
+        """Why a task waits and what keeps each executor from it, or what it used of its limits."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/tasks/{task_id}/explain")
+        return answer
+
     def outputs(self, task_id: str) -> Sequence[OutputFileView]:
         """The output files of a task; none before it has ended."""
         answer = self._transport.call("GET", f"{_API}/tasks/{task_id}/outputs")

@@ -228,3 +228,21 @@ def test_run_asks_for_outputs_and_says_that_there_are_some(khala: Khala, gateway
     ended = khala("run", "--output", "out/**", "--output", "log", "--", "make", url=served.url)
     assert served.seen[0].body["outputs"] == [{"glob": "out/**"}, {"glob": "log"}]
     assert f"1 output files: khala get {ID}" in ended.err
+
+
+def test_explain_names_what_keeps_each_executor(khala: Khala, gateway: Gateway) -> None:
+    executors = [{"id": "e1", "obstacles": ["has 2 of 8 cpus", "is draining"]}, {"id": "e2", "obstacles": []}]
+    told = {"id": ID, "state": "pending", "reason": "waits for room", "executors": executors, "usage": {}}
+    shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
+    assert "waits for room" in shown
+    assert "has 2 of 8 cpus; is draining" in shown and "could take it" in shown
+
+
+def test_explain_shows_use_beside_limits(khala: Khala, gateway: Gateway) -> None:
+    usage = {
+        "execute": {"memory": {"used": 1000000, "limit": 2000000}, "processes": {"used": None, "limit": 5}}
+    }
+    told = {"id": ID, "state": "failed", "exit_reason": "memory_limit", "usage": usage}
+    shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
+    assert "failed (memory limit)" in shown
+    assert "1000000" in shown and "2000000" in shown and "processes" not in shown
