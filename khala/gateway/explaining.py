@@ -37,6 +37,8 @@ class KnownExecutors:
                 self._executors = await _executors(call)
             except Unavailable:
                 self._executors = None
+            except Refusal:
+                return None  # this caller may not ask; others may
             self._heard_at = time.monotonic()
         return self._executors
 

@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khala.core.checking import Checker, Difference, first_difference
@@ -118,6 +118,7 @@ def plainly(text: bytes, checker: Checker) -> object:
     return re.findall(rb"[^ \t\r\v\f\n]+", text)
 
 
+@settings(deadline=None, database=None)
 @given(
     expected=TEXTS,
     actual=TEXTS,
@@ -137,11 +138,13 @@ def test_as_by_the_book_whatever_the_chunks(
     assert (found and (found.line, found.column)) == (whole and (whole.line, whole.column))
 
 
+@settings(deadline=None, database=None)
 @given(text=TEXTS, checker=st.sampled_from(Checker))
 def test_every_output_equals_itself(text: bytes, checker: Checker) -> None:
     assert check(text, text, checker) is None
 
 
+@settings(deadline=None, database=None)
 @given(wanted=st.floats(-1e12, 1e12), off=st.floats(-1, 1), tolerance=st.floats(1e-9, 1))
 def test_a_number_within_the_tolerance_is_accepted(wanted: float, off: float, tolerance: float) -> None:
     actual = wanted + 0.999 * off * tolerance * max(1.0, abs(wanted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khala.core.commands import ExecutorView
@@ -61,6 +61,7 @@ DEMANDS = st.builds(
 )
 
 
+@settings(deadline=None, database=None)
 @given(
     demand=DEMANDS,
     slots=st.integers(0, 2),

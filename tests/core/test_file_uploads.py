@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khala.core.execution.file_uploads import ATTEMPTS_AT_ONCE, FilePart, FileUploads, without_lost
@@ -114,6 +114,7 @@ def test_so_many_attempts_at_once() -> None:
     ]
 
 
+@settings(deadline=None, database=None)
 @given(
     sizes=st.lists(st.integers(0, 35), max_size=4),
     answers=st.lists(st.sampled_from(["ok", "fail", "lost answer"])),

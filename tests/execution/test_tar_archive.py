@@ -276,7 +276,12 @@ BLOCKS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(blocks=st.lists(BLOCKS, max_size=8), press=st.booleans())
 def test_any_blocks_are_survived(tmp_path: Path, blocks: list[bytes], press: bool) -> None:
     content = b"".join(blocks) + END
