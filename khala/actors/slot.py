@@ -119,7 +119,9 @@ class Slot(NodeActor):
         run, self._running = self._running, None
         self._release_files()
         if run is not None:
-            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, self._spooled))
+            # A launcher that died may have left output files that no outcome tells of.
+            spooled = self._spooled or bool(run.spec.outputs)
+            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, spooled))
 
     def _release_files(self) -> None:
         held, self._held = self._held, []
