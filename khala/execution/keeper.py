@@ -225,6 +225,7 @@ class Keeper:
             "reserve_bytes": settings.reserve_bytes,
             "spool_root": "" if settings.spool_root is None else str(settings.spool_root.absolute()),
             "stored_bytes": settings.stored_output_bytes,
+            "kept_bytes": settings.kept_files_bytes,
         }
 
     def _read_link(self, slot: _Slot) -> None:

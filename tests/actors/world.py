@@ -22,6 +22,7 @@ from wait import wait_until
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
@@ -41,7 +42,7 @@ from khala.bus.interface import BusSettings
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, PutOutput, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -65,7 +66,7 @@ JUDICATOR_TICKS_S = {
     "followers": 0.05,
     "replica-set": 0.05,
 }
-EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
+EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "file-delivery": 0.02, "heartbeat": 0.1}
 
 
 class Clock:
@@ -266,7 +267,7 @@ class World:
             capacity=Capacity(slots=slots, cpus=float(slots)),
             report_interval_s=0.1,
         )
-        files = {"fetch": self._fetch, "release": lambda sha256: None}
+        files = {"spools": spools, "fetch": self._fetch, "release": lambda sha256: None}
         membership = {"coordination": node.coordination, "listeners": (), "peers_of": judicators_of}
         executor = partial(
             Executor.start,
@@ -276,9 +277,11 @@ class World:
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
         )
-        delivery = partial(Delivery.start, stage, spools=spools, put=self._put_output)
+        delivery = partial(Delivery.start, stage, spools=spools, put=self._put)
+        file_delivery = partial(FileDelivery.start, stage, spools=spools, put=self._put)
         return [
             Role(name="delivery", start=delivery, essential=True),
+            Role(name="file-delivery", start=file_delivery, essential=True),
             *(
                 Role(
                     name=f"slot-{number}",
@@ -297,7 +300,7 @@ class World:
         path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
         return path
 
-    def _put_output(self, put: PutOutput) -> Future[Any]:
+    def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 
