@@ -45,10 +45,32 @@ struct InputFile {
   4: i64 mode;
 }
 
-/** A stored zip file that is extracted under `path` of the workspace ("" is its top). */
+/** A stored archive (zip, tar, tar.gz) that is extracted under `path` of the workspace ("" is its top). */
 struct Archive {
   1: string file_id;
   2: string path;
+}
+
+/** Which files of the workspace to keep after the run; one at least if `needed`. */
+struct OutputGlob {
+  1: string glob;
+  2: bool needed;
+}
+
+/** A file that was kept: where it lay in the workspace, and its content as a stored file's sha256. */
+struct OutputFile {
+  1: string path;
+  2: i64 size;
+  3: string sha256;
+  4: i64 mode;
+}
+
+/** The first place where an output is not what was expected (khala/core/checking.py). */
+struct Difference {
+  1: i64 line;
+  2: i64 column;
+  3: string expected;
+  4: string actual;
 }
 
 /** What a task occupies while it runs. */
@@ -74,6 +96,9 @@ struct TaskSpec {
   13: string on_disconnect;
   14: string isolation;
   15: bool network;
+  16: list<OutputGlob> outputs;
+  17: string checker;
+  18: double checker_tolerance;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -108,6 +133,9 @@ struct Result {
   1: optional PhaseResult compile;
   2: optional PhaseResult execute;
   3: list<string> enforced;
+  4: list<OutputFile> outputs;
+  5: string verdict;
+  6: optional Difference difference;
 }
 
 /** The end of one attempt, as its executor saw it. */

@@ -38,6 +38,7 @@ from khala.core.messages import (
     RecallAttempt,
     StartCleared,
 )
+from khala.core.output import has_files
 from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
 
@@ -215,7 +216,10 @@ class Executor(NodeActor):
                     self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
                 case StopAttempt():
                     self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
-                case DeliverOutput() | DropSpool():
+                case DeliverOutput():
+                    self.tell("file-delivery" if has_files(effect.outcome) else "delivery", effect)
+                case DropSpool():
+                    self.tell("file-delivery", effect)
                     self.tell("delivery", effect)
                 case Journal():
                     continue

@@ -41,7 +41,7 @@ ADMIN_MAY = frozenset(
         GetOutput,
     }
 )
-EXECUTOR_MAY = frozenset({GetFileChunk, PutOutput})
+EXECUTOR_MAY = frozenset({GetFileChunk, PutFileChunk, PutOutput})
 MAY = {ADMIN: ADMIN_MAY, EXECUTOR: EXECUTOR_MAY}
 COMMANDS = ADMIN_MAY | EXECUTOR_MAY
 """All that passes the doorkeeper."""

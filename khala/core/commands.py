@@ -101,8 +101,8 @@ class TaskCancels:
 class GetTasks:
     """Read tasks; with `wait_s`, answer when all of them are finished or the time is up.
 
-    `view` is minimal (no specification, no result, no events), basic (no result bytes, no inputs'
-    content) or full.
+    `view` is minimal (no specification, no events, of the result the verdict), basic (no result bytes,
+    no inputs' content) or full.
     """
 
     task_ids: tuple[str, ...]

@@ -235,6 +235,7 @@ class Keeper:
             "kill_grace_s": settings.kill_grace_s,
             "spool_root": "" if settings.spool_root is None else str(settings.spool_root.absolute()),
             "stored_bytes": settings.stored_output_bytes,
+            "kept_bytes": settings.kept_files_bytes,
         }
 
     def _read_link(self, slot: _Slot) -> None:

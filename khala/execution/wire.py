@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from khala.core.globs import parse_glob
 from khala.core.task import (
     Command,
     ExitReason,
     OnDisconnect,
     Outcome,
+    OutputFile,
+    OutputGlob,
     Phase,
     PhaseResult,
     Result,
     StreamCapture,
 )
-from khala.execution.bounds import phase_limits, require_level
+from khala.errors import Refusal
+from khala.execution.bounds import Unrunnable, phase_limits, require_level
 from khala.execution.job import Job
 from khala.execution.launching.framing import BadFrame, Header, encode
 from khala.execution.settings import ExecutionSettings
@@ -45,6 +49,7 @@ def encode_job(job: Job, settings: ExecutionSettings, deadline_s: float | None) 
         "attempt": job.attempt,
         "inputs": inputs,
         "archives": archives,
+        "outputs": [_output(output) for output in spec.outputs],
         "isolation": spec.isolation.value,
         "network": spec.network,
         "deadline_s": deadline_s if spec.on_disconnect is OnDisconnect.STOP else None,
@@ -94,6 +99,13 @@ def _command(command: Command | None, files: Mapping[str, Path], blobs: list[byt
     return header | {"stdin": _add(blobs, command.stdin)}
 
 
+def _output(output: OutputGlob) -> Header:
+    try:
+        return {"glob": output.glob, "needed": output.needed, "parts": parse_glob(output.glob)}
+    except Refusal as why:
+        raise Unrunnable(f"output {output.glob!r}: {why}") from why
+
+
 def _local(files: Mapping[str, Path], sha256: str) -> str:
     """Where the stored file is; a missing one is found out, and told, in the launcher."""
     return str(files.get(sha256, ""))
@@ -111,6 +123,7 @@ def _result(end: Header, blobs: Sequence[bytes]) -> Result | None:
         compile=_phase(end["compile"], blobs),
         execute=_phase(end["execute"], blobs),
         enforced=tuple(str(name) for name in end["enforced"]),
+        outputs=tuple(OutputFile(**file) for file in end["outputs"]),
     )
 
 

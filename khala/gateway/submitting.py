@@ -97,6 +97,7 @@ def wire_bytes(spec: TaskSpec) -> int:
     pairs = [*spec.labels.items(), *spec.constraints.items()]
     commands = [command for command in (spec.compile, spec.execute) if command is not None]
     paths = [entry.path for entry in spec.inputs] + [archive.path for archive in spec.archives]
+    paths += [output.glob for output in spec.outputs]
     return (
         _TASK_OVERHEAD_BYTES
         + inline_bytes(spec)

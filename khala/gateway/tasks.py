@@ -19,6 +19,7 @@ from khala.core.task import TERMINAL, ExitReason, State, Task
 from khala.core.validation import MAX_USER
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
+from khala.gateway.explaining import add_reason
 from khala.gateway.queries import Query, task_id
 from khala.gateway.routes import Route
 from khala.gateway.schemas import TaskBody, decode, request_digest
@@ -105,7 +106,10 @@ async def get_task(call: Call, id: str) -> HTTPResponse:
     view = cast(View, query.choice("view", ("full", "basic", "minimal")))
     wait_s = query.seconds("wait", MAX_WAIT_S) or 0.0
     task = await _read(call, task_id(id), view, wait_s)
-    return json_response(task_view(task, view))
+    shown = task_view(task, view)
+    if view != "minimal":
+        await add_reason(call, task, shown)
+    return json_response(shown)
 
 
 async def cancel_task(call: Call, id: str) -> HTTPResponse:

@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from actors.called_bus import CalledBus
 from actors.servers import EtcdServers, Members
 from actors.trouble import Trouble
 from uids import uids_of_node
@@ -24,6 +25,7 @@ from wait import wait_until
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
@@ -39,20 +41,18 @@ from khala.actors.submissions import Submissions
 from khala.actors.supervisor import Role, Supervisor
 from khala.actors.ticker import Ticker
 from khala.actors.uploads import Uploads
-from khala.bus.envelope import RPC, Envelope, node_of
 from khala.bus.interface import BusSettings
-from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, NotAvailable, PutOutput, Refused, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
-from khala.errors import Refusal, Unavailable
+from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
@@ -68,7 +68,7 @@ JUDICATOR_TICKS_S = {
     "followers": 0.05,
     "replica-set": 0.05,
 }
-EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
+EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "file-delivery": 0.02, "heartbeat": 0.1}
 
 
 class Clock:
@@ -90,47 +90,6 @@ class TightJournal(Journal):
         if self.full:
             raise Unavailable("the disk is full")
         super().append(records)
-
-
-class CalledBus(LoopbackBus):
-    """The loopback with the public RPC's end, as the Thrift bus has one."""
-
-    def __init__(self, network: LoopbackNetwork, settings: BusSettings) -> None:
-        super().__init__(network, settings)
-        self._calls = itertools.count(1)
-        self.answers: dict[str, list[Any]] = {}
-        self.futures: dict[str, Future[Any]] = {}
-
-    def future(self, command: object, role: str) -> Future[Any]:
-        """Give a command as an RpcClient does; raises what an RpcClient would raise."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        future = self.futures[address] = Future()
-        if not self.send(f"{self.name}/judicator", command, sender=address):
-            del self.futures[address]
-            future.set_exception(Unavailable("the judicator is not up"))
-        return future
-
-    def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
-        """Give a command; the answer tells which replies have come."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        replies: list[Any] = []
-        self.answers[address] = replies
-        assert self.send(f"{self.name}/judicator", command, sender=address)
-        return lambda: replies
-
-    def _post(self, envelope: Envelope) -> bool:
-        if node_of(envelope.destination) == RPC:
-            future = self.futures.pop(envelope.destination, None)
-            if future is None:
-                self.answers[envelope.destination].append(envelope.payload)
-            elif isinstance(envelope.payload, NotAvailable):
-                future.set_exception(Unavailable(envelope.payload.detail))
-            elif isinstance(envelope.payload, Refused):
-                future.set_exception(Refusal(envelope.payload.detail))
-            else:
-                future.set_result(envelope.payload)
-            return True
-        return super()._post(envelope)
 
 
 class Node:
@@ -278,7 +237,7 @@ class World:
             capacity=Capacity(slots=slots, cpus=float(slots)),
             report_interval_s=0.1,
         )
-        files = {"fetch": self._fetch, "release": lambda sha256: None}
+        files = {"spools": spools, "fetch": self._fetch, "release": lambda sha256: None}
         membership = {"coordination": node.coordination, "listeners": (), "peers_of": judicators_of}
         executor = partial(
             Executor.start,
@@ -293,9 +252,11 @@ class World:
                 replace(node.member, details={CUT_OFF: "yes"} if gone else {})
             ),
         )
-        delivery = partial(Delivery.start, stage, spools=spools, put=self._put_output)
+        delivery = partial(Delivery.start, stage, spools=spools, put=self._put)
+        file_delivery = partial(FileDelivery.start, stage, spools=spools, put=self._put)
         return [
             Role(name="delivery", start=delivery, essential=True),
+            Role(name="file-delivery", start=file_delivery, essential=True),
             *(
                 Role(
                     name=f"slot-{number}",
@@ -314,7 +275,7 @@ class World:
         path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
         return path
 
-    def _put_output(self, put: PutOutput) -> Future[Any]:
+    def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 

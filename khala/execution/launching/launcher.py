@@ -122,4 +122,5 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
+        kept_bytes=settings["kept_bytes"],
     )

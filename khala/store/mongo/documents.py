@@ -24,7 +24,9 @@ _HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELD
 _STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
 
 PROJECTIONS: Mapping[str, Document | None] = {
-    "minimal": dict.fromkeys((*_HEAD, "spec.name", "spec.user", "spec.labels", "spec.priority"), 1),
+    "minimal": dict.fromkeys(
+        (*_HEAD, "spec.name", "spec.user", "spec.labels", "spec.priority", "result.verdict"), 1
+    ),
     "basic": dict.fromkeys(
         (
             "spec.inputs.content",
@@ -47,6 +49,7 @@ QUEUED: Document = dict.fromkeys(
         "spec.constraints",
         "spec.max_attempts",
         "spec.on_disconnect",
+        "spec.isolation",
     ),
     1,
 )
