@@ -495,12 +495,25 @@ struct JudicatorView {
   3: bool leader;
   4: map<string, i64> restarts;
   5: string replica_state;
+  6: bool live;
+  7: bool leaving;
 }
 
 /** The answer to ListJudicators. */
 struct JudicatorViews {
   1: list<JudicatorView> judicators;
   2: Epoch epoch;
+}
+
+/** Take a judicator out of the cluster, live or not, if the others are a majority without it. */
+struct RemoveJudicator {
+  1: string name;
+  2: Caller caller;
+}
+
+/** The removal of this judicator has begun; the leader carries it out. */
+struct JudicatorRemoval {
+  1: string name;
 }
 
 /** How many tasks are in each state? */
@@ -643,6 +656,8 @@ union Payload {
   38: OutputStored output_stored;
   39: GetOutput get_output;
   40: OutputPart output_part;
+  41: RemoveJudicator remove_judicator;
+  42: JudicatorRemoval judicator_removal;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -702,6 +717,7 @@ service Judicator extends Bus {
   TaskCounts count(1: CountTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
   ExecutorViews executors(1: ListExecutors command) throws (1: Refused refused, 2: NotAvailable unavailable);
   JudicatorViews judicators(1: ListJudicators command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JudicatorRemoval remove_judicator(1: RemoveJudicator command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileStored put_file(1: PutFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   OutputStored put_output(1: PutOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);

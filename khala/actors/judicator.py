@@ -53,11 +53,12 @@ from khala.core.commands import (
     PutFileChunk,
     PutOutput,
     Refused,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
     TaskAccepted,
 )
-from khala.core.messages import TasksSettled
+from khala.core.messages import LeaderAnnounced, TasksSettled
 from khala.core.task import Epoch, Task
 from khala.errors import Refusal
 
@@ -282,14 +283,22 @@ class Judicator(NodeActor):
         views = tuple(
             JudicatorView(
                 name=name,
-                address=address,
+                address=registration.address,
                 leader=name == self._view.leader,
                 restarts=restarts if name == self.stage.node else {},
                 replica_state=self._replica_set.states.get(name, ""),
+                live=("judicator", name) in self._view.members,
+                leaving=registration.leaving,
             )
-            for name, address in sorted(self._view.registered.items())
+            for name, registration in sorted(self._view.registered.items())
         )
         self.reply(envelope, JudicatorViews(judicators=views, epoch=self._epoch))
+
+    def handle_remove_judicator(self, remove: RemoveJudicator, envelope: Envelope) -> None:
+        """Hand on; it is rare, and bounded by what the bus takes."""
+        destination = f"{self.stage.node}/replica-set"
+        if not self.stage.bus.send(destination, remove, sender=envelope.sender, cause=envelope.id):
+            self.reply(envelope, NotAvailable(detail="the replica-set actor is being started again"))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Only the leader knows: ask it once for all who ask at the moment."""
@@ -317,6 +326,10 @@ class Judicator(NodeActor):
     def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
         """Which epoch this node leads with, if it does."""
         self._epoch = leading.epoch
+
+    def handle_leader_announced(self, announced: LeaderAnnounced, envelope: Envelope) -> None:
+        """Which epoch another judicator leads with."""
+        self._epoch = max(self._epoch, announced.epoch)
 
     def handle_service_checked(self, checked: ServiceChecked, envelope: Envelope) -> None:
         """How a native service of this node does."""

@@ -173,6 +173,15 @@ class Client:
         answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/judicators")["judicators"]
         return answer
 
+    def cluster(self) -> Mapping[str, Any]:
+        """Leader, epoch, and how many more judicators it can lose."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/cluster")
+        return answer
+
+    def remove_judicator(self, name: str) -> None:
+        """Begin to take a judicator out of the cluster; Refusal `conflict` if too few others live."""
+        self._transport.call("DELETE", f"{_API}/judicators/{quote(name, safe='')}")
+
     def stats(self) -> Mapping[str, Any]:
         """Counts of tasks per state."""
         answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/stats")

@@ -16,6 +16,7 @@ from khala.core.commands import (
     Ping,
     PutFileChunk,
     PutOutput,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
 )
@@ -34,6 +35,7 @@ ADMIN_MAY = frozenset(
         CountTasks,
         ListExecutors,
         ListJudicators,
+        RemoveJudicator,
         PutFileChunk,
         GetFileChunk,
         GetOutput,

@@ -198,7 +198,8 @@ class JudicatorView:
     """One registered judicator; `address` is host:port of its bus and RPC.
 
     `replica_state` is what its mongod is in the replica set (primary, secondary, …), `absent` when it
-    is no member, or empty when the answering judicator does not know.
+    is no member, or empty when the answering judicator does not know. `live`: its node runs;
+    `leaving`: it is being removed.
     """
 
     name: str
@@ -206,6 +207,8 @@ class JudicatorView:
     leader: bool = False
     restarts: Mapping[str, int] = field(default_factory=dict)
     replica_state: str = ""
+    live: bool = True
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +217,21 @@ class JudicatorViews:
 
     judicators: tuple[JudicatorView, ...]
     epoch: Epoch = Epoch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveJudicator:
+    """Take a judicator out of the cluster, live or not, if the others are a majority without it."""
+
+    name: str
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudicatorRemoval:
+    """The removal of this judicator has begun; the leader carries it out."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

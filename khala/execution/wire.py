@@ -10,6 +10,7 @@ from khala.core.globs import parse_glob
 from khala.core.task import (
     Command,
     ExitReason,
+    OnDisconnect,
     Outcome,
     OutputFile,
     OutputGlob,
@@ -25,8 +26,9 @@ from khala.execution.launching.framing import BadFrame, Header, encode
 from khala.execution.settings import ExecutionSettings
 
 
-def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
-    """The frame that starts `job`. Unrunnable if it asks for what this executor does not give."""
+def encode_job(job: Job, settings: ExecutionSettings, deadline_s: float | None) -> bytes:
+    """The frame that starts `job`. Unrunnable if it asks for what this executor does not give. A task that
+    is to stop with its executor runs until `deadline_s` (CLOCK_BOOTTIME; None: without one) (P11)."""
     require_level(job.spec, settings)
     blobs: list[bytes] = []
     spec = job.spec
@@ -50,6 +52,7 @@ def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
         "outputs": [_output(output) for output in spec.outputs],
         "isolation": spec.isolation.value,
         "network": spec.network,
+        "deadline_s": deadline_s if spec.on_disconnect is OnDisconnect.STOP else None,
     }
     for phase, command in ((Phase.COMPILE, spec.compile), (Phase.EXECUTE, spec.execute)):
         header[phase.value] = _command(command, job.files, blobs)
@@ -61,6 +64,11 @@ def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
 def encode_abort(job: Job, kill_grace_s: float) -> bytes:
     """The frame that aborts `job`."""
     return encode({"abort": [job.task_id, job.attempt], "kill_grace_s": kill_grace_s})
+
+
+def encode_renewal(deadline_s: float) -> bytes:
+    """The frame that lets the job run until `deadline_s`, if it has a deadline."""
+    return encode({"renewed_s": deadline_s})
 
 
 def decode_outcome(end: Header, blobs: Sequence[bytes]) -> Outcome:

@@ -147,6 +147,8 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "leader": judicator.leader,
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
+        "live": judicator.live,
+        "leaving": judicator.leaving,
     }
 
 

@@ -19,7 +19,7 @@ from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
 from khala.actors.file_delivery import FileDelivery
 from khala.actors.heartbeat import Heartbeat
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import Drain
 from khala.actors.slot import Slot
 from khala.actors.supervisor import Role, Supervisor
@@ -45,7 +45,7 @@ from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 from khala.execution.spools import Spools
 from khala.execution.uid_range import claim_uid_range, first_uid
 from khala.execution.user_group import task_owner
-from khala.node.joining import join
+from khala.node.joining import join, require_endpoints
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.node.stored_files import StoredFiles
 
@@ -78,6 +78,7 @@ class _Parts:
     spools: Spools
     put: Callable[[Any], Future[Any]]
     machine: ExecutorMachine
+    member: Member
 
 
 def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
@@ -90,8 +91,7 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 
     supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
     teardown.add("actors", partial(supervisor.stop, timeout=30.0))
-    member = Member(name=name, role="executor", incarnation=incarnation)
-    join(parts.coordination, member, parts.bus, config)
+    join(parts.coordination, parts.member, parts.bus, config)
     teardown.add("membership", parts.coordination.close)
     intervals_s = {"executor": 0.1, "delivery": 0.1, "file-delivery": 0.1}
     ticker = Ticker(name, parts.bus, intervals_s | {"heartbeat": config.main_report_interval})
@@ -118,7 +118,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     teardown.add("launchers", pool.close)
     bus.start()
     teardown.add("bus", bus.close)
-    endpoints = [config.etcd_cluster_join_member_client]
+    endpoints = require_endpoints(config)
     coordination = EtcdCoordination(
         EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=EXECUTOR_LEASE_S)
     )
@@ -143,6 +143,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
         spools=spools,
         put=put,
         machine=_machine(config, incarnation, isolation),
+        member=Member(name=name, role="executor", incarnation=incarnation),
     )
 
 
@@ -173,6 +174,9 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         journal=parts.journal,
         drained=drained,
         lease_until=coordination.lease_until,
+        lease_s=EXECUTOR_LEASE_S,
+        renew=parts.pool.renew,
+        give_up=partial(_publish_reach, coordination, parts.member),
     )
     membership = partial(
         Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
@@ -190,6 +194,10 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
         Role(name="membership", start=membership),
     ]
+
+
+def _publish_reach(coordination: EtcdCoordination, member: Member, given_up: bool) -> None:
+    coordination.update(replace(member, details={CUT_OFF: "yes"} if given_up else {}))
 
 
 def judicators_of(view: ClusterView) -> dict[str, str]:

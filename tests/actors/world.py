@@ -10,12 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 from actors.called_bus import CalledBus
+from actors.servers import EtcdServers, Members
+from actors.trouble import Trouble
 from uids import uids_of_node
 from wait import wait_until
 
@@ -26,10 +29,10 @@ from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import READERS, Judicator
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
 from khala.actors.outputs import Outputs
-from khala.actors.replica_set import ReplicaSet
+from khala.actors.replica_set import ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.slot import Slot
 from khala.actors.store_reader import SCHEDULER_READER, StoreReader
@@ -40,7 +43,7 @@ from khala.actors.ticker import Ticker
 from khala.actors.uploads import Uploads
 from khala.bus.interface import BusSettings
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
 from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
 from khala.core.execution.holdings import Capacity
@@ -55,8 +58,7 @@ from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 from khala.execution.spools import Spools
-from khala.store.interface import ReplicaHealth
-from khala.store.memory import MemoryStore, StoreFault
+from khala.store.memory import MemoryStore
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
 JUDICATOR_TICKS_S = {
@@ -79,37 +81,6 @@ class Clock:
         return Instant(time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead_s, time.time())
 
 
-class Trouble:
-    """The memory store's fault hook: counts calls, fails some, and can hold one until it is let go."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.always: dict[str, StoreFault] = {}
-        self.next: dict[str, list[StoreFault]] = {}
-        self.crash: dict[str, int] = {}
-        self._held: dict[str, threading.Event] = {}
-
-    def __call__(self, method: str) -> StoreFault | None:
-        self.calls[method] += 1
-        held = self._held.get(method)
-        if held is not None:
-            held.wait(20.0)
-        if self.crash.get(method, 0) > 0:
-            self.crash[method] -= 1
-            raise RuntimeError(f"a planted bug in {method}")
-        if self.next.get(method):
-            return self.next[method].pop(0)
-        return self.always.get(method) or self.always.get("*")
-
-    def hold(self, method: str) -> None:
-        """Let calls of this method wait."""
-        self._held[method] = threading.Event()
-
-    def let_go(self, method: str) -> None:
-        """Let them go on."""
-        self._held.pop(method).set()
-
-
 class TightJournal(Journal):
     """A journal whose disk is full when the test says so."""
 
@@ -119,19 +90,6 @@ class TightJournal(Journal):
         if self.full:
             raise Unavailable("the disk is full")
         super().append(records)
-
-
-class Members:
-    """A replica set's members as the test wants them."""
-
-    def __init__(self) -> None:
-        self.members: list[ReplicaHealth] = []
-        self.primary = True
-
-    def health(self) -> Sequence[ReplicaHealth]:
-        if not self.primary:
-            raise Unavailable("no primary")
-        return self.members
 
 
 class Node:
@@ -146,6 +104,8 @@ class Node:
         self.member = Member(
             name=name, role=role, incarnation=incarnation, address=f"{name}:4000", details=details
         )
+        self.registration = Registration(address=f"{name}:4000", mongod=f"{name}:3000", etcd=name)
+        self.removed = threading.Event()
         self.gave_up: list[str] = []
         self._world = world
         self._ticker = Ticker(name, self.bus, ticks_s)
@@ -189,6 +149,7 @@ class World:
         self.hub = CoordinationHub(clock=lambda: self.clock().boot_s)
         self.network = LoopbackNetwork(seed=7)
         self.replica_set = Members()
+        self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
         self._ids = itertools.count(1)
@@ -204,7 +165,7 @@ class World:
         node = Node(self, f"j{len(self._nodes) + 1}", "judicator", JUDICATOR_TICKS_S, LEADER_LEASE_S)
         self._nodes.append(node)
         node.start(partial(self._judicator_cast, node, secured))
-        node.coordination.register_judicator(node.name, node.member.address)
+        node.coordination.register_judicator(node.name, node.registration)
         if campaign:
             node.coordination.campaign()
         return node
@@ -245,6 +206,15 @@ class World:
             "listeners": ("scheduler", "judicator", "replica-set"),
             "peers_of": lambda view: {n: a for n, a in judicators_of(view).items() if n < node.name},
         }
+        upkeep = Upkeep(
+            replica_set=self.replica_set,
+            etcd=self.etcd,
+            coordination=node.coordination,
+            own=node.registration,
+            give_up_after_s=600.0,
+            removed=node.removed.set,
+        )
+        self.etcd.servers.append(node.name)
         return [
             *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
@@ -252,7 +222,7 @@ class World:
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("followers", Followers, store=self.store),
             role("outputs", Outputs, store=self.store),
-            role("replica-set", ReplicaSet, admin=self.replica_set),
+            role("replica-set", ReplicaSet, upkeep=upkeep),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),
             Role(name="membership", start=partial(Membership.start, stage, **membership), essential=True),
@@ -276,6 +246,11 @@ class World:
             journal=journal,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
+            lease_s=EXECUTOR_LEASE_S,
+            renew=pool.renew,
+            give_up=lambda gone: node.coordination.update(
+                replace(node.member, details={CUT_OFF: "yes"} if gone else {})
+            ),
         )
         delivery = partial(Delivery.start, stage, spools=spools, put=self._put)
         file_delivery = partial(FileDelivery.start, stage, spools=spools, put=self._put)

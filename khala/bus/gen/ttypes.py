@@ -6486,6 +6486,8 @@ class JudicatorView(object):
      - leader
      - restarts
      - replica_state
+     - live
+     - leaving
 
     """
 
@@ -6495,15 +6497,19 @@ class JudicatorView(object):
         'leader',
         'restarts',
         'replica_state',
+        'live',
+        'leaving',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None,):
         self.name = name
         self.address = address
         self.leader = leader
         self.restarts = restarts
         self.replica_state = replica_state
+        self.live = live
+        self.leaving = leaving
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6545,6 +6551,16 @@ class JudicatorView(object):
                     self.replica_state = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.BOOL:
+                    self.live = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.BOOL:
+                    self.leaving = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6578,6 +6594,14 @@ class JudicatorView(object):
         if self.replica_state is not None:
             oprot.writeFieldBegin('replica_state', TType.STRING, 5)
             oprot.writeString(self.replica_state.encode('utf-8') if sys.version_info[0] == 2 else self.replica_state)
+            oprot.writeFieldEnd()
+        if self.live is not None:
+            oprot.writeFieldBegin('live', TType.BOOL, 6)
+            oprot.writeBool(self.live)
+            oprot.writeFieldEnd()
+        if self.leaving is not None:
+            oprot.writeFieldBegin('leaving', TType.BOOL, 7)
+            oprot.writeBool(self.leaving)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6670,6 +6694,159 @@ class JudicatorViews(object):
         if self.epoch is not None:
             oprot.writeFieldBegin('epoch', TType.STRUCT, 2)
             self.epoch.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class RemoveJudicator(object):
+    """
+    Take a judicator out of the cluster, live or not, if the others are a majority without it.
+
+    Attributes:
+     - name
+     - caller
+
+    """
+
+    __slots__ = (
+        'name',
+        'caller',
+    )
+
+
+    def __init__(self, name=None, caller=None,):
+        self.name = name
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('RemoveJudicator')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class JudicatorRemoval(object):
+    """
+    The removal of this judicator has begun; the leader carries it out.
+
+    Attributes:
+     - name
+
+    """
+
+    __slots__ = (
+        'name',
+    )
+
+
+    def __init__(self, name=None,):
+        self.name = name
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('JudicatorRemoval')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -8068,6 +8245,8 @@ class Payload(object):
      - output_stored
      - get_output
      - output_part
+     - remove_judicator
+     - judicator_removal
 
     """
 
@@ -8112,10 +8291,12 @@ class Payload(object):
         'output_stored',
         'get_output',
         'output_part',
+        'remove_judicator',
+        'judicator_removal',
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -8156,6 +8337,8 @@ class Payload(object):
         self.output_stored = output_stored
         self.get_output = get_output
         self.output_part = output_part
+        self.remove_judicator = remove_judicator
+        self.judicator_removal = judicator_removal
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -8404,6 +8587,18 @@ class Payload(object):
                     self.output_part.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 41:
+                if ftype == TType.STRUCT:
+                    self.remove_judicator = RemoveJudicator()
+                    self.remove_judicator.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 42:
+                if ftype == TType.STRUCT:
+                    self.judicator_removal = JudicatorRemoval()
+                    self.judicator_removal.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -8573,6 +8768,14 @@ class Payload(object):
         if self.output_part is not None:
             oprot.writeFieldBegin('output_part', TType.STRUCT, 40)
             self.output_part.write(oprot)
+            oprot.writeFieldEnd()
+        if self.remove_judicator is not None:
+            oprot.writeFieldBegin('remove_judicator', TType.STRUCT, 41)
+            self.remove_judicator.write(oprot)
+            oprot.writeFieldEnd()
+        if self.judicator_removal is not None:
+            oprot.writeFieldBegin('judicator_removal', TType.STRUCT, 42)
+            self.judicator_removal.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -9559,12 +9762,25 @@ JudicatorView.thrift_spec = (
     (3, TType.BOOL, 'leader', None, None, ),  # 3
     (4, TType.MAP, 'restarts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 4
     (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
+    (6, TType.BOOL, 'live', None, None, ),  # 6
+    (7, TType.BOOL, 'leaving', None, None, ),  # 7
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (
     None,  # 0
     (1, TType.LIST, 'judicators', (TType.STRUCT, [JudicatorView, None], False), None, ),  # 1
     (2, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 2
+)
+all_structs.append(RemoveJudicator)
+RemoveJudicator.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(JudicatorRemoval)
+JudicatorRemoval.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
 )
 all_structs.append(CountTasks)
 CountTasks.thrift_spec = (
@@ -9705,6 +9921,8 @@ Payload.thrift_spec = (
     (38, TType.STRUCT, 'output_stored', [OutputStored, None], None, ),  # 38
     (39, TType.STRUCT, 'get_output', [GetOutput, None], None, ),  # 39
     (40, TType.STRUCT, 'output_part', [OutputPart, None], None, ),  # 40
+    (41, TType.STRUCT, 'remove_judicator', [RemoveJudicator, None], None, ),  # 41
+    (42, TType.STRUCT, 'judicator_removal', [JudicatorRemoval, None], None, ),  # 42
 )
 all_structs.append(Envelope)
 Envelope.thrift_spec = (

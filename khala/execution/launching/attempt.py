@@ -18,6 +18,7 @@ from .command import BadCommand
 from .filling import FILLED, REFUSED, Filling
 from .framing import Header
 from .guard import Disk, Guard
+from .judging import CUT_OFF
 from .limits import PhaseLimits
 from .outputs import collect
 from .phase import Ground, PhaseRun
@@ -72,6 +73,7 @@ class Attempt:
 
     def run(self) -> None:
         """The whole attempt. Raises ExecutorGone; nothing of the attempt is left then either."""
+        self._slot.control.deadline_s = self._job["deadline_s"]
         try:
             try:
                 self._run_in_workspace()
@@ -147,6 +149,8 @@ class Attempt:
             self._finish(
                 "disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes"
             )
+        elif run.ended_by == "cut_off":
+            self._finish("executor_lost", CUT_OFF)
         elif run.ended_by:
             self._finish("cancelled", "aborted while its workspace was prepared")
         elif status == REFUSED:

@@ -38,6 +38,7 @@ class Slot:
     head_bytes: int
     tail_bytes: int
     reserve_bytes: int
+    kill_grace_s: float
     task_priority: int
     control: Control
     watch: ChildWatch
