@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from execution.harness import Bench, executed, new_root, opened, script
+from uids import first_test_uid
 
 from khala.core.task import Command, Limits, TaskSpec
 from khala.execution.launching.vforking import Vfork
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives tasks a user of their own")
-OWNER = (64901, 64901)
 LOOK = """
 import os, resource, signal
 names = ("CORE", "NOFILE", "FSIZE", "CPU")
@@ -36,6 +36,11 @@ signal.pause()
 """
 
 
+def shared_uid() -> int:
+    """No slot's own."""
+    return first_test_uid() + 99
+
+
 def test_the_library_is_built() -> None:
     if Vfork.here() is None and os.environ.get("CI") != "true":
         pytest.skip("vfork.c is not built here: install a C compiler, then `make setup`")
@@ -45,7 +50,7 @@ def test_the_library_is_built() -> None:
 @pytest.fixture
 def forking(open_folder: Path) -> Iterator[Bench]:
     """A pool whose launchers fork, as other processes may have its tasks' user."""
-    bench = opened(new_root(open_folder), shared_owner=OWNER)
+    bench = opened(new_root(open_folder), shared_owner=(shared_uid(), shared_uid()))
     yield bench
     bench.pool.close()
 
@@ -61,8 +66,8 @@ def looked(bench: Bench) -> str:
 @as_root
 def test_both_ways_make_the_same_process(bench: Bench, forking: Bench) -> None:
     own, shared = looked(bench), looked(forking)
-    uid = 64100
-    assert own.replace(str(uid), str(OWNER[0])) == shared
+    uid = first_test_uid()
+    assert own.replace(str(uid), str(shared_uid())) == shared
     assert f"({uid}, {uid}, {uid}) ({uid}, {uid}, {uid}) [] True" in own
     assert "[(0, 0), (77, 77), (1048576, 1048576), (6, 8)]" in own
     assert "['0', '1', '2'] 0" in own
