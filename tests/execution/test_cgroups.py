@@ -82,6 +82,22 @@ def test_a_leftover_group_is_cleared(tree: CgroupTree) -> None:
     again.close()
 
 
+def test_a_group_is_made_ahead(tree: CgroupTree) -> None:
+    group, other = driver(tree), driver(tree)
+    group.prepare()
+    group.open(memory_bytes=0, processes=0)
+    process = started(group)
+    wait_until(group.pids, what="it is up")
+    other.prepare()
+    assert process.poll() is None, "a launcher that is being replaced does no harm"
+    group.kill()
+    process.wait(5)
+    wait_until(lambda: not group.pids(), what="none is left")
+    group.close()
+    group.prepare()
+    assert (group.pids(), group.use().processes) == ([], 0)
+
+
 def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree) -> None:
     group = driver(tree)
     group.open(memory_bytes=0, processes=0)
