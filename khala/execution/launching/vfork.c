@@ -51,6 +51,9 @@ struct start {
                               *   ARGV and ENV: what is executed gets */
 };
 
+/* The caller's idea of it must be the same. */
+const long khala_start_bytes = sizeof(struct start);
+
 struct told {
     const char *step;  /* what failed, or NULL */
     int error;         /* errno of it */

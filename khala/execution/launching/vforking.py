@@ -56,18 +56,24 @@ class _Told(Structure):
 class Vfork:
     """`khala_start` of the library."""
 
-    def __init__(self, path: str) -> None:
-        self._start = ctypes.PyDLL(path).khala_start
+    def __init__(self, library: ctypes.PyDLL) -> None:
+        self._start = library.khala_start
         self._start.argtypes = (POINTER(_Start), POINTER(_Told))
         self._start.restype = c_long
 
     @classmethod
     def here(cls) -> Vfork | None:
-        """None if the library was not built, or not for this machine."""
+        """None if the library was not built, or of another source than this file, or not for this
+        machine, or if memory shared with a process that changes its user is not safe from that user's
+        other processes here (proc_sys_fs(5), suid_dumpable)."""
+        if not _is_protected():
+            return None
         for path in glob.glob(os.path.join(os.path.dirname(__file__), LIBRARY)):
             try:
-                return cls(path)
-            except OSError:
+                library = ctypes.PyDLL(path)
+                if c_long.in_dll(library, "khala_start_bytes").value == ctypes.sizeof(_Start):
+                    return cls(library)
+            except (OSError, ValueError):
                 continue
         return None
 
@@ -80,11 +86,11 @@ class Vfork:
         told = _Told()
         began_s = now_s()
         pid = self._start(_packed(program, stdio), told)
-        if now_s() - began_s >= EXEC_WITHIN_S and told.step is None and not _has_execed(pid):
-            os.waitpid(pid, 0)
-            raise TakesLong(f"{program.name}: no exec within {EXEC_WITHIN_S} s")
         if pid < 0:
             raise OSError(-pid, f"cannot start a process: {os.strerror(-pid)}")
+        if told.step is None and now_s() - began_s >= EXEC_WITHIN_S and not _has_execed(pid):
+            os.waitpid(pid, 0)
+            raise TakesLong(f"{program.name}: no exec within {EXEC_WITHIN_S} s")
         if told.step is None:
             return pid, None
         error = OSError(told.error, os.strerror(told.error))
@@ -92,6 +98,14 @@ class Vfork:
             return pid, error
         os.waitpid(pid, 0)
         raise OSError(told.error, f"{told.step.decode()}: {error.strerror}")
+
+
+def _is_protected() -> bool:
+    try:
+        with open("/proc/sys/fs/suid_dumpable", "rb") as setting:
+            return setting.read().strip() != b"1"
+    except OSError:
+        return False
 
 
 def _has_execed(pid: int) -> bool:
