@@ -9,7 +9,9 @@ SEEDS ?= 2000
 JOBS ?= 2
 FIRST ?= 0
 
-# What is used beyond Python, as program or library=Debian package: by a cluster and its demo, by the tests.
+# What is used beyond Python, as program or library=Debian package: to build vfork.c (Khala works without
+# it), by a cluster and its demo, by the tests.
+BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
 TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps
 
@@ -27,11 +29,12 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): setup.py
+$(STAMP): setup.py khala/execution/launching/vfork.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Khala needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/pip || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \
 	    { rm -rf $(VENV); $(MAKE) --no-print-directory install-venv && $(PYTHON) -m venv $(VENV); }
+	@$(call install_missing,$(BUILD_NEEDS))
 	@echo "installing Khala and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
 	@touch $(STAMP)

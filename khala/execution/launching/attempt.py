@@ -24,6 +24,7 @@ from .outputs import collect
 from .phase import Ground, PhaseRun
 from .run import Run
 from .slot import Slot
+from .starting import fork
 
 BYTES_PER_INODE = 4096
 LEAST_INODES = 64
@@ -91,9 +92,6 @@ class Attempt:
         if self._boxed and (self._slot.box is None or self._slot.group is None):
             self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
             return
-        if self._slot.own_mounts:
-            # Shared memory and queues of the attempt before end with its last process.
-            self._slot.kernel.take_own_ipc()
         fd = self._make_workspace()
         try:
             if self._fill(fd):
@@ -138,7 +136,7 @@ class Attempt:
         run = Run(self._slot, self._task_id, self._attempt, guard)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            run.start(Filling(self._slot, fd, self._job, self._blobs), stdin_fd=null)
+            run.start(partial(fork, Filling(self._slot, fd, self._job, self._blobs)), stdin_fd=null)
         finally:
             os.close(null)
         run.finish()
@@ -208,7 +206,7 @@ class Attempt:
             self._end["reason"] = "; ".join(filter(None, (self._end["reason"], collected.reason)))
 
     def _tell_start(self, phase: str, run: Run) -> None:
-        self._slot.control.send(
+        self._slot.control.send_soon(
             {"phase": phase, "at": run.started_at, "task_id": self._task_id, "attempt": self._attempt}
         )
 
