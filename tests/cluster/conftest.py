@@ -59,15 +59,17 @@ class LocalCluster:
         assert found is not None
         return found
 
-    def processes(self) -> list[psutil.Process]:
-        """Every process on this machine that works in the data directory, etcd and mongod too."""
+    def processes(self, role: str = "") -> list[psutil.Process]:
+        """Every process on this machine that works in the data directory, or in that of one role process;
+        etcd, mongod and their guards too."""
+        place = str(self.directory / role)
         found = []
         for process in psutil.process_iter():
             try:
                 words = process.cmdline()
             except psutil.Error:
                 continue
-            if process.pid != os.getpid() and any(str(self.directory) in word for word in words):
+            if process.pid != os.getpid() and any(place in word for word in words):
                 found.append(process)
         return found
 
