@@ -84,6 +84,7 @@ def task_view(task: Task, view: View) -> Json:
                 "from": event.from_state,
                 "to": event.to_state,
                 "attempt": event.attempt,
+                "epoch": {"generation": event.epoch.generation, "number": event.epoch.number},
                 "executor": event.executor or None,
                 "detail": event.detail,
             }
