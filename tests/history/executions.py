@@ -132,7 +132,7 @@ class ExecutionHistories:
         require(right, "I17", "{} has digest {}, said {}, journalled {}", key, digest, said, journalled)
 
     def over(self, record: ProcessEnded) -> None:
-        """I10: the attempts of a `stop` task do not overlap. I18: no run is longer than its limit and grace."""
+        """I10: attempts of a `stop` task do not overlap. I18: no run is longer than its limit and grace."""
         key = (record.task_id, record.attempt)
         mine = self.uses[record.executor].running.pop(key)
         others = self.processes[record.task_id]

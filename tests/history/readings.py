@@ -1,4 +1,4 @@
-"""What clients read must agree with itself and with what is stored at the end: I15, and I6 as seen from outside."""
+"""What clients read agrees with itself and with what is stored at the end: I15, and I6 from outside."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Resting:
         self.produced[(record.task_id, record.attempt, record.stream)] = (record.size, record.digest)
 
     def output_stored(self, record: OutputStored) -> None:
-        """I17: stored output equals the journal's digest and size; truncated if more was produced than kept."""
+        """I17: stored output is what the journal says, and `truncated` says truly if it was cut."""
         key = (record.task_id, record.attempt, record.stream)
         there = self.produced.get(key)
         same = there == (record.size, record.digest)

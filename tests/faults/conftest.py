@@ -1,0 +1,39 @@
+"""One cluster for all tests of this folder that leave it whole, and the trial that judges it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+from cluster.conftest import LocalCluster, make_cluster
+from faults.trial import Trial
+
+SIZE = ("--executors", "2", "--gateways", "2", "--slots", "3")
+SEED = int(os.environ.get("KHALA_FAULT_SEED") or random.randrange(1_000_000))
+
+
+@pytest.fixture(scope="session")
+def fault_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A running cluster: one judicator, two executors of three slots, two gateways."""
+    for cluster in make_cluster(tmp_path_factory.mktemp("faults") / "c"):
+        cluster.up(*SIZE)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_trial(fault_cluster: LocalCluster) -> Iterator[Trial]:
+    """The history of that cluster; set KHALA_FAULT_SEED to see the same orders again."""
+    print(f"seed {SEED}")
+    trial = Trial(fault_cluster, SEED)
+    yield trial
+    trial.close()
+
+
+@pytest.fixture
+def trial(shared_trial: Trial) -> Iterator[Trial]:
+    """Under load from the beginning of the test; the test itself ends with `judge`."""
+    shared_trial.begin()
+    yield shared_trial
+    shared_trial.load.finish()
