@@ -40,10 +40,7 @@ ACTIVE = ("pending", "assigned", "running")
 
 
 class Trial:
-    """`cluster` is up; `executors` names further ones that its tests run, each with its data directory.
-
-    What `extra` has goes into every task.
-    """
+    """`cluster` is up. What `extra` has goes into every task."""
 
     def __init__(
         self,
@@ -52,7 +49,6 @@ class Trial:
         *,
         rate: float = 12.0,
         longest_s: float = 3.0,
-        executors: Mapping[str, Path] | None = None,
         **extra: object,
     ) -> None:
         self.cluster = cluster
@@ -70,7 +66,7 @@ class Trial:
         self.workload = Workload(self.witness, random.Random(seed), f"t{seed}", longest_s=longest_s, **extra)
         self.load = Load(self.urls, record.token, self.recorder, self.workload, rate=rate)
         own = {e.name: cluster.directory / e.name for e in record.processes if e.role == "executor"}
-        self.keeper = JournalKeeper({**own, **(executors or {})})
+        self.keeper = JournalKeeper(own)
         self._doors = {url: Transport(url, record.token, patience_s=60.0) for url in self.urls}
         self._offers: dict[str, ExecutorOffered] = {}
         self.look_at_executors()
@@ -89,12 +85,23 @@ class Trial:
         return self._doors[self.urls[0]].call("GET", f"/api/v1/{path}", query=query)
 
     def look_at_executors(self) -> None:
-        """Learn what the executors offer; those that are gone are remembered."""
+        """Learn what the executors offer; those that are gone are remembered, those without a report wait."""
         for shown in self.ask("executors")["executors"]:
-            room = shown["resources"]
-            self._offers[shown["id"]] = ExecutorOffered(
-                0.0, shown["id"], shown["slots"], room["cpus"], room["memory"]
-            )
+            if shown["slots"]:
+                room = shown["resources"]
+                self._offers[shown["id"]] = ExecutorOffered(
+                    0.0, shown["id"], shown["slots"], room["cpus"], room["memory"]
+                )
+
+    def welcome(self, name: str, data_dir: Path) -> None:
+        """Wait for a further executor, and take its journal as evidence."""
+        self.keeper.data_dirs[name] = data_dir
+
+        def known() -> bool:
+            self.look_at_executors()
+            return name in {each["id"] for each in self.ask("executors")["executors"] if each["slots"]}
+
+        wait_until(known, timeout_s=60, what=f"the leader to know {name}")
 
     def begin(self) -> None:
         """Load, until `judge`; returns when something runs."""
@@ -103,13 +110,10 @@ class Trial:
 
     def wait_running(self, *executors: str) -> None:
         """Until each of these executors (or any) runs an attempt."""
-        busy = {each["id"] for each in self.ask("executors")["executors"] if each["running"]}
-        wanted = set(executors)
 
         def running() -> bool:
-            busy.clear()
-            busy.update(each["id"] for each in self.ask("executors")["executors"] if each["running"])
-            return wanted <= busy and bool(busy)
+            busy = {each["id"] for each in self.ask("executors")["executors"] if each["running"]}
+            return bool(busy) and busy >= set(executors)
 
         wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
 
@@ -123,6 +127,20 @@ class Trial:
             timeout_s=90,
             what=f"the end of {task_id}",
         )
+
+    def unanswered(self) -> list[str]:
+        """What was said to each submit that was not acknowledged."""
+        calls = list(self.recorder.calls)
+        return [call.detail for call in calls if call.verb == "POST" and call.outcome != "ok"]
+
+    def silent_s(self) -> float:
+        """For how long no submit has been acknowledged, in seconds."""
+        posts = [call.ended for call in list(self.recorder.calls) if call.outcome == "ok"]
+        return time.time() - max(posts, default=0.0)
+
+    def losses(self) -> int:
+        """How many attempts have been lost so far, by the stored tasks' stories."""
+        return sum(event["kind"] == "lost" for task in self.tasks() for event in task["events"])
 
     def _acknowledged(self) -> int:
         return sum(call.outcome == "ok" and call.verb == "POST" for call in list(self.recorder.calls))
@@ -150,7 +168,8 @@ class Trial:
             verdict.require_work()
         except AssertionError as wrong:
             kept = self.keep(history, tasks, str(wrong))
-            raise Violation(getattr(wrong, "invariant", "I0"), f"{wrong} (history: {kept})") from wrong
+            wrong.add_note(f"the history is kept in {kept}")
+            raise
         return verdict
 
     def wait_rest(self) -> None:
@@ -168,7 +187,7 @@ class Trial:
         except AssertionError as unrest:
             tasks = self.tasks()
             kept = self.keep(self.history(tasks), tasks, str(unrest))
-            raise Violation("I20", f"{unrest} (history: {kept})\n{self.cluster.logs()[-6000:]}") from unrest
+            raise Violation("I20", f"{unrest}; the history is kept in {kept}") from unrest
 
     def tasks(self) -> list[Task]:
         """Every stored task, whole."""
