@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from faults import victims
-from faults.conftest import SIZE
+from faults.conftest import PATIENCE_S, SIZE
 from faults.trial import Trial
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", ["executor-1", "gateway-1", "gateway-2", "judicator-1"])
@@ -47,7 +49,6 @@ def test_all_three_of_a_judicator_are_killed(trial: Trial) -> None:
     assert trial.judge().struck["kill all three"]
 
 
-@pytest.mark.timeout(240)
 def test_everything_is_killed_and_started_again(trial: Trial) -> None:
     """A power cut: nothing is left but what lies on disks."""
     with trial.fault("kill everything", "all"):

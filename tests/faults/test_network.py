@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from faults.conftest import PATIENCE_S
 from faults.far import FarExecutor
 from faults.trial import Trial
 from faults.wire import IN, OUT, Host, Weather, Wire
@@ -15,7 +16,7 @@ from wait import wait_until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(PATIENCE_S),
 ]
 LEASE_S = 6.0
 

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 import psutil
 import pytest
 from faults import victims
+from faults.conftest import PATIENCE_S
 from faults.trial import Trial
 from freezing import freeze
 from wait import wait_until
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
 @contextmanager

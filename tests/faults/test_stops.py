@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from faults import victims
+from faults.conftest import PATIENCE_S
 from faults.trial import Trial
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
 def restart(trial: Trial, name: str) -> None:
