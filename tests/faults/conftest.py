@@ -16,6 +16,9 @@ PATIENCE_S = 300
 SEED = int(os.environ.get("KHALA_FAULT_SEED") or random.randrange(1_000_000))
 
 
+TRIO = ("--judicators", "3", "--executors", "4", "--gateways", "2", "--slots", "2")
+
+
 @pytest.fixture(scope="session")
 def fault_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A running cluster: one judicator, two executors of three slots, two gateways."""
@@ -31,6 +34,26 @@ def shared_trial(fault_cluster: LocalCluster) -> Iterator[Trial]:
     trial = Trial(fault_cluster, SEED)
     yield trial
     trial.close()
+
+
+@pytest.fixture(scope="module")
+def trio_trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    """A cluster of three judicators, four executors of two slots, two gateways, and its history."""
+    for cluster in make_cluster(tmp_path_factory.mktemp("trio") / "c"):
+        cluster.up(*TRIO)
+        print(f"seed {SEED}")
+        trial = Trial(cluster, SEED)
+        yield trial
+        trial.close()
+
+
+@pytest.fixture
+def trio(trio_trial: Trial) -> Iterator[Trial]:
+    """Whole and under load from the beginning of the test, which ends with `judge`."""
+    trio_trial.wait_whole()
+    trio_trial.begin()
+    yield trio_trial
+    trio_trial.load.finish()
 
 
 @pytest.fixture

@@ -103,6 +103,17 @@ class Trial:
 
         wait_until(known, timeout_s=60, what=f"the leader to know {name}")
 
+    def wait_whole(self) -> None:
+        """Until every judicator is back, and the cluster survives as many losses as it can."""
+
+        def whole() -> bool:
+            cluster = self.ask("cluster")
+            assert cluster["ready"], cluster
+            assert cluster["survives"] == (self.cluster.record().judicators - 1) // 2, cluster
+            return True
+
+        wait_until(whole, timeout_s=120, what="a whole cluster")
+
     def begin(self) -> None:
         """Load, until `judge`; returns when something runs."""
         self.load.begin()
@@ -128,10 +139,26 @@ class Trial:
             what=f"the end of {task_id}",
         )
 
-    def unanswered(self) -> list[str]:
-        """What was said to each submit that was not acknowledged."""
+    @staticmethod
+    def now() -> float:
+        """Unix seconds, as the history has them."""
+        return time.time()
+
+    @staticmethod
+    def wait_past(at: float) -> None:
+        """Until that time, in Unix seconds."""
+        wait_until(lambda: time.time() > at, timeout_s=at - time.time() + 5)
+
+    def unanswered(self, since: float = 0.0) -> list[str]:
+        """What was said to each POST that was begun since then and was not acknowledged."""
         calls = list(self.recorder.calls)
-        return [call.detail for call in calls if call.verb == "POST" and call.outcome != "ok"]
+        return [c.detail for c in calls if c.verb == "POST" and c.outcome != "ok" and c.began >= since]
+
+    def acknowledged_between(self, began: float, ended: float) -> list[str]:
+        """The POSTs that were begun and acknowledged in that time."""
+        calls = list(self.recorder.calls)
+        inside = [call for call in calls if began <= call.began and call.ended <= ended]
+        return [call.subject for call in inside if call.verb == "POST" and call.outcome == "ok"]
 
     def silent_s(self) -> float:
         """For how long no submit has been acknowledged, in seconds."""

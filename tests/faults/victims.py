@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import httpx
 import psutil
 from cluster.conftest import UP_S, LocalCluster
+from faults.trial import Trial
+from freezing import freeze
 from wait import wait_until
 
 from khala.local.identity import identity_of
@@ -44,6 +48,38 @@ def role(cluster: LocalCluster, name: str) -> psutil.Process:
     return process
 
 
+def leader(trial: Trial) -> str:
+    """Which judicator leads, by its own word."""
+
+    def named() -> str:
+        return str(trial.ask("cluster")["leader"] or "")
+
+    return wait_until(named, timeout_s=60, what="a leader")
+
+
+def primary(trial: Trial) -> str:
+    """Which judicator's mongod is the primary."""
+
+    def named() -> str:
+        shown = trial.ask("judicators")["judicators"]
+        return next((str(one["name"]) for one in shown if one["replica_state"] == "primary"), "")
+
+    return wait_until(named, timeout_s=60, what="a primary")
+
+
+def etcd_leader(cluster: LocalCluster) -> str:
+    """Which judicator's etcd leads, by the metrics that every etcd shows to everybody."""
+
+    def named() -> str:
+        for name in roles(cluster, "judicator"):
+            port = cluster.record().ports[f"{name}.etcd_client"]
+            if b"\netcd_server_is_leader 1" in httpx.get(f"http://127.0.0.1:{port}/metrics").content:
+                return name
+        return ""
+
+    return wait_until(named, timeout_s=60, what="a leading etcd")
+
+
 def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
     """The etcd or mongod of a judicator; waits while it is being started again."""
     place = str(cluster.directory / judicator)
@@ -69,6 +105,28 @@ def kill(*processes: psutil.Process) -> None:
             process.send_signal(signal.SIGKILL)
 
 
+@contextmanager
+def frozen(*processes: psutil.Process) -> Iterator[None]:
+    """They stand still while the block runs."""
+    try:
+        for process in processes:
+            freeze(process.pid)
+        yield
+    finally:
+        for process in processes:
+            if process.is_running():
+                process.resume()
+
+
+@contextmanager
+def gone(cluster: LocalCluster, judicators: Sequence[str], kind: str) -> Iterator[None]:
+    """Their etcd or mongod is dead while the block runs: who would start it again stands still."""
+    servers = [native(cluster, name, kind) for name in judicators]
+    with frozen(*(role(cluster, name) for name in judicators)):
+        kill(*servers)
+        yield
+
+
 def replaced(cluster: LocalCluster, name: str, before: psutil.Process) -> None:
     """Wait until another process runs under this role's name."""
 
@@ -92,6 +150,11 @@ def kill_everything(cluster: LocalCluster) -> None:
     groups = [child for process in processes for child in _children(process)]
     supervisor.send(signal.SIGKILL)
     kill(*processes, *groups)
+    nothing_left(cluster)
+
+
+def nothing_left(cluster: LocalCluster) -> None:
+    """Wait until no process of the cluster runs."""
     wait_until(lambda: not cluster.processes(), timeout_s=30, what="the end of every process")
 
 
