@@ -86,7 +86,7 @@ class Attempt:
     def _run_in_workspace(self) -> None:
         disk = os.fstatvfs(self._slot.root_fd)
         if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
-            self._finish("internal_error", f"less than the free-space reserve is left on {self._slot.root}")
+            self._finish("executor_lost", f"less than the free-space reserve is left on {self._slot.root}")
             return
         if self._boxed and (self._slot.box is None or self._slot.group is None):
             self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
@@ -145,7 +145,9 @@ class Attempt:
         status = os.waitstatus_to_exitcode(run.use.main_status or 0)
         if not self._is_gone(run):
             return False
-        if run.ended_by in ("disk_limit", "disk_reserve"):
+        if run.ended_by == "disk_reserve":
+            self._finish("executor_lost", "less than the free-space reserve is left for its inputs")
+        elif run.ended_by == "disk_limit":
             self._finish(
                 "disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes"
             )

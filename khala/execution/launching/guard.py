@@ -164,6 +164,11 @@ class Guard:
         return max(0, self.use.processes - self._extra)
 
     @property
+    def holds_much(self) -> bool:
+        """At the end: is this workspace as large as the reserve? A smaller one did not fill the disk."""
+        return self.disk_use.size_bytes >= self._slot.reserve_bytes
+
+    @property
     def disk_is_over(self) -> bool:
         """At the end: is more in the workspace than allowed?"""
         return not self._disk_is_exact and 0 < self.limits.disk_bytes < self.disk_use.size_bytes
