@@ -13,7 +13,10 @@ FIRST ?= 0
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
 TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps
 
-.PHONY: help setup system demo test check format lint types imports gen drift simulate clean
+SEED ?= $(shell shuf -i 0-999999 -n 1)
+MINUTES ?= 20
+
+.PHONY: help setup system demo test check format lint types imports gen drift simulate faults clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
@@ -23,6 +26,7 @@ help:
 	@echo "make format     rewrite the code in the common format"
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
+	@echo "make faults SEED=N MINUTES=M   a real cluster under seeded faults, its history judged"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -99,6 +103,9 @@ gen:
 
 simulate: setup
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
+
+faults: setup system
+	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,9 @@ pytestmark = [
     pytest.mark.timeout(PATIENCE_S),
 ]
 MIB = 1 << 20
+RESERVE_BYTES = 64 * MIB
+WEIGHT = os.urandom(200_000).hex()
+"""What each task weighs, so that the log which mongod has made beforehand is soon used up."""
 
 
 @contextmanager
@@ -37,19 +40,22 @@ def small_disk(place: Path, size_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def full(place: Path) -> Iterator[None]:
-    """Not a byte is free on the disk at `place`, while the block runs."""
+def full(place: Path, *, left_bytes: int = 0) -> Iterator[None]:
+    """No more than `left_bytes` are free on the disk at `place`, while the block runs."""
     ballast = place / "ballast"
     try:
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(MIB))
-            except OSError:
-                file.flush()
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while free_bytes(place) > left_bytes:
+                file.write(bytes(MIB))
         yield
     finally:
         ballast.unlink()
+
+
+def free_bytes(place: Path) -> int:
+    """How much is free on the disk at `place`."""
+    disk = os.statvfs(place)
+    return disk.f_bavail * disk.f_frsize
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def test_an_executors_workspaces_have_no_room(trial: Trial) -> None:
     place = workspace_roots(name, data_dir)[1]
     with small_disk(place, 256 * MIB), joined(trial, name, data_dir):
         trial.wait_running(name)
-        with trial.fault("workspace disk full", name, name), full(place):
+        with trial.fault("workspace disk full", name, name), full(place, left_bytes=RESERVE_BYTES // 2):
             trial.wait_progress(30)
         trial.wait_running(name)
         verdict = trial.judge()
@@ -103,7 +109,7 @@ def small_store(tmp_path: Path) -> Iterator[Trial]:
         with small_disk(mongods_disk(cluster), 700 * MIB):
             subprocess.run(["cp", "-a", f"{aside}/.", str(mongods_disk(cluster))], check=True)
             cluster.up("--slots", "2")
-            trial = Trial(cluster, SEED)
+            trial = Trial(cluster, SEED, inputs=[{"path": "weight", "content": WEIGHT}])
             trial.begin()
             yield trial
             trial.load.finish()
@@ -122,6 +128,6 @@ def test_mongods_disk_is_full(small_store: Trial) -> None:
     trial = small_store
     with trial.fault("mongod disk full", "judicator-1"), full(mongods_disk(trial.cluster)):
         began = trial.now()
-        wait_until(lambda: len(trial.unanswered(began)) > 5, timeout_s=90, what="refused submits")
+        wait_until(lambda: len(trial.unanswered(began)) > 5, timeout_s=120, what="refused submits")
     trial.wait_progress()
     assert trial.judge().struck["mongod disk full"]
