@@ -48,7 +48,10 @@ class LocalCluster:
 
     def up(self, *words: str) -> Mapping[str, Any]:
         """`khala up --detach`, which must succeed."""
-        ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+        try:
+            ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+        except subprocess.TimeoutExpired as silent:
+            raise AssertionError(f"{silent}\n{self.logs()}") from silent
         assert ended.returncode == 0, f"{ended.stderr}\n{self.logs()}"
         self.ready = json.loads(ended.stdout)
         return self.ready

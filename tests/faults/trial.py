@@ -35,6 +35,7 @@ OVERLAP_MARGIN_S = 0.3
 """I10: a witness speaks every 0.2 s, so it may be silent that long before it is really over."""
 GRACE_S = 3.0
 BOUND_S = 60.0
+HELD_S, HELD_MOST = 12.0, 12
 REST_WITHIN_S = 150.0
 ACTIVE = ("pending", "assigned", "running")
 
@@ -127,6 +128,18 @@ class Trial:
             return bool(busy) and busy >= set(executors)
 
         wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
+
+    def hold(self, executor: str) -> str:
+        """Submit `stop` tasks that outlast a lease, until `executor` runs one; its id."""
+        held: set[str] = set()
+
+        def runs() -> str:
+            if len(held) < HELD_MOST:
+                held.add(self.load.submit(self.workload.lasting(HELD_S)))
+            running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
+            return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
+
+        return wait_until(runs, timeout_s=60, what=f"a long task on {executor}")
 
     def wait_progress(self, count: int = 5) -> None:
         """Until `count` more submits are acknowledged, and the task of the last of them has ended."""

@@ -57,6 +57,20 @@ class Workload:
         body = {"name": key, "labels": labels, **self._extra, **self._of_kind(kind)}
         return Order(key, body, rng.uniform(0.0, 1.5) if cancel else None)
 
+    def lasting(self, seconds: float) -> Order:
+        """A `stop` task that takes so long and may run anywhere."""
+        self._number += 1
+        key = f"{self._prefix}-{self._number}"
+        body = {"name": key, "labels": {"kind": "stop"}, "on_disconnect": "stop", **self._extra}
+        return Order(key, {**body, **self._execute(self._witness.lasting(seconds))}, None)
+
+    def poison(self, place: str) -> Order:
+        """A task for the executor with that label, before all others, which is to die of it."""
+        self._number += 1
+        key = f"{self._prefix}-{self._number}"
+        body = {"name": key, "labels": {"kind": "poison"}, "priority": 100, "constraints": {"place": place}}
+        return Order(key, {**body, **self._execute("sleep 30")}, None)
+
     def _of_kind(self, kind: str) -> Mapping[str, Any]:
         rng, witness = self._rng, self._witness
         brief = f"sleep {rng.uniform(0.02, 0.3):.3f}; echo $KHALA_TASK_ID"
