@@ -26,7 +26,7 @@ help:
 	@echo "make format     rewrite the code in the common format"
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
-	@echo "make faults SEED=N MINUTES=M   a real cluster under seeded faults, its history judged"
+	@echo "make faults SEED=N MINUTES=M   every fault test, then a cluster under seeded faults"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -105,6 +105,7 @@ simulate: setup
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
 
 faults: setup system
+	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 clean:

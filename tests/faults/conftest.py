@@ -17,6 +17,16 @@ SEED = int(os.environ.get("KHALA_FAULT_SEED") or random.randrange(1_000_000))
 
 
 TRIO = ("--judicators", "3", "--executors", "4", "--gateways", "2", "--slots", "2")
+FIVE = ("--judicators", "5", "--executors", "4", "--gateways", "2", "--slots", "2")
+LONG = "takes long: KHALA_FAULTS=all runs it, and `make faults` does"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder that runs in `make test` fits into four minutes; the rest is marked `long`."""
+    if os.environ.get("KHALA_FAULTS") != "all":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=LONG))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from cluster.conftest import make_cluster
 from faults import victims
-from faults.conftest import PATIENCE_S
+from faults.conftest import FIVE, PATIENCE_S, SEED
 from faults.trial import Trial
 from wait import wait_until
 
@@ -86,3 +90,32 @@ def test_two_of_three_are_gone_and_come_back(trio: Trial, kind: str) -> None:
             trio.wait_past(began + 2 * LEADER_LEASE_S)
     trio.wait_progress()
     assert trio.judge().struck[fault]
+
+
+@pytest.fixture
+def five(tmp_path: Path) -> Iterator[Trial]:
+    """Five judicators, four executors, two gateways, under load."""
+    for cluster in make_cluster(tmp_path / "c"):
+        cluster.up(*FIVE)
+        trial = Trial(cluster, SEED, rate=8.0)
+        trial.wait_whole()
+        trial.begin()
+        yield trial
+        trial.load.finish()
+        trial.close()
+
+
+@pytest.mark.long
+def test_two_of_five_three_of_four_and_one_of_two_are_killed_together(five: Trial) -> None:
+    """Two judicators with all they have, three executors, one gateway: every acknowledged task ends once."""
+    cluster = five.cluster
+    lost = ["judicator-1", "judicator-2", "executor-1", "executor-2", "executor-3", "gateway-1"]
+    servers = [victims.native(cluster, name, kind) for name in lost[:2] for kind in victims.NATIVE]
+    five.wait_running("executor-1")
+    with five.fault("kill all but a majority", "+".join(lost)):
+        victims.kill(*(victims.role(cluster, name) for name in lost), *servers)
+        five.wait_progress()
+    five.wait_whole()
+    verdict = five.judge()
+    assert verdict.struck["kill all but a majority"]
+    assert verdict.second_attempts
