@@ -17,6 +17,7 @@ from history.records import (
     EpochAnswered,
     EpochTaken,
     Journalled,
+    OutputSettled,
     OutputStored,
     ProcessBegan,
     ProcessEnded,
@@ -33,8 +34,8 @@ from khala.core.task import Epoch
 
 Task = Mapping[str, Any]
 NEEDED = (
-    CancelAcknowledged, EpochAnswered, EpochTaken, Journalled, OutputStored, ProcessBegan, SubmitAcknowledged,
-    TaskChanged, TaskRead,
+    CancelAcknowledged, EpochAnswered, EpochTaken, Journalled, OutputSettled, OutputStored, ProcessBegan,
+    SubmitAcknowledged, TaskChanged, TaskRead,
 )  # fmt: skip
 """Without each of these there would be nothing to judge."""
 

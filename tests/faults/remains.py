@@ -21,6 +21,7 @@ def remains(data_dirs: Mapping[str, Path], task_ids: Collection[str]) -> list[Re
     now = time.time()
     found = list(_processes(task_ids))
     for name, data_dir in data_dirs.items():
+        found += [f"spool {path}" for path in _listed(data_dir / "spool")]
         for root in workspace_roots(name, data_dir):
             found += [f"workspace {path}" for path in _listed(root)]
             found += [f"mount {line}" for line in _mounts(root)]

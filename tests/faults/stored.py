@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from history.records import OutputStored, Record, TaskChanged, TaskInserted
+from history.records import OutputSettled, OutputStored, Record, TaskChanged, TaskInserted
 
 from khala.client.views import task_view
-from khala.core.task import Epoch, OnDisconnect, State, TaskControl, TaskEvent
+from khala.core.output import PHASES, STREAMS, StreamKey
+from khala.core.task import Epoch, OnDisconnect, State, StreamCapture, TaskControl, TaskEvent
 
 Task = Mapping[str, Any]
-STREAMS = ("stdout", "stderr")
 
 
 def unix_s(text: str) -> float:
@@ -86,14 +86,42 @@ def _wall_time_s(task: Task) -> float | None:
     return sum(limits) if all(limits) else None
 
 
+def settled(task: Task, fetch: Callable[[str], bytes]) -> Iterator[OutputSettled]:
+    """What is stored of those outputs that are longer than what the task itself keeps; `fetch` takes a
+    path below the task's and answers the bytes."""
+    for phase in PHASES:
+        for stream in STREAMS if task["result"] and task["result"][phase] else ():
+            shown = task["result"][phase][stream]
+            if shown["stored"]:
+                yield OutputSettled(
+                    unix_s(task["events"][-1]["at"]),
+                    StreamKey(task_id=task["id"], attempt=task["attempt"], phase=phase, stream=stream),
+                    StreamCapture(
+                        size=shown["size"],
+                        truncated=shown["truncated"],
+                        stored_bytes=shown["stored"],
+                        sha256=shown["sha256"] or "",
+                    ),
+                    fetch(f"logs/{phase}/{stream}"),
+                )
+
+
 def _outputs(task: Task, at: float) -> Iterator[Record]:
+    """What the task itself keeps of each output: its head and its tail."""
     view = task_view(task)
     for name, phase in (("compile", view.compile), ("execute", view.execute)):
         for stream in STREAMS if phase else ():
             output = getattr(phase, stream)
-            kept = output.head + output.tail
-            digest = hashlib.sha256(kept).hexdigest()
+            shown = output.head + output.tail
+            kept = max(len(shown), task["result"][name][stream]["stored"])
+            digest = hashlib.sha256(shown).hexdigest()
             yield OutputStored(
-                at, task["id"], task["attempt"], f"{name}.{stream}", output.size, digest, len(kept),
+                at,
+                task["id"],
+                task["attempt"],
+                f"{name}.{stream}",
+                output.size,
+                digest,
+                kept,
                 output.truncated,
-            )  # fmt: skip
+            )

@@ -15,16 +15,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 from cluster.conftest import LocalCluster
 from faults.evidence import Verdict, assemble, verdict_of
 from faults.journals import JournalKeeper
 from faults.load import Load
 from faults.recording import Recorder, Struck
 from faults.remains import remains
+from faults.stored import settled
 from faults.witness import Witness
 from faults.workload import Workload
 from history.checker import check
-from history.records import ExecutorOffered, Healed, Record
+from history.records import ExecutorOffered, Healed, OutputSettled, Record
 from history.violation import Violation
 from wait import wait_until
 
@@ -70,6 +72,7 @@ class Trial:
         self.keeper = JournalKeeper(own)
         self._doors = {url: Transport(url, record.token, patience_s=60.0) for url in self.urls}
         self._offers: dict[str, ExecutorOffered] = {}
+        self._long_outputs: dict[str, list[OutputSettled]] = {}
         self.look_at_executors()
 
     def close(self) -> None:
@@ -243,8 +246,24 @@ class Trial:
     def history(self, tasks: Sequence[Task]) -> list[Record]:
         """All records of clients, store, journals and processes, in the order of their times."""
         return assemble(
-            tasks, self.recorder, [*self._offers.values(), *self.keeper.records()], self.witness.runs()
+            tasks,
+            self.recorder,
+            [*self._offers.values(), *self.keeper.records(), *self._settled(tasks)],
+            self.witness.runs(),
         )
+
+    def _settled(self, tasks: Sequence[Task]) -> list[Record]:
+        """Long outputs, each fetched once: a finished task never changes."""
+        for task in tasks:
+            if task["id"] not in self._long_outputs:
+                url = f"{self.urls[0]}/api/v1/tasks/{task['id']}"
+                headers = {"Authorization": f"Bearer {self.cluster.record().token}"}
+
+                def fetch(path: str, url: str = url, headers: dict[str, str] = headers) -> bytes:
+                    return httpx.get(f"{url}/{path}", headers=headers, timeout=60).raise_for_status().content
+
+                self._long_outputs[task["id"]] = list(settled(task, fetch))
+        return [record for found in self._long_outputs.values() for record in found]
 
     def _remains(self, tasks: Sequence[Task]) -> list[Record]:
         """What is left; the last workspace may go a moment after its outcome."""

@@ -31,6 +31,7 @@ class Order:
 class Workload:
     """An endless sequence of orders from a seed; `extra` goes into each task (constraints, for example).
 
+    It begins with one of each kind, and one to be cancelled, so that no run is without them.
     `longest_s` bounds what one task takes, in seconds.
     """
 
@@ -43,13 +44,18 @@ class Workload:
         self._longest_s = longest_s
         self._extra = extra
         self._number = 0
+        self._first = ["", *rng.sample(list(KINDS), len(KINDS))]
 
     def next(self) -> Order:
         """One more task; its name is its key, so that the store tells which key it came by."""
         rng = self._rng
         self._number += 1
-        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        cancel = rng.random() * 100 < CANCELLED_OF_100
+        if self._first:
+            kind = self._first.pop()
+            cancel = not self._first
+        else:
+            kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+            cancel = rng.random() * 100 < CANCELLED_OF_100
         if cancel:
             kind = rng.choice(("long", "stop", "once"))
         key = f"{self._prefix}-{self._number}"
