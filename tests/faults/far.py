@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.conftest import KHALA, ROOT, LocalCluster, environment
 from faults.wire import Host
 
-ENDS_WITHIN_S = 30
+ENDS_WITHIN_S = 60
 
 
 class FarExecutor:
-    """`khala executor` of that name, in `data_dir`; on `host`, if given. Not restarted by anybody else."""
+    """`khala executor` of that name, in `data_dir`; on `host`, if given, and with further environment
+    `variables`. Nobody else restarts it."""
 
     def __init__(
-        self, cluster: LocalCluster, name: str, data_dir: Path, *, host: Host | None = None, slots: int = 3
+        self,
+        cluster: LocalCluster,
+        name: str,
+        data_dir: Path,
+        *,
+        host: Host | None = None,
+        slots: int = 3,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.data_dir = data_dir
@@ -30,6 +39,8 @@ class FarExecutor:
             f"--etcd-cluster-join-member-client=http://127.0.0.1:{port}", f"--main-task-vacant={slots}",
             f"--cpus={slots}", "--memory=4000000000", f"--label=place={name}",
         )  # fmt: skip
+        self._environment = {**environment(), **(variables or {})}
+        self._reading, self._writing = os.pipe2(os.O_CLOEXEC)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -39,12 +50,18 @@ class FarExecutor:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it; its output goes to the cluster's logs."""
+        """Start it; its output goes to the cluster's logs. It ends when this process does."""
         with (self._cluster.directory / "logs" / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment(),
+                [*self._command, f"--end-with-fd={self._reading}"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=self._environment,
+                pass_fds=(self._reading,),
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     def kill(self) -> None:
         """kill -9."""
@@ -59,12 +76,16 @@ class FarExecutor:
 
     def stop(self) -> None:
         """SIGTERM, and wait until it has drained."""
-        if self._process is None or self.ended():
-            return
-        self._process.send_signal(signal.SIGTERM)
+        process = self._process
         try:
-            self._process.wait(ENDS_WITHIN_S)
+            if process is not None and not self.ended():
+                process.send_signal(signal.SIGTERM)
+                process.wait(ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            assert process is not None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             raise
+        finally:
+            os.close(self._reading)
+            os.close(self._writing)

@@ -67,6 +67,8 @@ def _mounts(root: Path) -> list[str]:
 
 
 def _groups(root: Path) -> list[Path]:
-    """Groups of running phases; those of the slots themselves stay for the next task."""
-    groups = CGROUPS.glob(f"**/{cgroup_name(root)}/**/phase")
-    return [path for path in groups if (path / "cgroup.procs").exists()]
+    """Groups of running phases; those of the slots themselves stay for the next task. Others' groups come
+    and go meanwhile."""
+    name = cgroup_name(root)
+    folders = (Path(folder) for folder, _, _ in os.walk(CGROUPS))
+    return [folder for folder in folders if folder.name == "phase" and name in folder.parts]
