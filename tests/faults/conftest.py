@@ -22,7 +22,7 @@ LONG = "takes long: KHALA_FAULTS=all runs it, and `make faults` does"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder that runs in `make test` fits into four minutes; the rest is marked `long`."""
+    """What of this folder runs in `make test` fits into four minutes there; the rest is marked `long`."""
     if os.environ.get("KHALA_FAULTS") != "all":
         for item in items:
             if item.get_closest_marker("long"):

@@ -123,6 +123,7 @@ def mongods_disk(cluster: LocalCluster) -> Path:
     return cluster.directory / "judicator-1" / "mongodb" / "data"
 
 
+@pytest.mark.long
 def test_mongods_disk_is_full(small_store: Trial) -> None:
     """Nothing is acknowledged that has no place; with room again all goes on, and nothing is lost."""
     trial = small_store
