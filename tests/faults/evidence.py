@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from faults.oplog import TaskWritten, in_order
 from faults.recording import Recorder, Struck
 from faults.stored import executors_of, told
 from faults.witness import Run
@@ -30,7 +31,6 @@ from history.records import (
 from history.violation import Violation
 
 from khala.core.journal import Fact
-from khala.core.task import Epoch
 
 Task = Mapping[str, Any]
 NEEDED = (
@@ -63,19 +63,24 @@ class Verdict:
 
 
 def assemble(
-    tasks: Sequence[Task], recorder: Recorder, executors: Sequence[Record], runs: Sequence[Run]
+    tasks: Sequence[Task],
+    recorder: Recorder,
+    executors: Sequence[Record],
+    runs: Sequence[Run],
+    committed: Sequence[TaskWritten | EpochTaken],
 ) -> list[Record]:
-    """All that is known, in the order of its times; `executors` is what their journals and offers say.
+    """All that is known, in the order of its times; `executors` is what their journals and offers say,
+    `committed` the order in which the store was written.
 
-    Within one task, and within one journal, times never go back; so a stable sort keeps each order.
+    In it, and within one journal, times never go back; so a stable sort keeps each order.
     """
     said, keys = recorder.snapshot()
-    stored = [record for task in tasks for record in told(task)]
+    stored = in_order([record for task in tasks for record in told(task)], committed)
     submitted = [
         Submitted(keys[task["name"]], task["id"], task["name"]) for task in tasks if task["name"] in keys
     ]
     processes = _processes(runs, {task["id"]: task for task in tasks})
-    records = [*submitted, *_epochs(stored), *executors, *processes, *stored, *said]
+    records = [*submitted, *executors, *processes, *stored, *said]
     return sorted(records, key=lambda record: record.at)
 
 
@@ -94,15 +99,6 @@ def verdict_of(tasks: Sequence[Task], history: Sequence[Record], recorder: Recor
         evidence=Counter(type(record).__name__ for record in history),
         longest_gap_s=max((after - before for before, after in pairwise(sorted(acknowledged))), default=0.0),
     )
-
-
-def _epochs(stored: Sequence[Record]) -> list[EpochTaken]:
-    """Each epoch was taken, at the latest, when its first change was decided."""
-    first: dict[Epoch, float] = {}
-    for record in stored:
-        if isinstance(record, TaskChanged) and record.guard is not None:
-            first[record.guard] = min(record.at, first.get(record.guard, float("inf")))
-    return [EpochTaken(at, epoch, "") for epoch, at in first.items()]
 
 
 def _processes(runs: Sequence[Run], tasks: Mapping[str, Task]) -> Iterator[Record]:

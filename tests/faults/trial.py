@@ -20,6 +20,7 @@ from cluster.conftest import LocalCluster
 from faults.evidence import Verdict, assemble, verdict_of
 from faults.journals import JournalKeeper
 from faults.load import Load
+from faults.oplog import writes
 from faults.recording import Recorder, Struck
 from faults.remains import remains
 from faults.stored import settled
@@ -250,6 +251,7 @@ class Trial:
             self.recorder,
             [*self._offers.values(), *self.keeper.records(), *self._settled(tasks)],
             self.witness.runs(),
+            writes(self.cluster),
         )
 
     def _settled(self, tasks: Sequence[Task]) -> list[Record]:
