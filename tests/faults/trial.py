@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,14 @@ from history.violation import Violation
 from wait import wait_until
 
 from khala.client.transport import Transport
+from khala.errors import Unavailable
 
 Task = Mapping[str, Any]
 OVERLAP_MARGIN_S = 0.3
 """I10: a witness speaks every 0.2 s, so it may be silent that long before it is really over."""
 GRACE_S = 3.0
 BOUND_S = 60.0
+ASK_S, ASK_PAUSE_S, ASK_WITHIN_S = 12.0, 0.2, 90.0
 HELD_S, HELD_MOST = 12.0, 12
 REST_WITHIN_S = 150.0
 ACTIVE = ("pending", "assigned", "running")
@@ -57,7 +61,6 @@ class Trial:
     ) -> None:
         self.cluster = cluster
         self.seed = seed
-        self.rng = random.Random(seed)
         self.recorder = Recorder()
         self.witness = Witness()
         record = cluster.record()
@@ -71,7 +74,10 @@ class Trial:
         self.load = Load(self.urls, record.token, self.recorder, self.workload, rate=rate)
         own = {e.name: cluster.directory / e.name for e in record.processes if e.role == "executor"}
         self.keeper = JournalKeeper(own)
-        self._doors = {url: Transport(url, record.token, patience_s=60.0) for url in self.urls}
+        self._doors = {
+            url: Transport(url, record.token, patience_s=0.0, timeout_s=ASK_S) for url in self.urls
+        }
+        self._pause = threading.Event()
         self._offers: dict[str, ExecutorOffered] = {}
         self._long_outputs: dict[str, list[OutputSettled]] = {}
         self.look_at_executors()
@@ -86,8 +92,16 @@ class Trial:
     # --- during the run --------------------------------------------------------------------------
 
     def ask(self, path: str, **query: str) -> Any:
-        """GET through whichever gateway answers first."""
-        return self._doors[self.urls[0]].call("GET", f"/api/v1/{path}", query=query)
+        """GET through the first gateway that answers; Unavailable when none does for long."""
+        deadline = time.monotonic() + ASK_WITHIN_S
+        for door in cycle(self._doors.values()):
+            try:
+                return door.call("GET", f"/api/v1/{path}", query=query)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            self._pause.wait(ASK_PAUSE_S)
+        raise AssertionError("there is no gateway")
 
     def look_at_executors(self) -> None:
         """Learn what the executors offer; those that are gone are remembered, those without a report wait."""
