@@ -31,6 +31,7 @@ class JournalKeeper:
     def __init__(self, data_dirs: dict[str, Path]) -> None:
         self.data_dirs = data_dirs
         self.clocks: dict[str, Callable[[float], float]] = {}
+        self._retired: list[Record] = []
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_steadily, name="journal-keeper", daemon=True)
@@ -44,7 +45,14 @@ class JournalKeeper:
     def records(self) -> list[Record]:
         """What all executors have on disk, each in its own order."""
         self._keep()
-        return [record for name in list(self.data_dirs) for record in self._of(name)]
+        return [*self._retired, *(record for name in list(self.data_dirs) for record in self._of(name))]
+
+    def retire(self, name: str) -> None:
+        """An executor has left for good, and its disk is about to go: remember what it has on it."""
+        self._keep()
+        self._retired += self._of(name)
+        with self._lock:
+            del self.data_dirs[name]
 
     def _keep_steadily(self) -> None:
         while not self._ended.wait(LOOK_S):

@@ -68,6 +68,7 @@ def joined(trial: Trial, name: str, data_dir: Path) -> Iterator[FarExecutor]:
         yield executor
     finally:
         executor.stop()
+        trial.keeper.retire(name)
 
 
 def test_an_executors_journal_has_no_room(trial: Trial) -> None:
