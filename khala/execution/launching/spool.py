@@ -5,7 +5,7 @@ a folder that no task can enter. What ends soon and is short makes no file at al
 the frame of the end have all of it. Trouble with the disk ends the spool, never the task.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH102, PTH118, PTH120
+# ruff: noqa: PTH102, PTH118, PTH120, PTH106, PTH108
 
 from __future__ import annotations
 
