@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from abuse.conftest import groups_of
 from execution.harness import (
     launcher_pids,
     leave_behind,
@@ -19,6 +18,7 @@ from execution.harness import (
     processes_marked,
     zygote_pids,
 )
+from groups import groups_of
 from uids import uids_of_node
 from wait import wait_until
 

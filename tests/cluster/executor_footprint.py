@@ -6,10 +6,7 @@ from pathlib import Path
 
 import psutil
 from cluster.conftest import LocalCluster
-
-from khala.execution.pool import cgroup_name
-
-CGROUPS = Path("/sys/fs/cgroup")
+from groups import used_groups
 
 
 class Footprint:
@@ -46,7 +43,7 @@ class Footprint:
         below = [process for parent in self.family for process in parent.children(recursive=True)]
         return {
             "workspaces": [str(path) for root in roots for path in root.iterdir()],
-            "groups": [str(path) for root in roots for path in _groups_of(root) if path.name == "phase"],
+            "groups": [str(path) for root in roots for path in used_groups(root)],
             "processes": [str(process) for process in below if process.pid not in family],
         }
 
@@ -54,7 +51,3 @@ class Footprint:
         """The folders that a launcher holds open: its workspace root among them."""
         paths = {fd.resolve() for fd in Path(f"/proc/{self.family[-1].pid}/fd").iterdir()}
         return [path for path in paths if path.is_dir()]
-
-
-def _groups_of(root: Path) -> list[Path]:
-    return [path for path in CGROUPS.glob(f"**/{cgroup_name(root)}/**/") if path.is_dir()]

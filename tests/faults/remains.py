@@ -8,11 +8,9 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from groups import used_groups
 from history.records import Remained
 
-from khala.execution.pool import cgroup_name
-
-CGROUPS = Path("/sys/fs/cgroup")
 TASK = b"KHALA_TASK_ID="
 
 
@@ -25,7 +23,7 @@ def remains(data_dirs: Mapping[str, Path], task_ids: Collection[str]) -> list[Re
         for root in workspace_roots(name, data_dir):
             found += [f"workspace {path}" for path in _listed(root)]
             found += [f"mount {line}" for line in _mounts(root)]
-            found += [f"control group {path}" for path in _groups(root)]
+            found += [f"control group {path}" for path in used_groups(root)]
     return [Remained(now, what) for what in found]
 
 
@@ -64,11 +62,3 @@ def _mounts(root: Path) -> list[str]:
         except OSError:
             continue
     return [line for lines in seen.values() for line in lines if line.split()[1].startswith(f"{root}/")]
-
-
-def _groups(root: Path) -> list[Path]:
-    """Groups of running phases; those of the slots themselves stay for the next task. Others' groups come
-    and go meanwhile."""
-    name = cgroup_name(root)
-    folders = (Path(folder) for folder, _, _ in os.walk(CGROUPS))
-    return [folder for folder in folders if folder.name == "phase" and name in folder.parts]
