@@ -8,13 +8,16 @@ too much for now (P15), it answers itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.backlog import Backlog, Cap
 from khala.actors.doorkeeper import LATE, Doorkeeper, LetIn, Parked
 from khala.actors.messages import (
+    AccountsChanged,
     AnswerQuery,
+    AskAccounts,
     Began,
     CallsAnswered,
     CheckFinished,
@@ -22,8 +25,10 @@ from khala.actors.messages import (
     FinishedChecked,
     InsertTasks,
     LeadingWith,
+    NoteAction,
     ReplicaSetChecked,
     ServiceChecked,
+    TakeChunk,
     Tick,
     TokenChecked,
     ViewChanged,
@@ -34,7 +39,7 @@ from khala.actors.uploads import check_chunk
 from khala.actors.waits import Waits
 from khala.bus.envelope import RPC, Envelope, node_of
 from khala.coordination.interface import ClusterView
-from khala.core.access import ADMIN_MAY, token_digest
+from khala.core.access import ANYBODY, COMMANDS, Identity, scoped, seen_by
 from khala.core.commands import (
     CancelTasks,
     CountTasks,
@@ -64,6 +69,7 @@ READERS = ("reader-1", "reader-2")
 CAPS = {
     "submissions": Cap(items=20_000, size_bytes=64 << 20),
     "uploads": Cap(items=128, size_bytes=128 << 20),
+    "accounts": Cap(items=1_000, size_bytes=1 << 20),
 } | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
@@ -81,10 +87,11 @@ class Judicator(NodeActor):
         self._door = Doorkeeper(secured=secured)
         self._backlog = Backlog(CAPS)
         self._waits = Waits()
-        self._executor_questions: list[tuple[float, Envelope]] = []
+        self._executor_questions: list[tuple[float, Envelope, Identity]] = []
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
         self._next_reader = 0
+        self._who = ANYBODY
 
     def begin(self) -> None:
         """Ask where the cluster stands."""
@@ -92,28 +99,36 @@ class Judicator(NodeActor):
 
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
-        return [*self._door.parked(), *self._waits.end_all(), *(e for _, e in self._executor_questions)]
+        return [*self._door.parked(), *self._waits.end_all(), *(e for _, e, _ in self._executor_questions)]
 
     # --- authorisation ---------------------------------------------------------------------------
 
     def on_receive(self, message: object) -> None:
         """Commands come by RPC and pass the doorkeeper; everything else comes from the cluster's actors."""
-        if isinstance(message, Envelope) and type(message.payload) in ADMIN_MAY and not self._admit(message):
-            return
-        super().on_receive(message)
+        if isinstance(message, Envelope) and type(message.payload) in COMMANDS:
+            message = self._admit(message)
+        if message is not None:
+            super().on_receive(message)
 
-    def _admit(self, envelope: Envelope) -> bool:
+    def _admit(self, envelope: Envelope) -> Envelope | None:
+        """The envelope, narrowed to what its caller (`_who` from now on) reaches; None if not let in."""
         if node_of(envelope.sender) != RPC:
             self.log.warning("a command that did not come by RPC", sender=envelope.sender)
-            return False
+            return None
         verdict = self._door.check(envelope, self.now().boot_s)
-        if isinstance(verdict, LetIn):
-            return True
-        if not isinstance(verdict, Parked):
+        if isinstance(verdict, Parked):
+            if verdict.ask:
+                self._ask_reader(CheckToken(verdict.ask))
+            return None
+        if not isinstance(verdict, LetIn):
             self.reply(envelope, verdict)
-        elif verdict.ask:
-            self._ask_reader(CheckToken(verdict.ask))
-        return False
+            return None
+        self._who = verdict.who
+        try:
+            return replace(envelope, payload=scoped(envelope.payload, verdict.who))
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+            return None
 
     def handle_token_checked(self, checked: TokenChecked, envelope: Envelope) -> None:
         """The store knows, or does not know, a token: go on with those who showed it."""
@@ -121,8 +136,16 @@ class Judicator(NodeActor):
             for parked in self._door.release(checked.digest):
                 self.reply(parked, NotAvailable(detail=checked.failed))
         else:
-            for parked in self._door.learn(checked.digest, checked.role, self.now().boot_s):
+            for parked in self._door.learn(checked.digest, checked.who, self.now()):
                 self.actor_ref.tell(parked)
+
+    def handle_accounts_changed(self, changed: AccountsChanged, envelope: Envelope) -> None:
+        """A user or a token is not what it was."""
+        self._door.forget()
+
+    def _note(self, action: str, target: str, detail: str = "") -> None:
+        """Put on record what the caller was let in to do."""
+        self.tell("accounts", NoteAction(self._who, action, target, detail))
 
     def _refuse(self, envelope: Envelope, code: str, detail: str, field: str = "") -> None:
         self.reply(envelope, Refused(code=code, detail=detail, field=field))
@@ -134,22 +157,22 @@ class Judicator(NodeActor):
         if self._too_many(envelope, len(submit.tasks), "tasks"):
             return
         at = self.now().unix_s
-        owner = token_digest(submit.caller.token) if submit.caller.token else ""
         tasks: list[Task] = []
         refused: dict[int, TaskAccepted] = {}
         for place, new in enumerate(submit.tasks):
             try:
-                tasks.append(new_task(new, owner, at))
+                tasks.append(new_task(new, self._who.user, at))
             except Refusal as why:
                 refused[place] = refusal_of(new, why)
         size_bytes = sum(bytes_of(task.spec) for task in tasks)
-        insert = InsertTasks(tuple(tasks), refused, size_bytes, envelope)
+        insert = InsertTasks(self._who, tuple(tasks), refused, size_bytes, envelope)
         self._hand_on("submissions", insert, envelope, items=len(tasks), size_bytes=size_bytes)
 
     def handle_cancel_tasks(self, cancel: CancelTasks, envelope: Envelope) -> None:
         """Hand on."""
         if not self._too_many(envelope, len(cancel.task_ids), "task_ids"):
             self._hand_on("submissions", cancel, envelope, items=len(cancel.task_ids))
+            self._note("tasks.cancel", *_some(cancel.task_ids))
 
     def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
         """Hand on."""
@@ -158,7 +181,7 @@ class Judicator(NodeActor):
         except Refusal as why:
             self._refuse(envelope, why.code, why.detail, why.field)
         else:
-            self._hand_on("uploads", chunk, envelope, size_bytes=len(chunk.data))
+            self._hand_on("uploads", TakeChunk(self._who, chunk), envelope, size_bytes=len(chunk.data))
 
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
@@ -166,9 +189,16 @@ class Judicator(NodeActor):
         return count > MOST_TASKS
 
     def _hand_on(
-        self, actor: str, message: object, envelope: Envelope, *, items: int = 1, size_bytes: int = 0
+        self,
+        actor: str,
+        message: object,
+        envelope: Envelope,
+        *,
+        items: int = 1,
+        size_bytes: int = 0,
+        instead: str = "",
     ) -> None:
-        """Give a caller to another actor of this node, which answers in our place."""
+        """Give a caller to another actor of this node, or to the one `instead`; it answers in our place."""
         if not self._backlog.take(actor, items, size_bytes):
             busy = f"{self.stage.node} has as much to do as it takes at a time ({actor})"
             self.reply(envelope, NotAvailable(detail=busy, retry_after_s=1.0))
@@ -176,6 +206,9 @@ class Judicator(NodeActor):
         destination = f"{self.stage.node}/{actor}"
         if not self.stage.bus.send(destination, message, sender=envelope.sender, cause=envelope.id):
             self._backlog.give_back(actor, items, size_bytes)
+            if instead:
+                self._hand_on(instead, message, envelope, items=items, size_bytes=size_bytes)
+                return
             self.reply(envelope, NotAvailable(detail=f"{actor} is being started again", retry_after_s=0.5))
 
     def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
@@ -198,7 +231,7 @@ class Judicator(NodeActor):
             busy = "as many callers as this judicator takes wait for tasks already"
             self.reply(envelope, NotAvailable(detail=busy, retry_after_s=2.0))
         else:
-            self._ask_reader(CheckFinished(tuple(get.task_ids)))
+            self._ask_reader(CheckFinished(tuple(get.task_ids), owner=get.owner))
 
     def handle_finished_checked(self, checked: FinishedChecked, envelope: Envelope) -> None:
         """Some of what is waited for is finished already."""
@@ -220,8 +253,16 @@ class Judicator(NodeActor):
         """Hand to a reader."""
         self._query(envelope)
 
+    # --- people ----------------------------------------------------------------------------------
+
+    def _ask_accounts(self, command: object, envelope: Envelope) -> None:
+        self._hand_on("accounts", AskAccounts(self._who, envelope), envelope)
+
+    handle_get_me = handle_put_user = handle_list_users = handle_delete_user = _ask_accounts
+    handle_create_token = handle_list_tokens = handle_revoke_token = handle_list_audit = _ask_accounts
+
     def _query(self, envelope: Envelope) -> None:
-        self._hand_on(self._reader(), AnswerQuery(envelope), envelope)
+        self._hand_on(self._reader(), AnswerQuery(envelope), envelope, instead=self._reader())
 
     def _query_all(self, envelopes: Iterable[Envelope]) -> None:
         for envelope in envelopes:
@@ -268,7 +309,7 @@ class Judicator(NodeActor):
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Only the leader knows: ask it once for all who ask at the moment."""
-        self._executor_questions.append((self.now().boot_s, envelope))
+        self._executor_questions.append((self.now().boot_s, envelope, self._who))
         if len(self._executor_questions) == 1 and not self.send("leader/scheduler", ListExecutors()):
             self._answer_executors(NotAvailable(detail="a leader is being elected"))
 
@@ -282,8 +323,8 @@ class Judicator(NodeActor):
 
     def _answer_executors(self, answer: object) -> None:
         questions, self._executor_questions = self._executor_questions, []
-        for _, envelope in questions:
-            self.reply(envelope, answer)
+        for _, envelope, who in questions:
+            self.reply(envelope, seen_by(who, answer))
 
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Where the cluster stands now."""
@@ -314,3 +355,8 @@ class Judicator(NodeActor):
             self._ask_reader(check)
         if self._executor_questions and now - self._executor_questions[0][0] > LEADER_ANSWERS_WITHIN_S:
             self._answer_executors(NotAvailable(detail="the leader did not answer in time"))
+
+
+def _some(task_ids: Sequence[str]) -> tuple[str, str]:
+    """The target and the detail of an action upon several tasks, for the record."""
+    return " ".join(task_ids[:20]), f"{len(task_ids)} tasks" if len(task_ids) > 1 else ""

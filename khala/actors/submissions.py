@@ -7,10 +7,11 @@ in hand as "outcome unknown" for its callers, never as done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
+from khala.actors.quotas import Quotas
 from khala.bus.envelope import Envelope
 from khala.core.changes import Inserted
 from khala.core.commands import (
@@ -38,6 +39,7 @@ class Submissions(NodeActor):
     def __init__(self, stage: Stage, *, store: Store) -> None:
         super().__init__(stage, "submissions")
         self._store = store
+        self._quotas = Quotas(store)
         self._inserts: list[InsertTasks] = []
         self._cancels: list[Cancel] = []
         self._open: list[Envelope] = []
@@ -87,8 +89,9 @@ class Submissions(NodeActor):
         self._open.remove(envelope)
 
     def _insert(self, batch: Sequence[InsertTasks]) -> None:
-        tasks = [task for insert in batch for task in insert.tasks]
         try:
+            batch = [self._quotas.admit(insert, self.now().boot_s) for insert in batch]
+            tasks = [task for insert in batch for task in insert.tasks]
             answers = self._store.insert(tasks) if tasks else ()
         except Unavailable as why:
             for insert in batch:
@@ -103,12 +106,10 @@ class Submissions(NodeActor):
 
     def _cancel(self, batch: Sequence[Cancel]) -> None:
         """Store the requests, hint them to the leader, and say what each one met."""
-        task_ids = tuple(dict.fromkeys(task_id for cancel, _ in batch for task_id in cancel.task_ids))
-        found: dict[str, Task] = {}
+        found: dict[tuple[str | None, str], Task] = {}
         try:
-            for start in range(0, len(task_ids), BATCH_TASKS):
-                some = task_ids[start : start + BATCH_TASKS]
-                found |= {task.id: task for task in self._store.request_cancel(some, self.now().unix_s)}
+            for owner in dict.fromkeys(cancel.owner for cancel, _ in batch):
+                found |= {(owner, task.id): task for task in self._request(batch, owner)}
         except Unavailable as why:
             for _, envelope in batch:
                 self._answer(envelope, not_available(why))
@@ -117,8 +118,18 @@ class Submissions(NodeActor):
         if asked:
             self.send(SCHEDULER, CancelsRequested(tasks=tuple(_queued(task) for task in asked)))
         for cancel, envelope in batch:
-            results = tuple(_cancel_answer(task_id, found.get(task_id)) for task_id in cancel.task_ids)
+            results = tuple(
+                _cancel_answer(task_id, found.get((cancel.owner, task_id))) for task_id in cancel.task_ids
+            )
             self._answer(envelope, TaskCancels(results=results))
+
+    def _request(self, batch: Sequence[Cancel], owner: str | None) -> Iterator[Task]:
+        """Store those requests of a batch that are for tasks of `owner`."""
+        own = (cancel for cancel, _ in batch if cancel.owner == owner)
+        task_ids = tuple(dict.fromkeys(task_id for cancel in own for task_id in cancel.task_ids))
+        for start in range(0, len(task_ids), BATCH_TASKS):
+            some = task_ids[start : start + BATCH_TASKS]
+            yield from self._store.request_cancel(some, self.now().unix_s, owner)
 
 
 def not_available(why: Unavailable) -> NotAvailable:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from khala import __version__
+from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.judicator import READERS, Judicator
 from khala.actors.membership import Membership
@@ -151,6 +152,7 @@ def _cast(
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
         Role(
             name="scheduler",
@@ -233,7 +235,7 @@ def _make_tokens(config: JudicatorConfig, store: MongoStore, secret: bytes | Non
         return
     token = "" if config.main_first_token_digest else secrets.token_urlsafe(32)
     digest = config.main_first_token_digest or token_digest(token)
-    if store.create_first_token(digest, "first", ADMIN) and token:
+    if store.create_first_token(digest, "admin", ADMIN) and token:
         print(f"khala judicator: the administrator's token, shown only now: {token}", flush=True)  # noqa: T201
     if secret is not None:
         of_executors = token_digest(node_token(secret, EXECUTOR))

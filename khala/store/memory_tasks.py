@@ -7,6 +7,7 @@ call. No clock, no randomness, no thread.
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ class TaskTable:
         """Store one new task, or say why not."""
         stored = self._tasks.get(task.id)
         if stored is not None:
-            same = stored.request_digest != "" and stored.request_digest == task.request_digest
+            same = task.request_digest != "" and _request(stored) == _request(task)
             return Inserted(task_id=task.id, answer="repeated" if same else "conflict")
         self._tasks[task.id] = task
         self._by_state[task.control.state].add(task.id)
@@ -45,14 +46,16 @@ class TaskTable:
         applied = [self._apply(epoch, change) for change in changes]
         return [self._changed(change, done) for change, done in zip(changes, applied, strict=True)]
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> None:
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None) -> Sequence[Task]:
         """Put the request on those that are neither finished nor already asked to end."""
-        for task_id in task_ids:
-            task = self._tasks.get(task_id)
-            if task and task.control.state not in TERMINAL and not task.control.cancel_requested:
+        found = [task.id for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
+        for task_id in found:
+            task = self._tasks[task_id]
+            if task.control.state not in TERMINAL and not task.control.cancel_requested:
                 control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
+        return self.read(found, "minimal")
 
     def read(self, task_ids: Sequence[str], view: str) -> Sequence[Task]:
         """The tasks that exist, once each, in the order asked."""
@@ -90,9 +93,11 @@ class TaskTable:
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
-        return {state.value: len(ids) for state, ids in self._by_state.items() if ids}
+        if owner is None:
+            return {state.value: len(ids) for state, ids in self._by_state.items() if ids}
+        return Counter(task.control.state.value for task in self._tasks.values() if task.owner == owner)
 
     def _apply(self, epoch: Epoch, change: Change) -> bool:
         task = self._tasks.get(change.task_id)
@@ -129,6 +134,10 @@ def _key(task: Task) -> tuple[float, str]:
     return task.created_at, task.id
 
 
+def _request(task: Task) -> tuple[str, str]:
+    return task.owner, task.request_digest
+
+
 def _id(task: Task) -> str:
     return task.id
 
@@ -141,6 +150,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
     spec, control = task.spec, task.control
     return (
         (query.user is None or spec.user == query.user)
+        and query.owner in (None, task.owner)
         and (not query.states or control.state in query.states)
         and spec.name.startswith(query.name_prefix)
         and (not query.executor or control.executor == query.executor)

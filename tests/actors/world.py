@@ -16,6 +16,7 @@ from typing import Any
 
 from wait import wait_until
 
+from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.executor import Executor
 from khala.actors.heartbeat import Heartbeat
@@ -257,6 +258,7 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
+            role("accounts", Accounts, store=self.store),
             role("replica-set", ReplicaSet, admin=self.replica_set),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),

@@ -561,11 +561,11 @@ class deliver_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.envelopes = []
-                    (_etype247, _size244) = iprot.readListBegin()
-                    for _i248 in range(_size244):
-                        _elem249 = Envelope()
-                        _elem249.read(iprot)
-                        self.envelopes.append(_elem249)
+                    (_etype268, _size265) = iprot.readListBegin()
+                    for _i269 in range(_size265):
+                        _elem270 = Envelope()
+                        _elem270.read(iprot)
+                        self.envelopes.append(_elem270)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -582,8 +582,8 @@ class deliver_args(object):
         if self.envelopes is not None:
             oprot.writeFieldBegin('envelopes', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.envelopes))
-            for iter250 in self.envelopes:
-                iter250.write(oprot)
+            for iter271 in self.envelopes:
+                iter271.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()

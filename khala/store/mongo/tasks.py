@@ -53,7 +53,7 @@ class MongoTasks:
                 self._tasks.insert_many([document_of(task) for task in tasks], ordered=False)
             except BulkWriteError as error:
                 taken = _duplicates(error)
-            stored = self._digests([tasks[index].id for index in sorted(taken)])
+            stored = self._requests([tasks[index].id for index in sorted(taken)])
         return [_inserted(task, index in taken, stored) for index, task in enumerate(tasks)]
 
     def take_epoch(self, holder: str) -> Epoch:
@@ -65,12 +65,18 @@ class MongoTasks:
         check_changes(changes)
         return self._transactions.run("commit a batch", lambda session: self._apply(session, epoch, changes))
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
-        open_ones = {"_id": {"$in": list(task_ids)}, "state": {"$in": UNFINISHED}, "cancel_requested": False}
+        open_ones: Document = {
+            "_id": {"$in": list(task_ids)},
+            "state": {"$in": UNFINISHED},
+            "cancel_requested": False,
+        }
+        if owner is not None:
+            open_ones["owner"] = owner
         with self._connection.writing("request cancels"):
             self._tasks.update_many(open_ones, cancel_pipeline(at))
-        return self.read(task_ids, "minimal")
+        return [task for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
 
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
@@ -115,11 +121,12 @@ class MongoTasks:
         found = self._tasks.find({"_id": {"$in": ids}}, projection, batch_size=len(ids) + 1, session=session)
         return {document["_id"]: task_of(document) for document in found}
 
-    def _digests(self, task_ids: Sequence[str]) -> dict[str, str]:
+    def _requests(self, task_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Whose request made each task: owner and digest."""
         if not task_ids:
             return {}
-        found = self._tasks.find({"_id": {"$in": list(task_ids)}}, {"request_digest": 1})
-        return {document["_id"]: document["request_digest"] for document in found}
+        found = self._tasks.find({"_id": {"$in": list(task_ids)}}, {"owner": 1, "request_digest": 1})
+        return {document["_id"]: (document["owner"], document["request_digest"]) for document in found}
 
 
 def _changed(change: Change, fits: bool, wanted: dict[str, Task], missed: dict[str, Task]) -> Changed:
@@ -141,10 +148,10 @@ def _duplicates(error: BulkWriteError) -> set[int]:
     return {each["index"] for each in details["writeErrors"]}
 
 
-def _inserted(task: Task, taken: bool, stored: dict[str, str]) -> Inserted:
+def _inserted(task: Task, taken: bool, stored: dict[str, tuple[str, str]]) -> Inserted:
     if not taken:
         return Inserted(task_id=task.id, answer="created")
     if task.id not in stored:
         raise Unavailable(f"task {task.id} exists, but not yet on a majority: send it again")
-    same = stored[task.id] != "" and stored[task.id] == task.request_digest
+    same = task.request_digest != "" and stored[task.id] == (task.owner, task.request_digest)
     return Inserted(task_id=task.id, answer="repeated" if same else "conflict")
