@@ -22,10 +22,13 @@ from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
 from khala.gateway.openapi import with_document
 from khala.gateway.pages import page_routes
+from khala.gateway.people import people_routes
 from khala.gateway.problems import problem_response, request_id
 from khala.gateway.routes import register
+from khala.gateway.sessions import session_routes
 from khala.gateway.settings import GatewaySettings
 from khala.gateway.tasks import MAX_WAIT_S, task_routes
+from khala.gateway.tokens import token_routes
 
 JudicatorsFactory = Callable[[], Judicators]
 
@@ -35,7 +38,8 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *file_routes(), *cluster_routes(), *kv2_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *file_routes(), *cluster_routes(),
+        *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)

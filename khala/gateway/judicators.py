@@ -29,9 +29,31 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
+from khala.core.people import (
+    AuditPage,
+    CreateToken,
+    DeleteUser,
+    GetMe,
+    ListAudit,
+    ListTokens,
+    ListUsers,
+    Me,
+    PutUser,
+    RevokeToken,
+    TokenViews,
+    UserViews,
+)
 
 Command = (
     Ping
+    | GetMe
+    | PutUser
+    | ListUsers
+    | DeleteUser
+    | CreateToken
+    | ListTokens
+    | RevokeToken
+    | ListAudit
     | SubmitTasks
     | CancelTasks
     | GetTasks
@@ -44,6 +66,10 @@ Command = (
 )
 Reply = (
     Pong
+    | Me
+    | UserViews
+    | TokenViews
+    | AuditPage
     | TasksAccepted
     | TaskCancels
     | TaskViews

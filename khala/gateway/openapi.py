@@ -13,7 +13,7 @@ from khala import __version__
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import CONTENT_TYPE
 from khala.gateway.routes import Route
-from khala.gateway.schemas import BatchBody, TaskBody
+from khala.gateway.schemas import TaskBody
 
 Json = dict[str, Any]
 PATH = "/api/v1/openapi.json"
@@ -32,8 +32,9 @@ def with_document(table: Sequence[Route]) -> tuple[Route, ...]:
 
 def describe(table: Sequence[Route]) -> Json:
     """The OpenAPI 3.1 document of `table`."""
+    bodies = {route.body for route in table if route.body is not None} | {TaskBody}
     _, components = msgspec.json.schema_components(
-        [TaskBody, BatchBody], ref_template="#/components/schemas/{name}"
+        sorted(bodies, key=lambda body: body.__name__), ref_template="#/components/schemas/{name}"
     )
     components["Problem"] = _PROBLEM
     paths: dict[str, Json] = {}

@@ -18,7 +18,7 @@ from khala.core.commands import (
 from khala.core.task import TERMINAL, ExitReason, State, Task
 from khala.core.validation import MAX_USER
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
-from khala.gateway.exchange import Call, json_response
+from khala.gateway.exchange import MAX_EMPTY_BODY_BYTES, Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.routes import Route
 from khala.gateway.schemas import TaskBody, decode, request_digest
@@ -32,7 +32,6 @@ MAX_WAIT_S = 300.0
 WAIT_SLICE_S = 20.0
 MAX_PAGE = 1000
 MAX_FULL_PAGE = 100
-MAX_EMPTY_BODY_BYTES = 64 * 1024
 
 _VIEWS = ("basic", "minimal", "full")
 _LIST_QUERY = (

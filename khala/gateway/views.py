@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from khala.core.commands import ExecutorView, JudicatorView
+from khala.core.people import Me, TokenView, UserView
 from khala.core.task import (
     LIMIT_FIELDS,
     TERMINAL,
@@ -23,6 +24,7 @@ from khala.core.task import (
 )
 
 Json = dict[str, Any]
+_QUOTA = ("queued", "running", "stored_bytes")
 View = Literal["minimal", "basic", "full"]
 
 
@@ -140,6 +142,43 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
     }
+
+
+def user_view(user: UserView) -> Json:
+    """A user."""
+    return {
+        "name": user.name,
+        "role": user.role,
+        "created_at": time_view(user.created_at or None),
+        **quota_view(user),
+    }
+
+
+def quota_view(user: UserView) -> Json:
+    """What a user may have and has."""
+    usage = user.usage
+    return {
+        "quota": {name: getattr(user.quota, name) for name in _QUOTA},
+        "usage": None if usage is None else {name: getattr(usage, name) for name in _QUOTA},
+    }
+
+
+def token_view(token: TokenView) -> Json:
+    """A token, without its text."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "user": token.user,
+        "created_at": time_view(token.created_at or None),
+        "expires_at": time_view(token.expires_at),
+        "last_used_at": time_view(token.last_used_at),
+        "session": token.session,
+    }
+
+
+def me_view(me: Me) -> Json:
+    """The caller."""
+    return {**user_view(me.user), "token": None if me.token is None else token_view(me.token)}
 
 
 def _command(command: Command) -> Json:
