@@ -645,6 +645,37 @@ struct AuditPage {
   2: string next_page_token;
 }
 
+// ---- operating (khala/core/operations.py) ----
+
+/** Change the labels or the priority of a task that is not finished; absent ones stay as they are. */
+struct AmendTask {
+  1: string task_id;
+  2: optional map<string, string> labels;
+  3: optional i64 priority;
+  4: optional string owner;
+  5: Caller caller;
+}
+
+/** Remove a finished task; a tombstone keeps its id from being used again (P7). */
+struct PurgeTask {
+  1: string task_id;
+  2: optional string owner;
+  3: Caller caller;
+}
+
+/** Let an executor take nothing more, or take tasks again. */
+struct DrainExecutor {
+  1: string executor;
+  2: bool draining;
+  3: Caller caller;
+}
+
+/** The order to an executor, and the answer to DrainExecutor: it was sent. */
+struct DrainOrdered {
+  1: string executor;
+  2: bool draining;
+}
+
 /** The caller is wrong; nothing was changed. */
 exception Refused {
   1: string code;
@@ -711,6 +742,10 @@ union Payload {
   79: TokenViews token_views;
   80: ListAudit list_audit;
   81: AuditPage audit_page;
+  82: AmendTask amend_task;
+  83: PurgeTask purge_task;
+  84: DrainExecutor drain_executor;
+  85: DrainOrdered drain_ordered;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -779,5 +814,8 @@ service Judicator extends Bus {
   TokenViews create_token(1: CreateToken command) throws (1: Refused refused, 2: NotAvailable unavailable);
   TokenViews tokens(1: ListTokens command) throws (1: Refused refused, 2: NotAvailable unavailable);
   TokenViews revoke_token(1: RevokeToken command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskViews amend(1: AmendTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskViews purge(1: PurgeTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  DrainOrdered drain(1: DrainExecutor command) throws (1: Refused refused, 2: NotAvailable unavailable);
   AuditPage audit(1: ListAudit command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

@@ -35,6 +35,7 @@ from khala.core.messages import (
     RecallAttempt,
     StartCleared,
 )
+from khala.core.operations import DrainOrdered
 from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
 
@@ -45,7 +46,9 @@ the kill and for clocks of different rate."""
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the executor was asked to drain and has nothing in hand.
+    """`drained` is called once, when the node was told to end after draining and has nothing in hand.
+
+    An operator's order to drain ends nothing, can be taken back, and is forgotten with this life.
 
     Essential: `machine` and `journal` serve one life of it.
     """
@@ -70,6 +73,7 @@ class Executor(NodeActor):
         self._effects: list[Effect] = []
         self._flushing = False
         self._no_room = False
+        self._leaving = False
         self._told_drained = False
         self._compact_at = COMPACT_BYTES
 
@@ -131,7 +135,14 @@ class Executor(NodeActor):
 
     def handle_drain(self, drain: Drain, envelope: Envelope) -> None:
         """Hand back what has not started; end when the rest is done."""
+        self._leaving = True
         self._take(self._machine.drain(self.now()))
+
+    def handle_drain_ordered(self, order: DrainOrdered, envelope: Envelope) -> None:
+        """An operator wants nothing to start here for a while, or wants it again."""
+        if order.draining != self._machine.draining and not self._leaving:
+            at = self.now()
+            self._take(self._machine.drain(at) if order.draining else self._machine.undrain(at))
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
         """Time has passed. While the journal has no room the effects at hand wait, and no more are made."""
@@ -153,7 +164,7 @@ class Executor(NodeActor):
 
     def _tell_drained(self) -> None:
         idle = not self._machine.busy and not self._effects
-        if self._machine.draining and idle and not self._told_drained:
+        if self._leaving and idle and not self._told_drained:
             self._told_drained = True
             self._drained()
 

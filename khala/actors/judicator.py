@@ -60,7 +60,9 @@ from khala.core.commands import (
     TaskAccepted,
 )
 from khala.core.messages import TasksSettled
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
 from khala.core.task import Epoch, Task
+from khala.core.validation import check_amendment
 from khala.errors import Refusal
 
 MOST_TASKS = 1_000
@@ -173,6 +175,32 @@ class Judicator(NodeActor):
         if not self._too_many(envelope, len(cancel.task_ids), "task_ids"):
             self._hand_on("submissions", cancel, envelope, items=len(cancel.task_ids))
             self._note("tasks.cancel", *_some(cancel.task_ids))
+
+    def handle_amend_task(self, amend: AmendTask, envelope: Envelope) -> None:
+        """Hand on what is good."""
+        try:
+            check_amendment(amend.labels, amend.priority)
+        except Refusal as why:
+            self._refuse(envelope, why.code, why.detail, why.field)
+        else:
+            self._hand_on("submissions", amend, envelope)
+            self._note("tasks.amend", amend.task_id)
+
+    def handle_purge_task(self, purge: PurgeTask, envelope: Envelope) -> None:
+        """Hand on."""
+        self._hand_on("submissions", purge, envelope)
+        self._note("tasks.purge", purge.task_id)
+
+    def handle_drain_executor(self, drain: DrainExecutor, envelope: Envelope) -> None:
+        """Every judicator is connected with every executor: send it the order."""
+        order = DrainOrdered(executor=drain.executor, draining=drain.draining)
+        if not any(m.role == "executor" and m.name == drain.executor for m in self._view.members.values()):
+            self._refuse(envelope, "not_found", "there is no such executor", "executor")
+        elif not self.send(f"{drain.executor}/executor", order):
+            self.reply(envelope, NotAvailable(detail=f"{drain.executor} is not connected now"))
+        else:
+            self._note("executors.drain" if drain.draining else "executors.undrain", drain.executor)
+            self.reply(envelope, order)
 
     def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
         """Hand on."""

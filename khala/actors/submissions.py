@@ -7,7 +7,7 @@ in hand as "outcome unknown" for its callers, never as done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
@@ -21,8 +21,10 @@ from khala.core.commands import (
     TaskCancel,
     TaskCancels,
     TasksAccepted,
+    TaskViews,
 )
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
+from khala.core.operations import AmendTask, PurgeTask
 from khala.core.task import TERMINAL, Task, demand_of
 from khala.errors import OutcomeUnknown, Unavailable
 from khala.store.interface import Store
@@ -122,6 +124,43 @@ class Submissions(NodeActor):
                 _cancel_answer(task_id, found.get((cancel.owner, task_id))) for task_id in cancel.task_ids
             )
             self._answer(envelope, TaskCancels(results=results))
+
+    # --- by hand ---------------------------------------------------------------------------------
+
+    def handle_amend_task(self, amend: AmendTask, envelope: Envelope) -> None:
+        """Change one task, and hint it to the leader, whose queue goes by priority."""
+        told = [] if amend.priority is None else [f"priority {amend.priority}"]
+        told += [] if amend.labels is None else ["labels"]
+
+        def write() -> Task | None:
+            return self._store.amend(
+                amend.task_id,
+                self.now().unix_s,
+                ", ".join(told),
+                labels=amend.labels,
+                priority=amend.priority,
+                owner=amend.owner,
+            )
+
+        task = self._one(envelope, write)
+        if task is not None and task.control.state not in TERMINAL:
+            self.send(SCHEDULER, TasksQueued(tasks=(_queued(task),)))
+
+    def handle_purge_task(self, purge: PurgeTask, envelope: Envelope) -> None:
+        """Put a tombstone in its place (P7)."""
+        self._one(envelope, lambda: self._store.purge(purge.task_id, self.now().unix_s, purge.owner))
+
+    def _one(self, envelope: Envelope, write: Callable[[], Task | None]) -> Task | None:
+        """Write one task, and answer with what came of it."""
+        task = None
+        try:
+            task = write()
+        except Unavailable as why:
+            self.reply(envelope, not_available(why))
+        else:
+            self.reply(envelope, TaskViews(tasks=() if task is None else (task,)))
+        self.tell("judicator", CallsAnswered(self.name, 1, 0))
+        return task
 
     def _request(self, batch: Sequence[Cancel], owner: str | None) -> Iterator[Task]:
         """Store those requests of a batch that are for tasks of `owner`."""

@@ -20,6 +20,7 @@ from khala.core.commands import (
     SearchTasks,
     SubmitTasks,
 )
+from khala.core.operations import AmendTask, DrainExecutor, PurgeTask
 from khala.core.people import (
     CreateToken,
     DeleteUser,
@@ -44,8 +45,8 @@ OPEN_TO_ALL = frozenset({Ping})
 OWN_DOOR = frozenset({GetMe, CreateToken, RevokeToken, ListTokens})
 """What everybody may ask about themselves."""
 VIEWER_MAY = OWN_DOOR | {Ping, GetTasks, SearchTasks, CountTasks, ListExecutors, ListJudicators, GetFileChunk}
-USER_MAY = VIEWER_MAY | {SubmitTasks, CancelTasks, PutFileChunk}
-ADMIN_MAY = USER_MAY | {PutUser, ListUsers, DeleteUser, ListAudit}
+USER_MAY = VIEWER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
+ADMIN_MAY = USER_MAY | {DrainExecutor, PutUser, ListUsers, DeleteUser, ListAudit}
 EXECUTOR_MAY = frozenset({GetFileChunk})
 MAY = {ADMIN: ADMIN_MAY, USER: USER_MAY, VIEWER: VIEWER_MAY, EXECUTOR: EXECUTOR_MAY}
 COMMANDS = ADMIN_MAY | EXECUTOR_MAY

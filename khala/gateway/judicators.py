@@ -29,6 +29,7 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
 from khala.core.people import (
     AuditPage,
     CreateToken,
@@ -54,6 +55,9 @@ Command = (
     | ListTokens
     | RevokeToken
     | ListAudit
+    | AmendTask
+    | PurgeTask
+    | DrainExecutor
     | SubmitTasks
     | CancelTasks
     | GetTasks
@@ -70,6 +74,7 @@ Reply = (
     | UserViews
     | TokenViews
     | AuditPage
+    | DrainOrdered
     | TasksAccepted
     | TaskCancels
     | TaskViews

@@ -121,6 +121,13 @@ class BatchBody(Body, frozen=True):
     tasks: list[Raw]
 
 
+class AmendBody(Body, frozen=True):
+    """What of a task is to change; `labels` replaces all of them."""
+
+    labels: dict[str, str] | None = None
+    priority: int | None = None
+
+
 class QuotaBody(Body, frozen=True):
     """A user's quota; null means that there is no bound."""
 

@@ -20,6 +20,7 @@ from khala.core.task import (
     PhaseResult,
     StreamCapture,
     Task,
+    TaskEvent,
     TaskSpec,
 )
 
@@ -73,20 +74,22 @@ def task_view(task: Task, view: View) -> Json:
     )
     shown["enforced"] = [] if task.result is None else list(task.result.enforced)
     if view == "full":
-        shown["events"] = [
-            {
-                "rev": event.rev,
-                "kind": event.kind,
-                "at": time_view(event.at),
-                "from": event.from_state,
-                "to": event.to_state,
-                "attempt": event.attempt,
-                "executor": event.executor or None,
-                "detail": event.detail,
-            }
-            for event in task.events
-        ]
+        shown["events"] = [event_view(event) for event in task.events]
     return shown
+
+
+def event_view(event: TaskEvent) -> Json:
+    """One line of a task's story."""
+    return {
+        "rev": event.rev,
+        "kind": event.kind,
+        "at": time_view(event.at),
+        "from": event.from_state,
+        "to": event.to_state,
+        "attempt": event.attempt,
+        "executor": event.executor or None,
+        "detail": event.detail,
+    }
 
 
 def spec_view(spec: TaskSpec, *, contents: bool) -> Json:

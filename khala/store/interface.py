@@ -51,6 +51,30 @@ class TaskStore(Protocol):
         """
         ...
 
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+    ) -> Task | None:
+        """Change labels or priority of a task (of `owner`) that is not finished: rev + 1, event `amended`.
+
+        The task as it now is, in view basic, or None; a finished one is as it was.
+        """
+        ...
+
+    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
+        """Put a tombstone in the place of a finished task (of `owner`) in one write (P7).
+
+        The task as it was, in view minimal, or None; one that is not finished stays. For `insert` the
+        tombstone counts as the task; no read shows it.
+        """
+        ...
+
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """The tasks that exist, in any order, as a majority has them."""
         ...

@@ -83,6 +83,23 @@ class MemoryStore:
         """See TaskStore; in the order of `task_ids`."""
         return self._write("request_cancel", lambda: self._tasks.request_cancel(task_ids, at, owner))
 
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+    ) -> Task | None:
+        """See TaskStore."""
+        return self._write("amend", lambda: self._tasks.amend(task_id, at, detail, labels, priority, owner))
+
+    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
+        """See TaskStore."""
+        return self._write("purge", lambda: self._tasks.purge(task_id, owner))
+
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
         return self._read("read", lambda: self._tasks.read(task_ids, view))

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
-from khala.core.lifecycle import CancelRequested, transition
+from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
 from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
@@ -27,13 +27,15 @@ class TaskTable:
     def __init__(self, record: Recorder | None) -> None:
         self._record = record
         self._tasks: dict[str, Task] = {}
+        self._tombstones: dict[str, tuple[str, str]] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
 
     def insert(self, task: Task) -> Inserted:
         """Store one new task, or say why not."""
         stored = self._tasks.get(task.id)
-        if stored is not None:
-            same = task.request_digest != "" and _request(stored) == _request(task)
+        known = _request(stored) if stored else self._tombstones.get(task.id)
+        if known is not None:
+            same = task.request_digest != "" and known == _request(task)
             return Inserted(task_id=task.id, answer="repeated" if same else "conflict")
         self._tasks[task.id] = task
         self._by_state[task.control.state].add(task.id)
@@ -56,6 +58,42 @@ class TaskTable:
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
         return self.read(found, "minimal")
+
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        labels: Mapping[str, str] | None,
+        priority: int | None,
+        owner: str | None,
+    ) -> Task | None:
+        """Change labels and priority of one that is not finished."""
+        task = self._own(task_id, owner)
+        if task is None or task.control.state in TERMINAL:
+            return task and as_view(task, "basic")
+        spec = replace(
+            task.spec,
+            labels=task.spec.labels if labels is None else dict(labels),
+            priority=task.spec.priority if priority is None else priority,
+        )
+        control, event = transition(task.control, Amended(), at=at, epoch=Epoch())
+        event = replace(event, detail=detail)
+        self._replace(replace(task, spec=spec, control=control, events=(*task.events, event)))
+        self._tell(Epoch(), task_id, event)
+        return as_view(self._tasks[task_id], "basic")
+
+    def purge(self, task_id: str, owner: str | None) -> Task | None:
+        """A tombstone for a finished one."""
+        task = self._own(task_id, owner)
+        if task is not None and task.control.state in TERMINAL:
+            self._by_state[task.control.state].discard(task_id)
+            self._tombstones[task_id] = _request(self._tasks.pop(task_id))
+        return task and as_view(task, "minimal")
+
+    def _own(self, task_id: str, owner: str | None) -> Task | None:
+        task = self._tasks.get(task_id)
+        return task if task is not None and owner in (None, task.owner) else None
 
     def read(self, task_ids: Sequence[str], view: str) -> Sequence[Task]:
         """The tasks that exist, once each, in the order asked."""

@@ -32,6 +32,14 @@ class Site:
             who: self.ask(who, "POST", "/api/v1/tasks", json=TASK).json()["id"] for who in ("ann", "bob")
         }
 
+    def new_task(self, *, finished: bool) -> str:
+        """A task of ann's."""
+        id = str(self.ask("ann", "POST", "/api/v1/tasks", json=TASK).json()["id"])
+        if finished:
+            assert self.ask("ann", "POST", f"/api/v1/tasks/{id}/cancel").status_code == 202
+            assert self.ask("ann", "GET", f"/api/v1/tasks/{id}?wait=10").json()["state"] == "cancelled"
+        return id
+
     def ask(self, who: str, method: str, path: str, **given: object) -> httpx.Response:
         headers = dict(given.pop("headers", {}))  # type: ignore[call-overload]
         if who != "nobody":
@@ -55,6 +63,12 @@ OWN = "/api/v1/tasks/{task}"
 MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("GET", OWN): ((200, 200, 200, 404), None),
     ("POST", f"{OWN}/cancel"): ((202, 202, 403, 404), None),
+    ("PATCH", OWN): ((200, 200, 403, 404), {"priority": 1}),
+    ("DELETE", OWN): ((200, 200, 403, 404), None),
+    ("POST", f"{OWN}/retry"): ((201, 201, 403, 404), None),
+    ("GET", f"{OWN}/attempts"): ((200, 200, 200, 404), None),
+    ("POST", "/api/v1/executors/none/drain"): ((404, 403, 403, 403), None),
+    ("POST", "/api/v1/executors/none/undrain"): ((404, 403, 403, 403), None),
     ("GET", "/api/task?id={task}"): ((200, 200, 200, 404), None),
     ("GET", "/api/task?id={task}&file=execute_command"): ((200, 200, 200, 404), None),
     ("DELETE", "/api/task?id={task}"): ((200, 200, 403, 404), None),
@@ -113,10 +127,10 @@ def standing(answer: httpx.Response) -> int:
 @pytest.mark.parametrize("route", MATRIX, ids=" ".join)
 def test_the_matrix(site: Site, route: tuple[str, str]) -> None:
     expected, body = MATRIX[route]
-    cancels = route[1].endswith("/cancel") or (route[0] == "DELETE" and "task" in route[1])
+    finished = route in (("DELETE", OWN), ("POST", f"{OWN}/retry"))
     for who, status in zip(("eve", "bob", "ann", "root"), reversed_to(expected), strict=True):
-        if cancels:
-            site.tasks["ann"] = site.ask("ann", "POST", "/api/v1/tasks", json=TASK).json()["id"]
+        if "{task}" in route[1]:
+            site.tasks["ann"] = site.new_task(finished=finished)
         answer = send(site, who, *route, body)
         assert standing(answer) == status, (who, answer.text)
         if answer.status_code in (403, 404) and route[1].startswith("/api/v1"):

@@ -8610,6 +8610,407 @@ class AuditPage(object):
         return not (self == other)
 
 
+class AmendTask(object):
+    """
+    Change the labels or the priority of a task that is not finished; absent ones stay as they are.
+
+    Attributes:
+     - task_id
+     - labels
+     - priority
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'labels',
+        'priority',
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, task_id=None, labels=None, priority=None, owner=None, caller=None,):
+        self.task_id = task_id
+        self.labels = labels
+        self.priority = priority
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.MAP:
+                    self.labels = {}
+                    (_ktype266, _vtype267, _size265) = iprot.readMapBegin()
+                    for _i269 in range(_size265):
+                        _key270 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val271 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key270] = _val271
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I64:
+                    self.priority = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('AmendTask')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.labels is not None:
+            oprot.writeFieldBegin('labels', TType.MAP, 2)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
+            for kiter272, viter273 in self.labels.items():
+                oprot.writeString(kiter272.encode('utf-8') if sys.version_info[0] == 2 else kiter272)
+                oprot.writeString(viter273.encode('utf-8') if sys.version_info[0] == 2 else viter273)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.priority is not None:
+            oprot.writeFieldBegin('priority', TType.I64, 3)
+            oprot.writeI64(self.priority)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 4)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 5)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class PurgeTask(object):
+    """
+    Remove a finished task; a tombstone keeps its id from being used again (P7).
+
+    Attributes:
+     - task_id
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, task_id=None, owner=None, caller=None,):
+        self.task_id = task_id
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('PurgeTask')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 2)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class DrainExecutor(object):
+    """
+    Let an executor take nothing more, or take tasks again.
+
+    Attributes:
+     - executor
+     - draining
+     - caller
+
+    """
+
+    __slots__ = (
+        'executor',
+        'draining',
+        'caller',
+    )
+
+
+    def __init__(self, executor=None, draining=None, caller=None,):
+        self.executor = executor
+        self.draining = draining
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.executor = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.draining = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('DrainExecutor')
+        if self.executor is not None:
+            oprot.writeFieldBegin('executor', TType.STRING, 1)
+            oprot.writeString(self.executor.encode('utf-8') if sys.version_info[0] == 2 else self.executor)
+            oprot.writeFieldEnd()
+        if self.draining is not None:
+            oprot.writeFieldBegin('draining', TType.BOOL, 2)
+            oprot.writeBool(self.draining)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class DrainOrdered(object):
+    """
+    The order to an executor, and the answer to DrainExecutor: it was sent.
+
+    Attributes:
+     - executor
+     - draining
+
+    """
+
+    __slots__ = (
+        'executor',
+        'draining',
+    )
+
+
+    def __init__(self, executor=None, draining=None,):
+        self.executor = executor
+        self.draining = draining
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.executor = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.draining = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('DrainOrdered')
+        if self.executor is not None:
+            oprot.writeFieldBegin('executor', TType.STRING, 1)
+            oprot.writeString(self.executor.encode('utf-8') if sys.version_info[0] == 2 else self.executor)
+            oprot.writeFieldEnd()
+        if self.draining is not None:
+            oprot.writeFieldBegin('draining', TType.BOOL, 2)
+            oprot.writeBool(self.draining)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class Refused(TException):
     """
     The caller is wrong; nothing was changed.
@@ -8891,6 +9292,10 @@ class Payload(object):
      - token_views
      - list_audit
      - audit_page
+     - amend_task
+     - purge_task
+     - drain_executor
+     - drain_ordered
 
     """
 
@@ -8943,10 +9348,14 @@ class Payload(object):
         'token_views',
         'list_audit',
         'audit_page',
+        'amend_task',
+        'purge_task',
+        'drain_executor',
+        'drain_ordered',
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -8995,6 +9404,10 @@ class Payload(object):
         self.token_views = token_views
         self.list_audit = list_audit
         self.audit_page = audit_page
+        self.amend_task = amend_task
+        self.purge_task = purge_task
+        self.drain_executor = drain_executor
+        self.drain_ordered = drain_ordered
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -9291,6 +9704,30 @@ class Payload(object):
                     self.audit_page.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 82:
+                if ftype == TType.STRUCT:
+                    self.amend_task = AmendTask()
+                    self.amend_task.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 83:
+                if ftype == TType.STRUCT:
+                    self.purge_task = PurgeTask()
+                    self.purge_task.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 84:
+                if ftype == TType.STRUCT:
+                    self.drain_executor = DrainExecutor()
+                    self.drain_executor.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 85:
+                if ftype == TType.STRUCT:
+                    self.drain_ordered = DrainOrdered()
+                    self.drain_ordered.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -9492,6 +9929,22 @@ class Payload(object):
         if self.audit_page is not None:
             oprot.writeFieldBegin('audit_page', TType.STRUCT, 81)
             self.audit_page.write(oprot)
+            oprot.writeFieldEnd()
+        if self.amend_task is not None:
+            oprot.writeFieldBegin('amend_task', TType.STRUCT, 82)
+            self.amend_task.write(oprot)
+            oprot.writeFieldEnd()
+        if self.purge_task is not None:
+            oprot.writeFieldBegin('purge_task', TType.STRUCT, 83)
+            self.purge_task.write(oprot)
+            oprot.writeFieldEnd()
+        if self.drain_executor is not None:
+            oprot.writeFieldBegin('drain_executor', TType.STRUCT, 84)
+            self.drain_executor.write(oprot)
+            oprot.writeFieldEnd()
+        if self.drain_ordered is not None:
+            oprot.writeFieldBegin('drain_ordered', TType.STRUCT, 85)
+            self.drain_ordered.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -10625,6 +11078,35 @@ AuditPage.thrift_spec = (
     (1, TType.LIST, 'entries', (TType.STRUCT, [AuditEntry, None], False), None, ),  # 1
     (2, TType.STRING, 'next_page_token', 'UTF8', None, ),  # 2
 )
+all_structs.append(AmendTask)
+AmendTask.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.MAP, 'labels', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.I64, 'priority', None, None, ),  # 3
+    (4, TType.STRING, 'owner', 'UTF8', None, ),  # 4
+    (5, TType.STRUCT, 'caller', [Caller, None], None, ),  # 5
+)
+all_structs.append(PurgeTask)
+PurgeTask.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'owner', 'UTF8', None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+)
+all_structs.append(DrainExecutor)
+DrainExecutor.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'executor', 'UTF8', None, ),  # 1
+    (2, TType.BOOL, 'draining', None, None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+)
+all_structs.append(DrainOrdered)
+DrainOrdered.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'executor', 'UTF8', None, ),  # 1
+    (2, TType.BOOL, 'draining', None, None, ),  # 2
+)
 all_structs.append(Refused)
 Refused.thrift_spec = (
     None,  # 0
@@ -10723,6 +11205,10 @@ Payload.thrift_spec = (
     (79, TType.STRUCT, 'token_views', [TokenViews, None], None, ),  # 79
     (80, TType.STRUCT, 'list_audit', [ListAudit, None], None, ),  # 80
     (81, TType.STRUCT, 'audit_page', [AuditPage, None], None, ),  # 81
+    (82, TType.STRUCT, 'amend_task', [AmendTask, None], None, ),  # 82
+    (83, TType.STRUCT, 'purge_task', [PurgeTask, None], None, ),  # 83
+    (84, TType.STRUCT, 'drain_executor', [DrainExecutor, None], None, ),  # 84
+    (85, TType.STRUCT, 'drain_ordered', [DrainOrdered, None], None, ),  # 85
 )
 all_structs.append(Envelope)
 Envelope.thrift_spec = (

@@ -136,6 +136,12 @@ class ExecutorMachine:
         self._report(at)
         return self._take_effects()
 
+    def undrain(self, at: Instant) -> list[Effect]:
+        """Take attempts again."""
+        self.draining = False
+        self._report(at)
+        return self._take_effects()
+
     def lease_lost(self, at: Instant) -> list[Effect]:
         """The lease may be over by this node's own clock (T_self), once for each time that it runs out.
 

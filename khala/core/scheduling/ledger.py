@@ -141,6 +141,7 @@ class Ledger:
             self._attach(entry)
             return entry
         if entry.saving is None and control.rev > entry.control.rev:
+            entry.demand = demand  # its priority may be another; what it takes up never is
             self.move(entry, control)
         return self.entries.get(task_id)
 

@@ -6,6 +6,8 @@ from khala.core.commands import SearchTasks
 from khala.core.task import State
 from khala.store.mongo.client import Document
 
+EVER: Document = {"$gte": float("-inf")}
+"""Any time: what has none is no task but a tombstone."""
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -32,8 +34,7 @@ def filter_of(query: SearchTasks) -> Document:
         created["$gte"] = query.created_after
     if query.created_before is not None:
         created["$lt"] = query.created_before
-    if created:
-        wanted["created_at"] = created
+    wanted["created_at"] = created or EVER
     return wanted
 
 
