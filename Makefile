@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 SEEDS ?= 2000
+JOBS ?= 2
 FIRST ?= 0
 
 # What is used beyond Python, as program or library=Debian package: by a cluster and its demo, by the tests.
@@ -16,7 +17,7 @@ TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-se
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
-	@echo "make test       all tests"
+	@echo "make test       all tests, JOBS=2 files at a time"
 	@echo "make check      format, lint, types, import rules, drift of generated code, tests"
 	@echo "make lint|types|imports|drift   one of them"
 	@echo "make format     rewrite the code in the common format"
@@ -67,7 +68,7 @@ demo: setup
 	@$(BIN)/khala demo
 
 test: setup system
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types imports drift test
 

@@ -19,6 +19,7 @@ DEV = [
     "mypy>=1.15,<3",
     "pytest>=8,<10",
     "pytest-timeout>=2.3,<3",
+    "pytest-xdist>=3.6,<4",
     "requests>=2.31,<3",
     "ruff>=0.14,<1",
     "types-psutil>=7,<8",

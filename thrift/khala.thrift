@@ -82,6 +82,8 @@ struct StreamCapture {
   2: binary head;
   3: binary tail;
   4: bool truncated;
+  5: i64 stored_bytes;
+  6: string sha256;
 }
 
 /** How one phase went. `exit_code` is None when a signal ended it, and the other way round. */
@@ -519,6 +521,47 @@ struct FileChunk {
   4: binary data;
 }
 
+/** Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. */
+struct PutOutput {
+  1: string task_id;
+  2: i64 attempt;
+  3: string phase;
+  4: string stream;
+  5: i64 offset;
+  6: binary data;
+  7: Caller caller;
+}
+
+/** The answer to PutOutput: all bytes before `next_offset` are on a majority's disk. */
+struct OutputStored {
+  1: i64 next_offset;
+}
+
+/** Read at most `length` bytes (512 KiB) of an output stream; `attempt` 0 is the newest. */
+struct GetOutput {
+  1: string task_id;
+  2: i64 attempt;
+  3: string phase;
+  4: string stream;
+  5: i64 offset;
+  6: i64 length;
+  7: double wait_s;
+  8: Caller caller;
+  9: optional string owner;
+}
+
+/** A part of an attempt's output stream; `complete` says that there will be no more than `size`. */
+struct OutputPart {
+  1: i64 attempt;
+  2: i64 offset;
+  3: binary data;
+  4: i64 size;
+  5: bool complete;
+  6: i64 written;
+  7: string state;
+  8: i64 newest;
+}
+
 // ---- people (khala/core/people.py) ----
 
 /** What a user may have at a time: waiting tasks, running tasks, bytes of uploaded files. None: any. */
@@ -730,6 +773,10 @@ union Payload {
   34: FileChunk file_chunk;
   35: Refused refused;
   36: NotAvailable not_available;
+  37: PutOutput put_output;
+  38: OutputStored output_stored;
+  39: GetOutput get_output;
+  40: OutputPart output_part;
   70: GetMe get_me;
   71: Me me;
   72: PutUser put_user;
@@ -807,6 +854,8 @@ service Judicator extends Bus {
   JudicatorViews judicators(1: ListJudicators command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileStored put_file(1: PutFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  OutputStored put_output(1: PutOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  OutputPart get_output(1: GetOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);
   Me me(1: GetMe command) throws (1: Refused refused, 2: NotAvailable unavailable);
   UserViews put_user(1: PutUser command) throws (1: Refused refused, 2: NotAvailable unavailable);
   UserViews users(1: ListUsers command) throws (1: Refused refused, 2: NotAvailable unavailable);

@@ -17,13 +17,15 @@ from khala.actors.messages import (
     Drain,
     Flush,
     LoadMeasured,
+    OutputDelivered,
     PhaseEntered,
     RunAttempt,
     StopRunning,
+    SweepSpools,
     Tick,
 )
 from khala.bus.envelope import Envelope
-from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.journal import Fact, JournalRecord
@@ -81,6 +83,7 @@ class Executor(NodeActor):
         """Rebuild from the journal."""
         past = self._journal.load()
         self._take(self._machine.begin(past, self.now()))
+        self.tell("delivery", SweepSpools(self._machine.in_hand))
 
     def on_receive(self, message: Any) -> None:
         """Before anything is handled, also right after a pause: does the lease still hold? (P11)"""
@@ -126,8 +129,15 @@ class Executor(NodeActor):
 
     def handle_attempt_ended(self, ended: AttemptEnded, envelope: Envelope) -> None:
         """A slot's attempt is over."""
-        at = self.now()
-        self._take(self._machine.attempt_ended(ended.task_id, ended.attempt, ended.outcome, at))
+        effects = self._machine.attempt_ended(
+            ended.task_id, ended.attempt, ended.outcome, self.now(), spooled=ended.spooled
+        )
+        self._take(effects)
+
+    def handle_output_delivered(self, delivered: OutputDelivered, envelope: Envelope) -> None:
+        """An ended attempt's output is stored."""
+        task_id, attempt, outcome = delivered.task_id, delivered.attempt, delivered.outcome
+        self._take(self._machine.output_delivered(task_id, attempt, outcome, self.now()))
 
     def handle_load_measured(self, measured: LoadMeasured, envelope: Envelope) -> None:
         """The next report carries it."""
@@ -182,6 +192,8 @@ class Executor(NodeActor):
                     self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
                 case StopAttempt():
                     self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
+                case DeliverOutput() | DropSpool():
+                    self.tell("delivery", effect)
                 case Journal():
                     continue
                 case _:

@@ -1,50 +1,44 @@
-"""The front door for commands and queries, on every judicator.
+"""Commands and queries, on every judicator: what becomes of those that the front door let in.
 
-It authorises, validates and hands on: writes to Submissions and Uploads, reads to the readers,
-questions about executors to the leader. It touches neither disk nor network itself, so it never
-keeps anybody waiting; whoever it hands an envelope to answers it. What could not be handed on, or is
-too much for now (P15), it answers itself.
+It validates and hands on: writes to Submissions and Uploads, reads to the readers, people's affairs to
+Accounts, questions about executors to the leader. It touches neither disk nor network itself, so it never
+keeps anybody waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from khala.actors.actor import NodeActor, Stage
-from khala.actors.backlog import Backlog, Cap
-from khala.actors.doorkeeper import LATE, Doorkeeper, LetIn, Parked
+from khala.actors.actor import Stage
+from khala.actors.doorkeeper import LATE
+from khala.actors.front_door import FrontDoor
 from khala.actors.messages import (
-    AccountsChanged,
     AnswerQuery,
-    AskAccounts,
-    Began,
-    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
     InsertTasks,
     LeadingWith,
-    NoteAction,
     ReplicaSetChecked,
     ServiceChecked,
     TakeChunk,
     Tick,
-    TokenChecked,
     ViewChanged,
     ViewWanted,
 )
 from khala.actors.new_tasks import bytes_of, new_task, refusal_of
+from khala.actors.outputs import check_piece, check_range, check_stream
 from khala.actors.uploads import check_chunk
 from khala.actors.waits import Waits
-from khala.bus.envelope import RPC, Envelope, node_of
+from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
-from khala.core.access import ANYBODY, COMMANDS, Identity, scoped, seen_by
+from khala.core.access import Identity, seen_by
 from khala.core.commands import (
     CancelTasks,
     CountTasks,
     ExecutorViews,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorView,
     JudicatorViews,
@@ -54,7 +48,7 @@ from khala.core.commands import (
     Ping,
     Pong,
     PutFileChunk,
-    Refused,
+    PutOutput,
     SearchTasks,
     SubmitTasks,
     TaskAccepted,
@@ -67,33 +61,21 @@ from khala.errors import Refusal
 
 MOST_TASKS = 1_000
 LEADER_ANSWERS_WITHIN_S = 3.0
-READERS = ("reader-1", "reader-2")
-CAPS = {
-    "submissions": Cap(items=20_000, size_bytes=64 << 20),
-    "uploads": Cap(items=128, size_bytes=128 << 20),
-    "accounts": Cap(items=1_000, size_bytes=1 << 20),
-} | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
-class Judicator(NodeActor):
+class Judicator(FrontDoor):
     """`secured` is false on a cluster without a secret, where nobody needs a token."""
 
-    open_to_nodes = True
-
     def __init__(self, stage: Stage, *, version: str, secured: bool) -> None:
-        super().__init__(stage, "judicator")
+        super().__init__(stage, secured=secured)
         self._version = version
         self._secured = secured
         self._view = ClusterView()
         self._epoch = Epoch()
-        self._door = Doorkeeper(secured=secured)
-        self._backlog = Backlog(CAPS)
         self._waits = Waits()
         self._executor_questions: list[tuple[float, Envelope, Identity]] = []
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
-        self._next_reader = 0
-        self._who = ANYBODY
 
     def begin(self) -> None:
         """Ask where the cluster stands."""
@@ -102,55 +84,6 @@ class Judicator(NodeActor):
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
         return [*self._door.parked(), *self._waits.end_all(), *(e for _, e, _ in self._executor_questions)]
-
-    # --- authorisation ---------------------------------------------------------------------------
-
-    def on_receive(self, message: object) -> None:
-        """Commands come by RPC and pass the doorkeeper; everything else comes from the cluster's actors."""
-        if isinstance(message, Envelope) and type(message.payload) in COMMANDS:
-            message = self._admit(message)
-        if message is not None:
-            super().on_receive(message)
-
-    def _admit(self, envelope: Envelope) -> Envelope | None:
-        """The envelope, narrowed to what its caller (`_who` from now on) reaches; None if not let in."""
-        if node_of(envelope.sender) != RPC:
-            self.log.warning("a command that did not come by RPC", sender=envelope.sender)
-            return None
-        verdict = self._door.check(envelope, self.now().boot_s)
-        if isinstance(verdict, Parked):
-            if verdict.ask:
-                self._ask_reader(CheckToken(verdict.ask))
-            return None
-        if not isinstance(verdict, LetIn):
-            self.reply(envelope, verdict)
-            return None
-        self._who = verdict.who
-        try:
-            return replace(envelope, payload=scoped(envelope.payload, verdict.who))
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-            return None
-
-    def handle_token_checked(self, checked: TokenChecked, envelope: Envelope) -> None:
-        """The store knows, or does not know, a token: go on with those who showed it."""
-        if checked.failed:
-            for parked in self._door.release(checked.digest):
-                self.reply(parked, NotAvailable(detail=checked.failed))
-        else:
-            for parked in self._door.learn(checked.digest, checked.who, self.now()):
-                self.actor_ref.tell(parked)
-
-    def handle_accounts_changed(self, changed: AccountsChanged, envelope: Envelope) -> None:
-        """A user or a token is not what it was."""
-        self._door.forget()
-
-    def _note(self, action: str, target: str, detail: str = "") -> None:
-        """Put on record what the caller was let in to do."""
-        self.tell("accounts", NoteAction(self._who, action, target, detail))
-
-    def _refuse(self, envelope: Envelope, code: str, detail: str, field: str = "") -> None:
-        self.reply(envelope, Refused(code=code, detail=detail, field=field))
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -178,11 +111,8 @@ class Judicator(NodeActor):
 
     def handle_amend_task(self, amend: AmendTask, envelope: Envelope) -> None:
         """Hand on what is good."""
-        try:
+        with self._refusing(envelope):
             check_amendment(amend.labels, amend.priority)
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-        else:
             self._hand_on("submissions", amend, envelope)
             self._note("tasks.amend", amend.task_id)
 
@@ -204,48 +134,20 @@ class Judicator(NodeActor):
 
     def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
         """Hand on."""
-        try:
+        with self._refusing(envelope):
             check_chunk(chunk)
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-        else:
             self._hand_on("uploads", TakeChunk(self._who, chunk), envelope, size_bytes=len(chunk.data))
+
+    def handle_put_output(self, put: PutOutput, envelope: Envelope) -> None:
+        """Hand on."""
+        with self._refusing(envelope):
+            check_piece(put)
+            self._hand_on("outputs", put, envelope, size_bytes=len(put.data))
 
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
             self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
         return count > MOST_TASKS
-
-    def _hand_on(
-        self,
-        actor: str,
-        message: object,
-        envelope: Envelope,
-        *,
-        items: int = 1,
-        size_bytes: int = 0,
-        instead: str = "",
-    ) -> None:
-        """Give a caller to another actor of this node, or to the one `instead`; it answers in our place."""
-        if not self._backlog.take(actor, items, size_bytes):
-            busy = f"{self.stage.node} has as much to do as it takes at a time ({actor})"
-            self.reply(envelope, NotAvailable(detail=busy, retry_after_s=1.0))
-            return
-        destination = f"{self.stage.node}/{actor}"
-        if not self.stage.bus.send(destination, message, sender=envelope.sender, cause=envelope.id):
-            self._backlog.give_back(actor, items, size_bytes)
-            if instead:
-                self._hand_on(instead, message, envelope, items=items, size_bytes=size_bytes)
-                return
-            self.reply(envelope, NotAvailable(detail=f"{actor} is being started again", retry_after_s=0.5))
-
-    def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
-        """There is room again."""
-        self._backlog.give_back(answered.actor, answered.items, answered.size_bytes)
-
-    def handle_began(self, began: Began, envelope: Envelope) -> None:
-        """An actor began with an empty inbox."""
-        self._backlog.reset(began.actor)
 
     # --- reads -----------------------------------------------------------------------------------
 
@@ -267,27 +169,21 @@ class Judicator(NodeActor):
 
     def handle_tasks_settled(self, settled: TasksSettled, envelope: Envelope) -> None:
         """The leader recorded outcomes."""
+        self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
-    def handle_search_tasks(self, search: SearchTasks, envelope: Envelope) -> None:
+    def _read(self, command: SearchTasks | CountTasks | GetFileChunk, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
 
-    def handle_count_tasks(self, count: CountTasks, envelope: Envelope) -> None:
-        """Hand to a reader."""
-        self._query(envelope)
+    handle_search_tasks = handle_count_tasks = handle_get_file_chunk = _read
 
-    def handle_get_file_chunk(self, get: GetFileChunk, envelope: Envelope) -> None:
-        """Hand to a reader."""
-        self._query(envelope)
-
-    # --- people ----------------------------------------------------------------------------------
-
-    def _ask_accounts(self, command: object, envelope: Envelope) -> None:
-        self._hand_on("accounts", AskAccounts(self._who, envelope), envelope)
-
-    handle_get_me = handle_put_user = handle_list_users = handle_delete_user = _ask_accounts
-    handle_create_token = handle_list_tokens = handle_revoke_token = handle_list_audit = _ask_accounts
+    def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
+        """Hand to those who wait for more, too."""
+        with self._refusing(envelope):
+            check_stream(get.task_id, get.attempt, get.phase, get.stream)
+            check_range(get.offset, get.length)
+            self._hand_on("followers", get, envelope)
 
     def _query(self, envelope: Envelope) -> None:
         self._hand_on(self._reader(), AnswerQuery(envelope), envelope, instead=self._reader())
@@ -295,15 +191,6 @@ class Judicator(NodeActor):
     def _query_all(self, envelopes: Iterable[Envelope]) -> None:
         for envelope in envelopes:
             self._query(envelope)
-
-    def _reader(self) -> str:
-        self._next_reader = (self._next_reader + 1) % len(READERS)
-        return READERS[self._next_reader]
-
-    def _ask_reader(self, question: CheckToken | CheckFinished) -> None:
-        """Ask one reader, or another if that one is not up; a lost question is asked again by the clock."""
-        if not self.tell(self._reader(), question):
-            self.tell(self._reader(), question)
 
     # --- the cluster -----------------------------------------------------------------------------
 

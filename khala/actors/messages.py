@@ -10,8 +10,11 @@ from khala.coordination.interface import ClusterView
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed
 from khala.core.commands import PutFileChunk, TaskAccepted
+from khala.core.execution.delivering import Piece
 from khala.core.messages import QueuedTask
+from khala.core.output import StreamKey
 from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
+from khala.errors import KhalaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +314,44 @@ class PhaseEntered:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """A slot's attempt is over, nothing of it runs."""
+    """A slot's attempt is over, nothing of it runs. `spooled`: its output went to a spool while it ran."""
 
     task_id: str
     attempt: int
     outcome: Outcome
+    spooled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSpools:
+    """Remove the spools of all attempts but these."""
+
+    kept: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PieceAnswered:
+    """What a judicator answered to a piece of output: from where it wants more, or why not."""
+
+    piece: Piece
+    next_offset: int = 0
+    error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDelivered:
+    """All output that belongs to this outcome is stored; it says how much that is."""
+
+    task_id: str
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGrew:
+    """This node stored more of these streams."""
+
+    keys: tuple[StreamKey, ...]
 
 
 @dataclass(frozen=True, slots=True)

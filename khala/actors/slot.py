@@ -16,7 +16,7 @@ from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
 from khala.core.task import ExitReason, Outcome
 from khala.errors import Fault, Refusal, Unavailable
-from khala.execution.job import Job, JobEnded, PhaseStarted
+from khala.execution.job import Job, JobEnded, OutputSpooled, PhaseStarted
 from khala.execution.pool import LauncherPool
 
 FetchFile = Callable[[str], Path]
@@ -37,6 +37,7 @@ class Slot(NodeActor):
         self._release = release
         self._running: RunAttempt | None = None
         self._held: list[str] = []
+        self._spooled = False
 
     def end(self) -> None:
         """Let the files go; what still runs is the launcher's."""
@@ -46,7 +47,7 @@ class Slot(NodeActor):
         """Fetch what it needs, then give it to the launcher."""
         if self._running is not None:
             raise Fault(f"slot {self._number} has {self._running.task_id}, cannot take {run.task_id}")
-        self._running = run
+        self._running, self._spooled = run, False
         files = {}
         try:
             for file_id in file_ids_of(run.spec):
@@ -75,6 +76,11 @@ class Slot(NodeActor):
         """The launcher began a phase."""
         self.tell("executor", PhaseEntered(started.task_id, started.attempt, started.phase))
 
+    def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
+        """There is more output to deliver."""
+        self._spooled = True
+        self.tell("delivery", spooled)
+
     def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
         """The launcher is done, and nothing of the attempt is left."""
         running = self._running
@@ -86,7 +92,7 @@ class Slot(NodeActor):
         run, self._running = self._running, None
         self._release_files()
         if run is not None:
-            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome))
+            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, self._spooled))
 
     def _release_files(self) -> None:
         held, self._held = self._held, []

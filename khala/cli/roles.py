@@ -82,6 +82,10 @@ def _callback(role: str) -> Callable[..., int]:
 def _run(config: object) -> int:
     """Build and run the role; only this role's composition root is imported."""
     match config:
+        case JudicatorConfig(recover=True):
+            from khala.node.recovering import run as run_recovery
+
+            return run_recovery(config)
         case JudicatorConfig():
             from khala.node.judicator import run as run_judicator
 

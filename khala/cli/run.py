@@ -13,13 +13,16 @@ import click
 
 from khala.cli.connecting import cluster_options, connect
 from khala.cli.exits import Exit, note, tell
+from khala.cli.live import PHASES, STREAMS, LiveOutput, write_through
 from khala.cli.output import print_json
-from khala.cli.task_exit import exit_code, print_output
+from khala.cli.task_exit import exit_code, print_end, print_output
 from khala.cli.task_options import build_task, task_options
 from khala.client import Client, TaskView
 from khala.errors import ConfigurationError, KhalaError, Refusal, Unavailable
 
 _AFTER_CANCEL_S = 10.0
+_LIVE_AFTER_S = 0.2
+"""What is over by then is printed at once, with one question instead of one for each stream."""
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -30,7 +33,7 @@ _AFTER_CANCEL_S = 10.0
 def run(
     command: Sequence[str], data_dir: Path | None, as_json: bool, with_stdin: bool, **description: Any
 ) -> int:
-    """Run a command on the cluster, print its output, exit as it did.
+    """Run a command on the cluster, print its output as it comes, exit as it did.
 
     \b
       khala run -- echo hello
@@ -43,7 +46,7 @@ def run(
     try:
         task = build_task(command, stdin=sys.stdin.buffer.read() if with_stdin else b"", **description)
         with connect(data_dir) as client:
-            done = _run(client, task)
+            done = _run(client, task, live=not as_json)
     except ConfigurationError:
         raise
     except KhalaError as failure:
@@ -54,17 +57,17 @@ def run(
     if as_json:
         print_json(done.raw)
     else:
-        print_output(done)
+        print_end(done)
     return exit_code(done)
 
 
-def _run(client: Client, task: Mapping[str, Any]) -> TaskView | None:
-    """Submit and wait; None after Ctrl-C, when the task has been cancelled."""
+def _run(client: Client, task: Mapping[str, Any], *, live: bool) -> TaskView | None:
+    """Submit, show the output, wait; None after Ctrl-C, when the task has been cancelled."""
     key = uuid.uuid4().hex
     task_id = ""
     try:
         task_id = client.submit(task, key=key)
-        return client.wait(task_id)
+        return _shown(client, task_id, task) if live else client.wait(task_id)
     except KeyboardInterrupt:
         # The same key answers with the id, also if Ctrl-C came before the first answer did.
         task_id = task_id or client.submit(task, key=key)
@@ -75,3 +78,15 @@ def _run(client: Client, task: Mapping[str, Any]) -> TaskView | None:
             with contextlib.suppress(Unavailable):
                 client.wait(task_id, timeout_s=_AFTER_CANCEL_S)
         return None
+
+
+def _shown(client: Client, task_id: str, task: Mapping[str, Any]) -> TaskView:
+    """The finished task, whose output was printed: at its end if that came soon, or else as it came."""
+    try:
+        done = client.wait(task_id, timeout_s=_LIVE_AFTER_S)
+    except Unavailable:
+        places = [(phase, stream) for phase in PHASES if phase in task for stream in STREAMS]
+        LiveOutput(client, task_id, places, write_through).show(1)
+        return client.wait(task_id)
+    print_output(client, done)
+    return done

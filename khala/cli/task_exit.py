@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Iterator
 
 from khala.cli.exits import Exit, note
-from khala.client import OutputView, PhaseView, TaskView
+from khala.cli.live import STREAMS, write_through
+from khala.client import Client, OutputPiece, OutputView, PhaseView, TaskView
 
 _SIGNAL_BASE = 128
 _OWN_END = frozenset({"exited", "signaled"})
@@ -31,25 +31,27 @@ def last_phase(task: TaskView) -> PhaseView | None:
     return task.execute or task.compile
 
 
-def print_output(task: TaskView) -> None:
-    """The output of both phases on the streams that it was written to, and what else must be known."""
-    for phase in (task.compile, task.execute):
-        if phase is not None:
-            _write(phase.stdout, sys.stdout.fileno(), "stdout")
-            _write(phase.stderr, sys.stderr.fileno(), "stderr")
+def print_output(client: Client, task: TaskView) -> None:
+    """The output of both phases on the streams that it was written to."""
+    for name, phase in (("compile", task.compile), ("execute", task.execute)):
+        for stream in STREAMS if phase is not None else ():
+            output: OutputView = getattr(phase, stream)
+            place = (name, stream)
+            whole = output.left_out and output.stored_bytes
+            pieces = client.read_output(task.id, phase=name, stream=stream, attempt=task.attempt)
+            for piece in pieces if whole else _inline(output):
+                write_through(place, piece)
+            missing = output.size - output.stored_bytes if whole else output.left_out
+            if missing:
+                note(f"khala: {missing} bytes of {stream} ({output.size} in all) are left out here")
+
+
+def print_end(task: TaskView) -> None:
+    """What must be known of a task's end besides its output."""
     if task.exit_reason not in _OWN_END:
         note(f"khala: task {task.id} {task.state}: {task.reason or task.exit_reason.replace('_', ' ')}")
 
 
-def _write(output: OutputView, descriptor: int, name: str) -> None:
-    _write_all(descriptor, output.head)
-    if output.truncated:
-        missing = output.size - len(output.head) - len(output.tail)
-        sys.stderr.flush()
-        note(f"khala: {missing} bytes of {name} ({output.size} in all) are left out here")
-    _write_all(descriptor, output.tail)
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
+def _inline(output: OutputView) -> Iterator[OutputPiece]:
+    yield OutputPiece(attempt=0, offset=0, data=output.head)
+    yield OutputPiece(attempt=0, offset=output.size - len(output.tail), data=output.tail)

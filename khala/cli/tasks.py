@@ -57,7 +57,7 @@ def _print_phase(name: str, phase: PhaseView) -> None:
 def _print_output(name: str, output: OutputView) -> None:
     if not output.size:
         return
-    cut = ", its middle left out" if output.truncated else ""
+    cut = ", its middle left out" if output.left_out else ""
     click.echo(f"--- {name} ({output.size} bytes{cut})")
     click.echo(output.text, nl=not output.text.endswith("\n"))
 

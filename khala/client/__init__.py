@@ -6,6 +6,23 @@ with Client("http://127.0.0.1:7000", token="…") as client:
 """
 
 from khala.client.client import Client
-from khala.client.views import STATES, OutputView, PhaseView, TaskPageView, TaskView
+from khala.client.views import (
+    STATES,
+    OutputEnd,
+    OutputPiece,
+    OutputView,
+    PhaseView,
+    TaskPageView,
+    TaskView,
+)
 
-__all__ = ["STATES", "Client", "OutputView", "PhaseView", "TaskPageView", "TaskView"]
+__all__ = [
+    "STATES",
+    "Client",
+    "OutputEnd",
+    "OutputPiece",
+    "OutputView",
+    "PhaseView",
+    "TaskPageView",
+    "TaskView",
+]

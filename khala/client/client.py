@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from khala.client.output import OutputName, follow, read
 from khala.client.transport import Transport
-from khala.client.views import TaskPageView, TaskView, task_view
+from khala.client.views import OutputEnd, OutputPiece, TaskPageView, TaskView, task_view
 from khala.errors import Unavailable
 
 _API = "/api/v1"
@@ -90,6 +91,36 @@ class Client:
             tasks=tuple(task_view(one) for one in answer["tasks"]),
             next_page_token=answer.get("next_page_token") or "",
         )
+
+    def follow(
+        self,
+        task_id: str,
+        *,
+        phase: str = "execute",
+        stream: str = "stdout",
+        attempt: int = 0,
+        offset: int = 0,
+    ) -> Iterator[OutputPiece | OutputEnd]:
+        """An attempt's output as it comes, and its end; `attempt` 0 is the newest when it begins.
+
+        Goes on where it was when the connection breaks; Unavailable when that fails for too long.
+        """
+        name = OutputName(task_id=task_id, phase=phase, stream=stream, attempt=attempt)
+        return follow(self._transport, name, offset)
+
+    def read_output(
+        self,
+        task_id: str,
+        *,
+        phase: str = "execute",
+        stream: str = "stdout",
+        attempt: int = 0,
+        tail: int = -1,
+    ) -> Iterator[OutputPiece]:
+        """All that can be read now of an attempt's output, or its last `tail` bytes; `attempt` 0 is the
+        newest."""
+        name = OutputName(task_id=task_id, phase=phase, stream=stream, attempt=attempt)
+        return read(self._transport, name, tail)
 
     def cancel(self, task_id: str) -> Mapping[str, Any]:
         """Ask that the task and all its processes stop; answers what became of the request."""

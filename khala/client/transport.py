@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any
@@ -106,6 +107,38 @@ class Transport:
                     raise
                 time.sleep(wanted_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    @contextmanager
+    def opened(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        silent_s: float,
+    ) -> Iterator[httpx.Response]:
+        """One GET whose body comes piece by piece, tried once; nothing may come for `silent_s` seconds.
+
+        Raises Refusal, or Unavailable: also when the body breaks off, which is where to go on from.
+        """
+        timeout = httpx.Timeout(silent_s, connect=_CONNECT_TIMEOUT_S)
+        try:
+            with self._http.stream(
+                "GET", self.url + path, params=query, headers=headers, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _failure(response)
+                yield response
+        except httpx.TransportError as failure:
+            raise Unavailable(
+                f"cannot read from {self.url} ({failure or type(failure).__name__})", retry_after_s=0.0
+            ) from failure
+
+    @property
+    def patience_s(self) -> float:
+        """How long a call is tried again."""
+        return self._patience_s
 
     def _try_once(self, request: httpx.Request) -> Any:
         try:

@@ -15,17 +15,45 @@ FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputView:
-    """What is kept of one output stream; when `truncated`, the middle between head and tail is missing."""
+    """What is kept of one output stream: its head and its tail, and the first `stored_bytes` bytes on the
+    cluster; when `truncated`, more was written than is kept anywhere."""
 
     size: int = 0
     truncated: bool = False
     head: bytes = b""
     tail: bytes = b""
+    stored_bytes: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """How many bytes between head and tail are not here."""
+        return self.size - len(self.head) - len(self.tail)
 
     @property
     def text(self) -> str:
         """Head and tail as text; bytes that are not UTF-8 are replaced."""
         return (self.head + self.tail).decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPiece:
+    """The next bytes of an attempt's output stream, from `offset` on."""
+
+    attempt: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputEnd:
+    """There is no more: `size` bytes can be read of the `written` ones. `state` is the task's; when the
+    attempt was lost, `next_attempt` is the one that takes its place, and 0 otherwise."""
+
+    attempt: int
+    state: str
+    size: int = 0
+    written: int = 0
+    next_attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +153,7 @@ def _output(answer: Mapping[str, Any] | None) -> OutputView:
         truncated=bool(answer.get("truncated")),
         head=_bytes(answer, "head"),
         tail=_bytes(answer, "tail"),
+        stored_bytes=answer.get("stored") or 0,
     )
 
 

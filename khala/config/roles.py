@@ -99,6 +99,11 @@ class JudicatorConfig(RoleConfig):
     )
     mongodb_replica_set: str = setting("rs", "Name of the replica set.", Kind.NAME)
     mongodb_print_log: bool = setting(False, "Print mongod's log.", Kind.SWITCH)
+    recover: bool = setting(
+        False,
+        "Make a cluster of one out of this survivor, when the majority is lost for good, and end.",
+        Kind.SWITCH,
+    )
     main_listen_address: str = setting("0.0.0.0", "Address that bus and RPC listen on.", Kind.ADDRESS)
     main_listen_port: int = setting(4000, "Port that bus and RPC listen on.", Kind.PORT)
     main_advertise_address: str = setting(

@@ -12,11 +12,13 @@ from khala.core.commands import (
     CountTasks,
     ExecutorViews,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     ListExecutors,
     ListJudicators,
     Ping,
     PutFileChunk,
+    PutOutput,
     SearchTasks,
     SubmitTasks,
 )
@@ -44,15 +46,15 @@ OPEN_TO_ALL = frozenset({Ping})
 """What needs no token."""
 OWN_DOOR = frozenset({GetMe, CreateToken, RevokeToken, ListTokens})
 """What everybody may ask about themselves."""
-VIEWER_MAY = OWN_DOOR | {Ping, GetTasks, SearchTasks, CountTasks, ListExecutors, ListJudicators, GetFileChunk}
+READS = frozenset({GetTasks, SearchTasks, CountTasks, GetOutput})
+"""What a viewer may do to everybody's tasks."""
+VIEWER_MAY = OWN_DOOR | READS | {Ping, ListExecutors, ListJudicators, GetFileChunk}
 USER_MAY = VIEWER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
 ADMIN_MAY = USER_MAY | {DrainExecutor, PutUser, ListUsers, DeleteUser, ListAudit}
-EXECUTOR_MAY = frozenset({GetFileChunk})
+EXECUTOR_MAY = frozenset({GetFileChunk, PutOutput})
 MAY = {ADMIN: ADMIN_MAY, USER: USER_MAY, VIEWER: VIEWER_MAY, EXECUTOR: EXECUTOR_MAY}
 COMMANDS = ADMIN_MAY | EXECUTOR_MAY
 """All that passes the doorkeeper."""
-READS = frozenset({GetTasks, SearchTasks, CountTasks})
-"""What a viewer may do to everybody's tasks."""
 
 Command = TypeVar("Command")
 

@@ -278,6 +278,67 @@ class FileChunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PutOutput:
+    """Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may.
+
+    Without bytes it asks how far the stream is stored. Sending a chunk again is harmless.
+    """
+
+    task_id: str
+    attempt: int
+    phase: str
+    stream: str
+    offset: int
+    data: bytes
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputStored:
+    """The answer to PutOutput: all bytes before `next_offset` are on a majority's disk."""
+
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetOutput:
+    """Read at most `length` bytes (512 KiB) of an output stream from `offset`; `attempt` 0 is the newest.
+
+    With `wait_s`, answer when there is more than `offset`, or the attempt is over, or the time is up. With
+    `owner`, tasks of others do not exist.
+    """
+
+    task_id: str
+    attempt: int
+    phase: str
+    stream: str
+    offset: int
+    length: int
+    wait_s: float = 0.0
+    caller: Caller = Caller()
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputPart:
+    """A part of an attempt's output stream.
+
+    `size` is how much of it can be read so far; `complete` says that there will be no more. `written`
+    is how much the task wrote in all: more than `size` when the rest was not kept, and 0 while that is
+    not known. `state` is the task's, `newest` its newest attempt.
+    """
+
+    attempt: int
+    offset: int
+    data: bytes
+    size: int
+    complete: bool = False
+    written: int = 0
+    state: str = ""
+    newest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """The caller is wrong; nothing was changed."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from khala.core.changes import Change
 from khala.core.journal import JournalRecord
-from khala.core.task import TaskSpec
+from khala.core.task import Outcome, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +69,22 @@ class StopAttempt:
     attempt: int
 
 
-Effect = Save | Reread | Settled | Send | Journal | StartAttempt | StopAttempt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverOutput:
+    """Have all that is spooled of this ended attempt stored; the answer is the outcome, with less stored
+    if the spool had less (P6)."""
+
+    task_id: str
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropSpool:
+    """Nobody needs this attempt's spool any more."""
+
+    task_id: str
+    attempt: int
+
+
+Effect = Save | Reread | Settled | Send | Journal | StartAttempt | StopAttempt | DeliverOutput | DropSpool

@@ -164,13 +164,22 @@ class TaskSpec:
 class StreamCapture:
     """What is kept of one output stream: its head and its tail, and its true size in bytes.
 
-    When nothing was cut, `head` is the whole stream and `tail` is empty.
+    A stream that fits into both has all of it in `head`, and an empty `tail`. Of a longer one the first
+    `stored_bytes` bytes, whose digest is `sha256`, are in the store as well (0: nothing is). `truncated`:
+    more was written than is kept anywhere.
     """
 
     size: int = 0
     head: bytes = b""
     tail: bytes = b""
     truncated: bool = False
+    stored_bytes: int = 0
+    sha256: str = ""
+
+    @property
+    def left_out(self) -> int:
+        """How many bytes are between head and tail."""
+        return self.size - len(self.head) - len(self.tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,18 @@ class PhaseStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpooled:
+    """So much of a phase's output, from the start of each stream, is in its spool now."""
+
+    slot: int
+    task_id: str
+    attempt: int
+    phase: Phase
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnded:
     """The end of a job: no process and no file of it is left, and the slot takes another one.
 
@@ -51,4 +63,4 @@ class JobEnded:
     outcome: Outcome
 
 
-LauncherEvent = PhaseStarted | JobEnded
+LauncherEvent = PhaseStarted | OutputSpooled | JobEnded

@@ -22,7 +22,7 @@ from khala.core.task import ExitReason, Outcome, Phase
 from khala.errors import Fault
 from khala.execution.bounds import Unrunnable
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.job import Job, JobEnded, LauncherEvent, PhaseStarted
+from khala.execution.job import Job, JobEnded, LauncherEvent, OutputSpooled, PhaseStarted
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
 from khala.execution.slot_link import SlotLink
@@ -223,6 +223,8 @@ class Keeper:
             "head_bytes": settings.capture_head_bytes,
             "tail_bytes": settings.capture_tail_bytes,
             "reserve_bytes": settings.reserve_bytes,
+            "spool_root": "" if settings.spool_root is None else str(settings.spool_root.absolute()),
+            "stored_bytes": settings.stored_output_bytes,
         }
 
     def _read_link(self, slot: _Slot) -> None:
@@ -248,6 +250,8 @@ class Keeper:
             self._take_ready(slot)
         elif "phase" in header:
             self._take_phase(slot, header)
+        elif "spooled" in header:
+            self._take_spooled(slot, header)
         elif "ended" in header:
             self._take_end(slot, header, blobs)
         else:
@@ -268,6 +272,13 @@ class Keeper:
         slot.phase = Phase(header["phase"])
         self._tell(PhaseStarted(
             slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=slot.phase, at=header["at"]
+        ))  # fmt: skip
+
+    def _take_spooled(self, slot: _Slot, header: Header) -> None:
+        job = self._job_of(slot, header)
+        self._tell(OutputSpooled(
+            slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=Phase(header["spooled"]),
+            stdout_bytes=header["stdout"], stderr_bytes=header["stderr"],
         ))  # fmt: skip
 
     def _take_end(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:

@@ -34,8 +34,9 @@ def cgroup_name(workspace_root: Path) -> str:
 class LauncherPool:
     """Runs jobs in slots numbered 0 … `settings.slots` - 1.
 
-    The listener is called in the reader thread, one event at a time: PhaseStarted, then exactly one
-    JobEnded for each job. It must return quickly and must not raise; it may call `run` and `abort`.
+    The listener is called in the reader thread, one event at a time: PhaseStarted, OutputSpooled now and
+    then, and exactly one JobEnded for each job. It must return quickly and must not raise; it may call
+    `run` and `abort`.
     `kept_fds` are locks that shall hold until the last process of the pool is gone, after a kill too.
     """
 

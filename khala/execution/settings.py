@@ -37,6 +37,9 @@ class ExecutionSettings:
     finds out. `default_limits` bound a phase that does not ask, `ceilings` one that does.
     `memory_bytes` (0: no limit) bounds all tasks together. A disk limit of at most `tmpfs_bytes` is
     held by a file system of that size. `shown_paths` are visible in strict's box, beside /usr.
+
+    Output beyond head and tail, and of attempts that last, goes to files below `spool_root` (None: it is
+    not kept), of each phase at most its output limit and at most `stored_output_bytes`.
     """
 
     slots: int
@@ -57,6 +60,8 @@ class ExecutionSettings:
     memory_bytes: int = 0
     tmpfs_bytes: int = 256 * 1024 * 1024
     shown_paths: tuple[str, ...] = ()
+    spool_root: Path | None = None
+    stored_output_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if self.slots < 1:

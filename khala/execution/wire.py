@@ -124,4 +124,6 @@ def _stream(stream: dict[str, Any], blobs: Sequence[bytes]) -> StreamCapture:
         head=blobs[stream["head"]],
         tail=blobs[stream["tail"]],
         truncated=stream["truncated"],
+        stored_bytes=stream["stored_bytes"],
+        sha256=stream["sha256"],
     )

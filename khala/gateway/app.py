@@ -20,6 +20,7 @@ from khala.gateway.cluster import cluster_routes
 from khala.gateway.files import file_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
+from khala.gateway.logs import log_routes
 from khala.gateway.openapi import with_document
 from khala.gateway.operating import operating_routes
 from khala.gateway.pages import page_routes
@@ -39,7 +40,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *file_routes(), *cluster_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *cluster_routes(),
         *operating_routes(), *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)

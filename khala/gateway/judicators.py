@@ -14,10 +14,12 @@ from khala.core.commands import (
     FileChunk,
     FileStored,
     GetFileChunk,
+    GetOutput,
     GetTasks,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
+    OutputPart,
     Ping,
     Pong,
     PutFileChunk,
@@ -67,6 +69,7 @@ Command = (
     | CountTasks
     | PutFileChunk
     | GetFileChunk
+    | GetOutput
 )
 Reply = (
     Pong
@@ -84,6 +87,7 @@ Reply = (
     | TaskCounts
     | FileStored
     | FileChunk
+    | OutputPart
 )
 AnyReply = TypeVar("AnyReply", bound=Reply)
 

@@ -34,8 +34,10 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.forms import Form
 from khala.gateway.kv2_forms import spec_from_form
 from khala.gateway.kv2_list import list_tasks
+from khala.gateway.kv2_outputs import read_outputs, send_output_file
 from khala.gateway.kv2_views import (
     MAX_TEXT_CHARS,
+    OUTPUT_NAMES,
     Bundle,
     command_text,
     compile_source,
@@ -43,7 +45,6 @@ from khala.gateway.kv2_views import (
     executor_view,
     full_view,
     judicator_view,
-    result_texts,
 )
 from khala.gateway.problems import log_unexpected, problem_response
 from khala.gateway.queries import task_id
@@ -56,8 +57,7 @@ from khala.gateway.zips import write_zip
 OK, ERROR, NOT_EXIST, TOO_LARGE, INVALID_INPUT = range(5)
 _RESULTS = {"not_found": NOT_EXIST, "too_large": TOO_LARGE, "timeout": ERROR, "too_many_requests": ERROR}
 _TEXT_FILES = (
-    "compile_command", "execute_input", "execute_command", "execute_standard",
-    "compile_output", "compile_error", "execute_output", "execute_error",
+    "compile_command", "execute_input", "execute_command", "execute_standard", *OUTPUT_NAMES
 )  # fmt: skip
 _TEXT = "text/plain; charset=utf-8"
 
@@ -139,7 +139,8 @@ async def get(call: Call) -> HTTPResponse | None:
         return json_response({"result": NOT_EXIST, "task": None})
     cut = not call.request.args.get("no_truncate")
     stdin = await _stdin(call, found[0], whole=not cut)
-    return json_response({"result": OK, "task": full_view(found[0], stdin, cut=cut)})
+    outputs = await read_outputs(call, found[0], whole=not cut)
+    return json_response({"result": OK, "task": full_view(found[0], stdin, outputs, cut=cut)})
 
 
 async def executors(call: Call) -> HTTPResponse:
@@ -188,12 +189,13 @@ async def _download(call: Call, task: Task, file: str) -> HTTPResponse | None:
     name = f"{task.id}_{file}.txt"
     if file == "execute_input" and spec.execute is not None and spec.execute.stdin_file:
         return await send_stored(call, spec.execute.stdin_file, name, _TEXT)
+    if file in OUTPUT_NAMES:
+        return await send_output_file(call, task, file, name, _TEXT)
     content = {
         "compile_command": command_text(spec.compile).encode(),
         "execute_command": command_text(spec.execute).encode(),
         "execute_input": spec.execute.stdin if spec.execute is not None else b"",
         "execute_standard": spec.expected_output or b"",
-        **result_texts(task),
     }[file]
     return attachment(content, name, _TEXT) if content else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,7 @@ Json = dict[str, Any]
 
 DATA_FOLDER = "data"
 MAX_TEXT_CHARS = 1000
+OUTPUT_NAMES = ("compile_output", "compile_error", "execute_output", "execute_error")
 PENDING, COMPILING, COMPILE_FAILED, RUNNING, RUN_FAILED, SUCCESS, RETRYING, CANCELLED, UNKNOWN = range(9)
 
 _UNKNOWN_REASONS = frozenset(
@@ -89,8 +91,9 @@ def brief_view(task: Task) -> Json:
     }
 
 
-def full_view(task: Task, stdin: str, *, cut: bool) -> Json:
-    """A task with its commands and results; `stdin` is its input, and `cut` shortens long texts."""
+def full_view(task: Task, stdin: str, outputs: Mapping[str, bytes], *, cut: bool) -> Json:
+    """A task with its commands and results; `stdin` is its input, `outputs` are those that there are of
+    its result, and `cut` shortens long texts."""
     spec = task.spec
     show = shortened if cut else str
     execute = spec.execute or Command()
@@ -114,19 +117,32 @@ def full_view(task: Task, stdin: str, *, cut: bool) -> Json:
         },
         "result": None
         if task.result is None
-        else {name: show(text.decode(errors="replace")) for name, text in result_texts(task).items()},
+        else {name: show(outputs.get(name, b"").decode(errors="replace")) for name in OUTPUT_NAMES},
     }
 
 
-def result_texts(task: Task) -> dict[str, bytes]:
-    """The four outputs; a phase that ran out of time says so after what it wrote itself."""
-    compile_, execute = (task.result.compile, task.result.execute) if task.result else (None, None)
-    return {
-        "compile_output": b"" if compile_ is None else _stream(compile_.stdout),
-        "compile_error": _errors(compile_, b"Compile time out."),
-        "execute_output": b"" if execute is None else _stream(execute.stdout),
-        "execute_error": _errors(execute, b"Execution time out."),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultText:
+    """One of the four outputs: its `head`, or instead of that the `stored` first bytes of this phase's
+    stream, and then `rest`."""
+
+    phase: str
+    stream: str
+    head: bytes
+    stored: int
+    rest: bytes
+
+
+def result_texts(task: Task) -> dict[str, ResultText]:
+    """The outputs of the phases that ran; one that ran out of time says so after what it wrote itself."""
+    texts = {}
+    for phase, words in ((Phase.COMPILE, b"Compile time out."), (Phase.EXECUTE, b"Execution time out.")):
+        ran: PhaseResult | None = getattr(task.result, phase) if task.result is not None else None
+        if ran is not None:
+            late = words if ran.exit_reason == ExitReason.WALL_TIME_LIMIT else b""
+            texts[f"{phase}_output"] = _text(phase, "stdout", ran.stdout, b"")
+            texts[f"{phase}_error"] = _text(phase, "stderr", ran.stderr, late)
+    return texts
 
 
 def shortened(text: str) -> str:
@@ -184,17 +200,12 @@ def _timeout(command: Command) -> int | float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _stream(stream: StreamCapture) -> bytes:
-    if not stream.truncated:
-        return stream.head + stream.tail
-    left_out = stream.size - len(stream.head) - len(stream.tail)
-    return stream.head + f"\n... {left_out} bytes left out ...\n".encode() + stream.tail
-
-
-def _errors(phase: PhaseResult | None, timed_out: bytes) -> bytes:
-    if phase is None:
-        return b""
-    text = _stream(phase.stderr)
-    if phase.exit_reason != ExitReason.WALL_TIME_LIMIT:
-        return text
-    return text + (b"\n" if text and not text.endswith(b"\n") else b"") + timed_out
+def _text(phase: Phase, stream: str, capture: StreamCapture, late: bytes) -> ResultText:
+    missing = capture.size - (capture.stored_bytes or len(capture.head))
+    tail = capture.tail[-missing:] if missing else b""
+    gap = missing - len(tail)
+    rest = (f"\n... {gap} bytes left out ...\n".encode() if gap else b"") + tail
+    last = (rest or capture.tail or capture.head)[-1:]
+    if late:
+        rest += (b"\n" if last not in (b"", b"\n") else b"") + late
+    return ResultText(phase=phase, stream=stream, head=capture.head, stored=capture.stored_bytes, rest=rest)

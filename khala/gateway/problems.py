@@ -31,6 +31,7 @@ _STATUS = {
     "finished": 409,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     "too_many_requests": 429,
 }
 _TITLES = {
@@ -43,6 +44,7 @@ _TITLES = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
+    416: "Range not satisfiable",
     422: "Invalid input",
     429: "Too many requests",
     500: "Internal error",

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from khala.core.commands import GetTasks, PutFileChunk
+from khala.core.commands import GetOutput, GetTasks, PutFileChunk
 from khala.errors import OutcomeUnknown, Unavailable
 from khala.gateway.judicators import Command, Reply
 
@@ -52,7 +52,7 @@ class PatientJudicators:
         deadline = time.monotonic() + timeout_s
         once = isinstance(command, PutFileChunk)
         try_s = timeout_s if once else self._try_s
-        if isinstance(command, GetTasks):
+        if isinstance(command, GetTasks | GetOutput):
             try_s += command.wait_s
         pause_s = FIRST_PAUSE_S
         doubt: OutcomeUnknown | None = None

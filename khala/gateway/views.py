@@ -224,7 +224,12 @@ def _phase(phase: PhaseResult | None, view: View) -> Json | None:
 
 
 def _stream(stream: StreamCapture, view: View) -> Json:
-    shown: Json = {"size": stream.size, "truncated": stream.truncated}
+    shown: Json = {
+        "size": stream.size,
+        "truncated": stream.truncated,
+        "stored": stream.stored_bytes,
+        "sha256": stream.sha256 or None,
+    }
     if view == "full":
         for name, part in (("head", stream.head), ("tail", stream.tail)):
             shown[name] = _text(part)

@@ -8,11 +8,14 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from khala.actors.actor import Stage
+from khala.actors.delivery import Delivery, Put
 from khala.actors.executor import Executor
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.membership import Membership
@@ -28,7 +31,7 @@ from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member
 from khala.core.access import EXECUTOR, node_token
-from khala.core.commands import Caller
+from khala.core.commands import Caller, PutOutput
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -38,6 +41,7 @@ from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.probing import HostIsolation, probe_isolation
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+from khala.execution.spools import Spools
 from khala.execution.uid_range import claim_uid_range, first_uid
 from khala.execution.user_group import task_owner
 from khala.node.joining import join
@@ -47,6 +51,7 @@ from khala.node.stored_files import StoredFiles
 EXECUTOR_LEASE_S = 6.0
 DRAIN_WITHIN_S = 10.0
 FILE_CACHE_BYTES = 2 << 30
+PUT_WITHIN_S = 15.0
 
 
 def run(config: ExecutorConfig) -> int:
@@ -69,6 +74,8 @@ class _Parts:
     pool: LauncherPool
     journal: Journal
     files: StoredFiles
+    spools: Spools
+    put_output: Put
     machine: ExecutorMachine
 
 
@@ -85,7 +92,9 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
     member = Member(name=name, role="executor", incarnation=incarnation)
     join(parts.coordination, member, parts.bus, config)
     teardown.add("membership", parts.coordination.close)
-    ticker = Ticker(name, parts.bus, {"executor": 0.1, "heartbeat": config.main_report_interval})
+    ticker = Ticker(
+        name, parts.bus, {"executor": 0.1, "delivery": 0.1, "heartbeat": config.main_report_interval}
+    )
     ticker.start()
     teardown.add("ticker", ticker.stop)
     lifetime.catch_signals(drain=partial(_drain, name, parts.bus, lifetime))
@@ -102,6 +111,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     def said(event: LauncherEvent) -> None:
         bus.send(f"{name}/slot-{event.slot}", event)
 
+    spools = Spools(config.data_dir / "spool")
     settings, isolation, kept_fds = _prepare_execution(config, teardown)
     pool = LauncherPool(settings, said, kept_fds=kept_fds)
     pool.start()
@@ -120,12 +130,18 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     teardown.add("rpc", rpc.close)
     cache = FileCache(config.data_dir / "files", FILE_CACHE_BYTES)
     caller = Caller(token=node_token(secret, EXECUTOR) if secret else "")
+
+    def put_output(put: PutOutput) -> Future[Any]:
+        return rpc.call(replace(put, caller=caller), timeout_s=PUT_WITHIN_S)
+
     return _Parts(
         bus=bus,
         coordination=coordination,
         pool=pool,
         journal=journal,
         files=StoredFiles(cache, rpc, caller),
+        spools=spools,
+        put_output=put_output,
         machine=_machine(config, incarnation, isolation),
     )
 
@@ -160,7 +176,9 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
     membership = partial(
         Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
     )
+    delivery = partial(Delivery.start, stage, spools=parts.spools, put=parts.put_output)
     return [
+        Role(name="delivery", start=delivery, essential=True),
         *(
             Role(name=f"slot-{number}", start=partial(slot, number=number), essential=True)
             for number in range(slots)
@@ -208,6 +226,7 @@ def _prepare_execution(
         uid_base=uid_base,
         shared_owner=owner,
         memory_bytes=config.memory,
+        spool_root=config.data_dir / "spool",
     )
     prepare_workspace_root(root, settings.slot_uid(0))
     isolation = probe_isolation(settings)

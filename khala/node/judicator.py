@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,9 +10,12 @@ from functools import partial
 from khala import __version__
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
-from khala.actors.judicator import READERS, Judicator
+from khala.actors.followers import Followers
+from khala.actors.front_door import READERS
+from khala.actors.judicator import Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import MONGOD, ReplicaSet
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
@@ -32,9 +34,7 @@ from khala.coordination.interface import ClusterView, Member
 from khala.core.access import ADMIN, EXECUTOR, node_token, token_digest
 from khala.node.joining import join
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
-from khala.services.etcd import EtcdServer
-from khala.services.executables import find_etcd, find_mongod
-from khala.services.mongod import MongodServer
+from khala.node.native import etcd_server, mongod_address, mongod_server, native_service, own_etcd
 from khala.services.native_process import NativeService
 from khala.store.mongo.client import MongoSettings
 from khala.store.mongo.replica_set import MongoReplicaSet, initiate_replica_set
@@ -59,13 +59,13 @@ def run(config: JudicatorConfig) -> int:
 
 def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
     secret = config.secret.encode() or None
-    services = _native_services(config, secret)
+    services = _native_services(config)
     for name, service in services.items():
         service.start()
         teardown.add(name, service.stop)
     for service in services.values():
         service.wait_ready(READY_WITHIN_S)
-    endpoint = f"127.0.0.1:{config.etcd_listen_client_port}"
+    endpoint = own_etcd(config)
     if secret is not None:
         secure(endpoint, secret)
     mongo = _make_replica_set(config)
@@ -96,7 +96,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
         role="judicator",
         incarnation=incarnation,
         address=address,
-        details={MONGOD: _mongod_address(config)},
+        details={MONGOD: mongod_address(config)},
     )
 
     def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
@@ -109,7 +109,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     teardown.add("membership", coordination.close)
     coordination.register_judicator(config.main_name, address)
     coordination.campaign()
-    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "replica-set": 3.0}
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 3.0}
     intervals_s |= {f"service-{name}": 0.5 for name in services}
     ticker = Ticker(config.main_name, bus, intervals_s)
     ticker.start()
@@ -153,6 +153,8 @@ def _cast(
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
         Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
+        Role(name="followers", start=partial(Followers.start, stage, store=store)),
+        Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
         Role(
             name="scheduler",
@@ -175,42 +177,11 @@ def _peers_of(name: str, view: ClusterView) -> dict[str, str]:
     }
 
 
-def _native_services(config: JudicatorConfig, secret: bytes | None) -> dict[str, NativeService]:
-    copies = config.data_dir / "programs"
-    etcd = EtcdServer(
-        executable=find_etcd(config.etcd_exe, copies=copies),
-        directory=config.data_dir / "etcd",
-        name=config.etcd_name,
-        listen_address=config.etcd_listen_address,
-        listen_peer_port=config.etcd_listen_peer_port,
-        listen_client_port=config.etcd_listen_client_port,
-        advertise_address=config.etcd_advertise_address,
-        advertise_peer_port=config.etcd_advertise_peer_port,
-        advertise_client_port=config.etcd_advertise_client_port,
-    )
-    mongod = MongodServer(
-        executable=find_mongod(config.mongodb_exe, copies=copies),
-        directory=config.data_dir / "mongodb",
-        listen_address=config.mongodb_listen_address,
-        port=config.mongodb_listen_port,
-        replica_set=config.mongodb_replica_set,
-        secret=secret,
-    )
+def _native_services(config: JudicatorConfig) -> dict[str, NativeService]:
     return {
-        "etcd": NativeService(etcd, on_log_line=_printer("etcd", config.etcd_print_log)),
-        "mongod": NativeService(mongod, on_log_line=_printer("mongod", config.mongodb_print_log)),
+        "etcd": native_service(etcd_server(config), print_log=config.etcd_print_log),
+        "mongod": native_service(mongod_server(config), print_log=config.mongodb_print_log),
     }
-
-
-def _printer(name: str, wanted: bool) -> Callable[[str], None] | None:
-    if not wanted:
-        return None
-
-    def show(line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            print(f"{name}: {line}", flush=True)  # noqa: T201
-
-    return show
 
 
 def _make_replica_set(config: JudicatorConfig) -> MongoSettings:
@@ -219,14 +190,8 @@ def _make_replica_set(config: JudicatorConfig) -> MongoSettings:
         replica_set=config.mongodb_replica_set,
         secret=config.secret,
     )
-    initiate_replica_set(settings, _mongod_address(config), timeout_s=READY_WITHIN_S)
+    initiate_replica_set(settings, mongod_address(config), timeout_s=READY_WITHIN_S)
     return settings
-
-
-def _mongod_address(config: JudicatorConfig) -> str:
-    """The mongod's host:port as the other members and the replica set know it."""
-    port = config.mongodb_advertise_port or config.mongodb_listen_port
-    return f"{config.mongodb_advertise_address}:{port}"
 
 
 def _make_tokens(config: JudicatorConfig, store: MongoStore, secret: bytes | None) -> None:

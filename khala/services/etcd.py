@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from khala.services.data_directory import DataDirectory, Origin
 from khala.services.definition import Listening
@@ -17,6 +18,7 @@ from khala.services.executables import Executable, etcd_is_sound
 from khala.services.ports import host_port, numeric, reachable
 
 _BEFORE = {"3.5": ("3.4",), "3.6": ("3.5",)}  # etcd takes over the data of the minor release before it
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class EtcdServer:
     `directory` is its own folder. An advertised port of 0 is the listened one. `initial_cluster` maps
     the other members' names to their peer URLs; `joining` says that the cluster exists and that this
     member was added to it; `discovery` is the URL of a discovery service, in place of both.
+    `force_new_cluster` throws all other members out of its data: for one start, when they are lost for good.
     A heartbeat and an election of 100 and 1000 ms are etcd's own defaults.
     """
 
@@ -42,6 +45,7 @@ class EtcdServer:
     initial_cluster: Mapping[str, str] = field(default_factory=dict)
     joining: bool = False
     discovery: str = ""
+    force_new_cluster: bool = False
     heartbeat_ms: int = 100
     election_ms: int = 1000
     min_free_bytes: int = 256 << 20
@@ -100,6 +104,8 @@ class EtcdServer:
             members = {**self.initial_cluster, self.name: self.peer_url}
             options["initial-cluster"] = ",".join(f"{name}={url}" for name, url in sorted(members.items()))
             options["initial-cluster-state"] = "existing" if self.joining else "new"
+        if self.force_new_cluster:
+            options["force-new-cluster"] = "true"
         if not etcd_is_sound(self.executable.version):
             options["experimental-initial-corrupt-check"] = "true"
         return (str(self.executable.path), *(f"--{name}={value}" for name, value in options.items()))
@@ -107,15 +113,31 @@ class EtcdServer:
     def answers(self, timeout_s: float) -> bool:
         """Whether GET /health says that this member serves and its cluster has a leader; it answers
         without a password too."""
-        client = self.listening()[1]
-        connection = http.client.HTTPConnection(reachable(client.address), client.port, timeout=timeout_s)
         try:
-            connection.request("GET", "/health")
-            answer = connection.getresponse()
-            health = json.loads(answer.read(4096))
-            return answer.status == 200 and str(health.get("health")).lower() == "true"
+            return str(self._get(self.listening()[1], "/health", timeout_s).get("health")).lower() == "true"
         except (OSError, http.client.HTTPException, ValueError, AttributeError):
             return False
+
+    def known_members(self, timeout_s: float) -> tuple[str, ...] | None:
+        """The peer URLs of all members that its data name, itself among them, which it tells without a
+        leader, too; None while it does not answer."""
+        try:
+            found = self._get(self.listening()[0], "/members", timeout_s)
+            return tuple(url for member in found for url in member["peerURLs"])
+        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+            return None
+
+    def _get(self, place: Listening, path: str, timeout_s: float) -> Any:
+        """The JSON that it answers to GET `path`; raises what http.client and json do, ValueError too when
+        the status is not 200."""
+        connection = http.client.HTTPConnection(reachable(place.address), place.port, timeout=timeout_s)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            content = answer.read(_MOST_BYTES)
+            if answer.status != 200:
+                raise ValueError(f"{path}: HTTP {answer.status}")
+            return json.loads(content)
         finally:
             connection.close()
 

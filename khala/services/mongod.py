@@ -26,8 +26,9 @@ class MongodServer:
     """One member of the replica set.
 
     With a `secret` the members authenticate to each other by a key file derived from it, and clients
-    need a user; without one the server is open. `cache_bytes` bounds WiredTiger's cache; 0 is a tenth
-    of the memory, between 256 MiB and 1 GiB.
+    need a user; without one the server is open. With an empty `replica_set` it runs alone, which is for
+    loading a backup: a replica set can be made of it afterwards. `cache_bytes` bounds WiredTiger's
+    cache; 0 is a tenth of the memory, between 256 MiB and 1 GiB.
     """
 
     executable: Executable
@@ -63,7 +64,6 @@ class MongodServer:
     def argv(self) -> tuple[str, ...]:
         files = self.files()
         options = [
-            f"--replSet={self.replica_set}",
             f"--port={self.port}",
             f"--bind_ip={self.listen_address}",
             f"--dbpath={files.data}",
@@ -76,6 +76,8 @@ class MongodServer:
             # a paused leader's open transaction must not hold its locks for the default of 60 s
             "--setParameter=transactionLifetimeLimitSeconds=5",
         ]
+        if self.replica_set:
+            options.append(f"--replSet={self.replica_set}")
         if ":" in self.listen_address:
             options.append("--ipv6")
         if self.secret is not None:

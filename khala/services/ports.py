@@ -50,3 +50,19 @@ def demand_free(address: str, port: int, flag: str) -> None:
             else:
                 reason = f"cannot be listened on ({error.strerror}): choose another address or port"
             raise ConfigurationError(f"{flag}: port {port} of {address} {reason}") from None
+
+
+def accepts(host: str, port: int, timeout_s: float) -> bool:
+    """Whether somebody accepts connections there, alive or only paused."""
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def any_free_port() -> int:
+    """A port of the loopback interface that is free now, for a server that runs for a short while."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -15,6 +15,7 @@ from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
+from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import Epoch, Task
 
@@ -118,6 +119,31 @@ class FileStore(Protocol):
         ...
 
 
+class OutputStore(Protocol):
+    """Output streams, each from its first byte on without a gap (P6)."""
+
+    def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
+        """Store those chunks that begin where their stream ends, one after the other.
+
+        Answers in order: where the chunk's stream ends after all of them. A chunk that is stored already, or
+        lies beyond the end, changes nothing. Bounded by the caller: CHUNK_BYTES each, 8 MiB together.
+        """
+        ...
+
+    def read_output(self, key: StreamKey, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; none beyond the end, or of an unknown stream."""
+        ...
+
+    def outputs_beyond(self, ends: Sequence[tuple[StreamKey, int]]) -> Sequence[StreamKey]:
+        """Those of these streams that have more than so many bytes, where each number is an end that was
+        seen (or 0): one question for many followers."""
+        ...
+
+    def output_sizes(self, keys: Sequence[StreamKey]) -> Sequence[int]:
+        """How many bytes of each stream are stored, in order."""
+        ...
+
+
 class TokenStore(Protocol):
     """Access tokens, stored only as SHA-256 digests of the token text."""
 
@@ -212,7 +238,7 @@ class ReplicaSetAdmin(Protocol):
         ...
 
 
-class Store(TaskStore, FileStore, TokenStore, PeopleStore, Protocol):
+class Store(TaskStore, FileStore, OutputStore, TokenStore, PeopleStore, Protocol):
     """All of it, as one object that owns its connections."""
 
     def prepare(self, first_generation: int = 1) -> None:

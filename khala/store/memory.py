@@ -16,6 +16,7 @@ from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
+from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
@@ -61,6 +62,7 @@ class MemoryStore:
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
+        self._outputs: dict[StreamKey, bytearray] = {}
         self._epoch = Epoch()
         self.holder = ""
 
@@ -150,6 +152,36 @@ class MemoryStore:
             raise not_stored(sha256)
         begin = max(offset, 0)
         return len(content), content[begin : begin + max(length, 0)]
+
+    # --- output ----------------------------------------------------------------------------------
+
+    def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
+        """See OutputStore."""
+        return self._write("put_output", lambda: self._append(chunks))
+
+    def read_output(self, key: StreamKey, offset: int, length: int) -> bytes:
+        """See OutputStore."""
+        begin = max(offset, 0)
+        return self._read(
+            "read_output", lambda: bytes(self._outputs.get(key, b"")[begin : begin + max(length, 0)])
+        )
+
+    def outputs_beyond(self, ends: Sequence[tuple[StreamKey, int]]) -> Sequence[StreamKey]:
+        """See OutputStore."""
+        return self._read(
+            "outputs_beyond", lambda: [key for key, end in ends if len(self._outputs.get(key, b"")) > end]
+        )
+
+    def output_sizes(self, keys: Sequence[StreamKey]) -> Sequence[int]:
+        """See OutputStore."""
+        return self._read("output_sizes", lambda: [len(self._outputs.get(key, b"")) for key in keys])
+
+    def _append(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
+        for chunk in chunks:
+            stream = self._outputs.setdefault(chunk.key, bytearray())
+            if chunk.offset == len(stream):
+                stream += chunk.data
+        return [len(self._outputs[chunk.key]) for chunk in chunks]
 
     # --- tokens ----------------------------------------------------------------------------------
 

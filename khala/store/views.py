@@ -124,4 +124,4 @@ def _without_bytes(phase: PhaseResult | None) -> PhaseResult | None:
 
 
 def _size_only(stream: StreamCapture) -> StreamCapture:
-    return StreamCapture(size=stream.size, truncated=stream.truncated)
+    return replace(stream, head=b"", tail=b"")

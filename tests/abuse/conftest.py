@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 from execution.harness import Bench, launcher_pids, new_root, opened, settings_for, zygote_pids
+from uids import first_test_uid
 from wait import wait_until
 
 from khala.core.task import Isolation
 from khala.execution.pool import cgroup_name
 from khala.execution.probing import HostIsolation, probe_isolation
-from khala.execution.uid_range import claim_uid_range, first_uid
 
 REUSABLE_WITHIN_S = 2.0
-UID_RANGE_NUMBER = 200
 CGROUPS = Path("/sys/fs/cgroup")
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
@@ -42,7 +41,8 @@ def leftovers(bench: Bench, uid_base: int) -> dict[str, object]:
 
 def groups_of(root: Path) -> list[Path]:
     """The control groups of the executor that has this workspace root; others may run beside it."""
-    return [path for path in CGROUPS.glob(f"**/{cgroup_name(root)}/**/") if path.is_dir()]
+    name = cgroup_name(root)
+    return [Path(folder) for folder, _, _ in os.walk(CGROUPS) if name in Path(folder).parts]
 
 
 def descriptors(bench: Bench) -> dict[int, int]:
@@ -82,14 +82,9 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def uid_base() -> Iterator[int]:
+def uid_base() -> int:
     """uids that no other executor and no other test run on this host uses meanwhile."""
-    if os.geteuid() != 0:
-        yield first_uid()
-        return
-    claimed = claim_uid_range(UID_RANGE_NUMBER)
-    yield claimed.base
-    claimed.release()
+    return first_test_uid()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from abuse.attack import attack, attacking, secret_of
 from abuse.conftest import as_root
 from execution.harness import Bench, launcher_pids, new_root, opened
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.core.task import Command, ExitReason, InputFile, Isolation, TaskSpec
@@ -28,8 +29,8 @@ from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings
 events = queue.Queue()
 pool = LauncherPool(ExecutionSettings(
-    slots=1, workspace_root=Path(sys.argv[1]), uid_base=64100, levels=tuple(Isolation), bwrap=sys.argv[3],
-    cgroups=sys.argv[4] == "1",
+    slots=1, workspace_root=Path(sys.argv[1]), uid_base=int(sys.argv[5]), levels=tuple(Isolation),
+    bwrap=sys.argv[3], cgroups=sys.argv[4] == "1",
 ), events.put)
 pool.start()
 look = Command(shell="env; cat /proc/self/environ /proc/*/environ /proc/*/cmdline 2> /dev/null; exit 0")
@@ -94,7 +95,9 @@ def test_launcher_and_executor_by_proc(bench: Bench, level: Isolation, phase: st
 def test_no_credential_in_the_environment(open_folder: Path, level: Isolation, host: HostIsolation) -> None:
     """An executor of its own, which has the secret in its environment as a real one does."""
     root = new_root(open_folder)
-    argv = [sys.executable, "-c", EXECUTOR, str(root), level.value, host.bwrap, str(int(host.cgroups))]
+    holds = (host.bwrap, str(int(host.cgroups)))
+    uid = str(uids_of_node(1, nodes=4))
+    argv = [sys.executable, "-c", EXECUTOR, str(root), level.value, *holds, uid]
     environment = {**os.environ, "KHALA_SECRET": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
     assert "KHALA_TASK_ID" in ended.stdout

@@ -19,6 +19,7 @@ from execution.harness import (
     processes_marked,
     zygote_pids,
 )
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.core.task import Isolation
@@ -31,9 +32,9 @@ from khala.core.task import Command, Isolation, Limits, TaskSpec
 from khala.execution.job import Job
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings
-root, level, bwrap, cgroups, script = sys.argv[1:]
+root, level, bwrap, cgroups, script, uid = sys.argv[1:]
 pool = LauncherPool(ExecutionSettings(
-    slots=2, workspace_root=Path(root), uid_base=64100, levels=tuple(Isolation), bwrap=bwrap,
+    slots=2, workspace_root=Path(root), uid_base=int(uid), levels=tuple(Isolation), bwrap=bwrap,
     cgroups=cgroups == "1",
 ), print)
 pool.start()
@@ -52,7 +53,16 @@ def test_nothing_survives_a_restart(
     root, name = new_root(open_folder), mark()
     script = leave_behind(name) + "sleep 300"
     holds = (host.bwrap, str(int(host.cgroups)))
-    argv = [sys.executable, "-c", EXECUTOR, str(root), level.value, *holds, script]
+    argv = [
+        sys.executable,
+        "-c",
+        EXECUTOR,
+        str(root),
+        level.value,
+        *holds,
+        script,
+        str(uids_of_node(1, nodes=4)),
+    ]
     executor = subprocess.Popen(
         argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )

@@ -10,7 +10,7 @@ import pytest
 from actors.world import Node, World
 from wait import wait_until
 
-from khala.actors import judicator as front_door
+from khala.actors import front_door
 from khala.actors.uploads import CHUNK_BYTES, FILE_BYTES, IDLE_S
 from khala.core.access import token_digest
 from khala.core.commands import (

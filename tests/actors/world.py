@@ -9,20 +9,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
+from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.followers import Followers
+from khala.actors.front_door import READERS
 from khala.actors.heartbeat import Heartbeat
-from khala.actors.judicator import READERS, Judicator
+from khala.actors.judicator import Judicator
 from khala.actors.membership import Membership
 from khala.actors.messages import AreYouUp
+from khala.actors.outputs import Outputs
 from khala.actors.replica_set import ReplicaSet
 from khala.actors.scheduler import Scheduler
 from khala.actors.slot import Slot
@@ -38,25 +44,31 @@ from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, NotAvailable, PutOutput, Refused, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
-from khala.errors import Unavailable
+from khala.errors import Refusal, Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
+from khala.execution.spools import Spools
 from khala.store.interface import ReplicaHealth
 from khala.store.memory import MemoryStore, StoreFault
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
-JUDICATOR_TICKS_S = {"scheduler": 0.02, "judicator": 0.05, "uploads": 0.05, "replica-set": 0.05}
-EXECUTOR_TICKS_S = {"executor": 0.02, "heartbeat": 0.1}
-UID_BASE = 58_000
+JUDICATOR_TICKS_S = {
+    "scheduler": 0.02,
+    "judicator": 0.05,
+    "uploads": 0.05,
+    "followers": 0.05,
+    "replica-set": 0.05,
+}
+EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
 
 
 class Clock:
@@ -118,6 +130,16 @@ class CalledBus(LoopbackBus):
         super().__init__(network, settings)
         self._calls = itertools.count(1)
         self.answers: dict[str, list[Any]] = {}
+        self.futures: dict[str, Future[Any]] = {}
+
+    def future(self, command: object, role: str) -> Future[Any]:
+        """Give a command as an RpcClient does; raises what an RpcClient would raise."""
+        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
+        future = self.futures[address] = Future()
+        if not self.send(f"{self.name}/judicator", command, sender=address):
+            del self.futures[address]
+            future.set_exception(Unavailable("the judicator is not up"))
+        return future
 
     def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
         """Give a command; the answer tells which replies have come."""
@@ -129,7 +151,15 @@ class CalledBus(LoopbackBus):
 
     def _post(self, envelope: Envelope) -> bool:
         if node_of(envelope.destination) == RPC:
-            self.answers[envelope.destination].append(envelope.payload)
+            future = self.futures.pop(envelope.destination, None)
+            if future is None:
+                self.answers[envelope.destination].append(envelope.payload)
+            elif isinstance(envelope.payload, NotAvailable):
+                future.set_exception(Unavailable(envelope.payload.detail))
+            elif isinstance(envelope.payload, Refused):
+                future.set_exception(Refusal(envelope.payload.detail))
+            else:
+                future.set_result(envelope.payload)
             return True
         return super()._post(envelope)
 
@@ -227,8 +257,13 @@ class World:
         node = Node(self, f"e{len(self._nodes) + 1}", "executor", EXECUTOR_TICKS_S, EXECUTOR_LEASE_S)
         self._nodes.append(node)
         root = Path(tempfile.mkdtemp(prefix="khala-actors-", dir="/tmp"))
+        spools = Spools(self.folder / f"{node.name}.spool")
         settings = ExecutionSettings(
-            slots=slots, workspace_root=root, uid_base=UID_BASE + 64 * len(self._nodes), kill_grace_s=0.2
+            slots=slots,
+            workspace_root=root,
+            uid_base=uids_of_node(len(self._nodes), nodes=8),
+            kill_grace_s=0.2,
+            spool_root=self.folder / f"{node.name}.spool",
         )
         prepare_workspace_root(root, settings.slot_uid(0))
 
@@ -241,7 +276,7 @@ class World:
         node.on_close(lambda: rmtree(root))
         node.on_close(pool.close)
         node.on_close(journal.close)
-        node.start(partial(self._executor_cast, node, pool, journal, slots))
+        node.start(partial(self._executor_cast, node, pool, journal, spools, slots))
         return node
 
     def _judicator_cast(self, node: Node, secured: bool, stage: Stage) -> Sequence[Role]:
@@ -259,6 +294,8 @@ class World:
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("accounts", Accounts, store=self.store),
+            role("followers", Followers, store=self.store),
+            role("outputs", Outputs, store=self.store),
             role("replica-set", ReplicaSet, admin=self.replica_set),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),
@@ -266,7 +303,7 @@ class World:
         ]
 
     def _executor_cast(
-        self, node: Node, pool: LauncherPool, journal: Journal, slots: int, stage: Stage
+        self, node: Node, pool: LauncherPool, journal: Journal, spools: Spools, slots: int, stage: Stage
     ) -> Sequence[Role]:
         self.drained = threading.Event()
         machine = ExecutorMachine(
@@ -284,7 +321,9 @@ class World:
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
         )
+        delivery = partial(Delivery.start, stage, spools=spools, put=self._put_output)
         return [
+            Role(name="delivery", start=delivery, essential=True),
             *(
                 Role(
                     name=f"slot-{number}",
@@ -302,6 +341,10 @@ class World:
         path = self.folder / sha256
         path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
         return path
+
+    def _put_output(self, put: PutOutput) -> Future[Any]:
+        judicator = next(node for node in self._nodes if node.member.role == "judicator")
+        return judicator.bus.future(put, "executor")
 
     def _beat(self) -> None:
         while not self._stop.wait(0.02):

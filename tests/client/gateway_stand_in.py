@@ -10,15 +10,31 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
+END = {"attempt": 2, "state": "succeeded", "size": 9, "written": 9, "lost": False, "next_attempt": None}
+
+
+def event(id: str, **data: Any) -> bytes:
+    """A piece of output, as the gateway sends it."""
+    return f"id: {id}\nevent: output\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def end(**changes: Any) -> bytes:
+    """The end of an output."""
+    return f"event: end\ndata: {json.dumps({**END, **changes})}\n\n".encode()
+
 
 @dataclass
 class Answer:
-    """One answer; `drop` closes the connection without any."""
+    """One answer; `drop` closes the connection without any. `raw` is a body as it is, and `cut` closes the
+    connection after it, before its end."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     drop: bool = False
+    raw: bytes = b""
+    cut: bool = False
 
 
 @dataclass
@@ -69,11 +85,12 @@ def serving(gateway: ScriptedGateway) -> Iterator[ScriptedGateway]:
             if answer.drop:
                 self.close_connection = True
                 return
-            body = b"" if answer.body is None else json.dumps(answer.body).encode()
+            body = answer.raw if answer.body is None else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + answer.cut))
+            self.close_connection = answer.cut
             self.end_headers()
             self.wfile.write(body)
 

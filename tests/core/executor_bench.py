@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -104,9 +104,16 @@ class ExecutorBench:
         """Its outcome is recorded."""
         return self.tell(OutcomeSettled(task_id=task_id, attempt=attempt, **how))
 
-    def end(self, task_id: str, attempt: int = 1, outcome: Outcome = GOOD) -> list[Effect]:
+    def end(self, task_id: str, attempt: int = 1, outcome: Outcome = GOOD, **how: Any) -> list[Effect]:
         """Its processes are gone."""
-        return self.do(self.machine.attempt_ended(task_id, attempt, outcome, self.now()))
+        return self.do(self.machine.attempt_ended(task_id, attempt, outcome, self.now(), **how))
+
+    def deliver(self) -> list[tuple[str, int]]:
+        """All output that is to be delivered is; whose it was."""
+        wanted = [effect for effect in self.effects if isinstance(effect, DeliverOutput)]
+        for each in wanted:
+            self.do(self.machine.output_delivered(each.task_id, each.attempt, each.outcome, self.now()))
+        return [(each.task_id, each.attempt) for each in wanted]
 
     def later(self, seconds: float) -> list[Effect]:
         """Time goes by, and a tick."""
@@ -126,6 +133,10 @@ class ExecutorBench:
     def returned(self) -> list[tuple[str, int]]:
         """What was handed back since the last look."""
         return [(each.task_id, each.attempt) for each in self.take(AttemptReturned)]
+
+    def dropped(self) -> list[tuple[str, int]]:
+        """Whose spool was dropped since the last look."""
+        return [(each.task_id, each.attempt) for each in self.take(DropSpool)]
 
     def report(self) -> ExecutorReport:
         """A report made now."""

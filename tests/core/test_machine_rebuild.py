@@ -36,7 +36,7 @@ def test_rebuilt_from_the_journal() -> None:
 def test_ends_of_an_earlier_life_are_told() -> None:
     """With the incarnation that they were assigned to: an outcome as it was, a crash as a loss."""
     bench = ExecutorBench(journal=crashed_bench().journal, incarnation="i2")
-    bench.later(0.1)
+    assert set(bench.deliver()) == {("ended", 1), ("running", 1)}
     told = {said.task_id: said for said in bench.take(AttemptFinished)}
     assert told["ended"].outcome.succeeded
     assert told["running"].outcome.exit_reason == ExitReason.EXECUTOR_LOST
@@ -56,8 +56,19 @@ def test_a_crash_is_written_down_once() -> None:
     length = len(second.journal)
     third = ExecutorBench(journal=second.journal, incarnation="i3")
     assert third.facts()[length:] == [(Fact.INCARNATION, "", 0)]
-    third.later(0.1)
+    third.deliver()
     assert {said.task_id for said in third.take(AttemptFinished)} == {"ended", "running"}
+
+
+def test_no_end_of_an_earlier_life_is_told_before_its_output_is_stored() -> None:
+    """However long that takes; after the settling its spool is dropped (P6)."""
+    bench = ExecutorBench(journal=crashed_bench().journal, incarnation="i2")
+    effects = bench.later(5.0)
+    assert not [each for each in effects if isinstance(getattr(each, "message", None), AttemptFinished)]
+    bench.deliver()
+    for task_id in ("ended", "running"):
+        bench.settle(task_id)
+    assert bench.dropped() == [("ended", 1), ("running", 1)]
 
 
 def test_an_attempt_of_an_earlier_life_is_not_started_again() -> None:

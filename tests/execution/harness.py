@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from uids import first_test_uid
+
 from khala.core.task import Command, Limits, PhaseResult, TaskSpec
 from khala.execution.job import Job, JobEnded, LauncherEvent
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 
-UID_BASE = 64100
 SLOTS = 2
 
 
@@ -127,13 +128,13 @@ def zygote_pids(root: Path) -> list[int]:
 
 
 def settings_for(root: Path, **changes: object) -> ExecutionSettings:
-    plain = {"slots": SLOTS, "workspace_root": root, "uid_base": UID_BASE, "default_limits": Limits()}
+    plain = {"slots": SLOTS, "workspace_root": root, "uid_base": first_test_uid(), "default_limits": Limits()}
     return ExecutionSettings(**{**plain, **changes})
 
 
 def new_root(folder: Path) -> Path:
     root = Path(tempfile.mkdtemp(prefix="root-", dir=folder))
-    prepare_workspace_root(root, UID_BASE if os.geteuid() == 0 else None)
+    prepare_workspace_root(root, first_test_uid() if os.geteuid() == 0 else None)
     return root
 
 

@@ -21,6 +21,7 @@ from execution.harness import (
     settings_for,
     zygote_pids,
 )  # fmt: skip
+from uids import uids_of_node
 from wait import wait_until
 
 from khala.core.task import ExitReason
@@ -35,10 +36,11 @@ from khala.core.task import Command, TaskSpec
 from khala.execution.job import Job
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings
-pool = LauncherPool(ExecutionSettings(slots=2, workspace_root=Path(sys.argv[1]), uid_base=64100), print)
+root, command, uid = sys.argv[1:]
+pool = LauncherPool(ExecutionSettings(slots=2, workspace_root=Path(root), uid_base=int(uid)), print)
 pool.start()
 for slot in (0, 1):
-    pool.run(slot, Job(task_id=f"{slot:024x}", attempt=1, spec=TaskSpec(execute=Command(shell=sys.argv[2]))))
+    pool.run(slot, Job(task_id=f"{slot:024x}", attempt=1, spec=TaskSpec(execute=Command(shell=command))))
 threading.Event().wait()
 """
 
@@ -115,7 +117,7 @@ def test_zygote_and_launchers_die_together(own_bench: Bench) -> None:
 def test_the_executor_dies(root: Path, number: signal.Signals) -> None:
     name = mark()
     command = leave_behind(name) + "trap '' TERM; touch ready; sleep 300"
-    argv = [sys.executable, "-c", EXECUTOR, str(root), command]
+    argv = [sys.executable, "-c", EXECUTOR, str(root), command, str(uids_of_node(1, nodes=4))]
     executor = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
         for slot in (0, 1):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from execution.harness import UID_BASE, Bench, executed, launcher_pids, script
+from execution.harness import Bench, executed, launcher_pids, script
+from uids import first_test_uid
 
 from khala.core.task import Command, ExitReason, InputFile, Phase, TaskSpec
 from khala.errors import Fault
@@ -152,7 +153,7 @@ def test_a_task_is_never_root(bench: Bench) -> None:
     look = "id -u; id -g; id -G; grep -E '^(CapEff|CapPrm|NoNewPrivs)' /proc/self/status"
     none = "0000000000000000"
     for slot in (0, 1):
-        uid = str(UID_BASE + slot)
+        uid = str(first_test_uid() + slot)
         assert executed(bench.run(script(look), slot=slot)).stdout.head.decode().splitlines() == [
             uid, uid, uid, f"CapPrm:\t{none}", f"CapEff:\t{none}", "NoNewPrivs:\t1",
         ]  # fmt: skip

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from execution.harness import UID_BASE
+from uids import first_test_uid
 
 from khala.errors import ConfigurationError
 from khala.execution.launching.framing import BadFrame, FrameReader, encode
@@ -19,8 +19,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users"
 @as_root
 def test_a_root_that_the_slots_may_use(open_folder: Path) -> None:
     root = open_folder / "new" / "root"
-    prepare_workspace_root(root, UID_BASE)
-    prepare_workspace_root(root, UID_BASE)
+    prepare_workspace_root(root, first_test_uid())
+    prepare_workspace_root(root, first_test_uid())
     assert root.stat().st_mode & 0o777 == 0o711
     assert list(root.iterdir()) == []
 
@@ -28,8 +28,8 @@ def test_a_root_that_the_slots_may_use(open_folder: Path) -> None:
 @as_root
 def test_a_root_below_a_private_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    with pytest.raises(ConfigurationError, match=f"uid {UID_BASE} cannot enter.*--workspace-root"):
-        prepare_workspace_root(tmp_path / "root", UID_BASE)
+    with pytest.raises(ConfigurationError, match=f"uid {first_test_uid()} cannot enter.*--workspace-root"):
+        prepare_workspace_root(tmp_path / "root", first_test_uid())
     assert list((tmp_path / "root").iterdir()) == []
 
 
@@ -42,7 +42,7 @@ def test_a_root_where_nothing_may_run(open_folder: Path) -> None:
         pytest.skip("mount is not allowed here")
     try:
         with pytest.raises(ConfigurationError, match="without noexec"):
-            prepare_workspace_root(root, UID_BASE)
+            prepare_workspace_root(root, first_test_uid())
     finally:
         subprocess.run(["umount", str(root)], check=True)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from khala.actors.output_parts import read_part
 from khala.bus.codec import Codec
 from khala.core import commands as c
 from khala.core.changes import Change
@@ -25,6 +26,7 @@ from khala.core.lifecycle import (
     transition,
 )
 from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
+from khala.core.output import OutputChunk, StreamKey
 from khala.core.task import (
     TERMINAL,
     ExitReason,
@@ -112,6 +114,14 @@ class ClusterModel:
     def succeed(self, id: str, stdout: bytes = b"") -> None:
         self.start(id)
         self.end(id, succeeded(stdout))
+
+    def write(self, id: str, data: bytes, *, phase: str = "execute", stream: str = "stdout") -> None:
+        """More output of the attempt that runs now."""
+        key = StreamKey(task_id=id, attempt=self.task(id).control.attempt, phase=phase, stream=stream)
+        (at,) = self.store.output_sizes([key])
+        self.store.put_output([OutputChunk(key=key, offset=at, data=data)])
+        with self._changed:
+            self._changed.notify_all()
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -221,6 +231,16 @@ class ClusterModel:
     def handle_get_file_chunk(self, command: c.GetFileChunk) -> c.FileChunk:
         size, data = self.store.read_file(command.sha256, command.offset, min(command.length, CHUNK_BYTES))
         return c.FileChunk(sha256=command.sha256, size=size, offset=command.offset, data=data)
+
+    def handle_get_output(self, command: c.GetOutput) -> c.OutputPart:
+        deadline = time.monotonic() + command.wait_s
+        with self._changed:
+            while True:
+                part = read_part(self.store, command)
+                if part.complete or command.offset < part.size:
+                    return part
+                if not command.wait_s or not self._changed.wait(deadline - time.monotonic()):
+                    return part
 
     # --- the rest --------------------------------------------------------------------------------
 

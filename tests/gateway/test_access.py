@@ -63,6 +63,7 @@ OWN = "/api/v1/tasks/{task}"
 MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("GET", OWN): ((200, 200, 200, 404), None),
     ("POST", f"{OWN}/cancel"): ((202, 202, 403, 404), None),
+    ("GET", f"{OWN}/logs/execute/stdout"): ((200, 200, 200, 404), None),
     ("PATCH", OWN): ((200, 200, 403, 404), {"priority": 1}),
     ("DELETE", OWN): ((200, 200, 403, 404), None),
     ("POST", f"{OWN}/retry"): ((201, 201, 403, 404), None),
@@ -160,7 +161,7 @@ def generic(path: str) -> str:
     plain = path.partition("?")[0].replace("{task}", "{id}")
     for part, name in (
         ("executors/none", "executors/{id}"), ("0" * 64, "{sha256}"), ("0" * 16, "{id}"),
-        ("users/new", "users/{name}"), ("quotas/eve", "quotas/{name}"),
+        ("logs/execute/stdout", "logs/{phase}/{stream}"), ("users/new", "users/{name}"), ("quotas/eve", "quotas/{name}"),
     ):  # fmt: skip
         plain = plain.replace(part, name)
     return plain

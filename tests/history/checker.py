@@ -34,6 +34,7 @@ class Checker:
             records.Journalled: (lambda line: executions.journalled(line.executor, line.record),),
             records.ProcessBegan: (executions.began,),
             records.ProcessEnded: (executions.over,),
+            records.OutputSettled: (executions.output_settled,),
         }
 
     def take(self, record: records.Record) -> None:

@@ -1,7 +1,8 @@
-"""The invariants that executors must keep: I7, I9, I10, I12 and I13."""
+"""The invariants that executors must keep: I7, I9, I10, I12, I13 and I17."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from history.records import (
     AssignmentReceived,
     EpochAnswered,
     ExecutorOffered,
+    OutputSettled,
     ProcessBegan,
     ProcessEnded,
     TaskChanged,
@@ -17,7 +19,8 @@ from history.records import (
 from history.violation import require
 
 from khala.core.journal import Fact, JournalRecord
-from khala.core.task import ACTIVE, Epoch, OnDisconnect
+from khala.core.output import capture_of
+from khala.core.task import ACTIVE, Epoch, OnDisconnect, Outcome
 
 Attempt = tuple[str, int]
 
@@ -50,6 +53,7 @@ class ExecutionHistories:
     limits: dict[str, TaskInserted] = field(default_factory=dict)
     begun: dict[Attempt, str] = field(default_factory=dict)
     ended: dict[Attempt, str] = field(default_factory=dict)
+    outcomes: dict[Attempt, Outcome] = field(default_factory=dict)
     starts: Counter[str] = field(default_factory=Counter)
     executed: set[Attempt] = field(default_factory=set)
     answered: dict[str, Epoch] = field(default_factory=dict)
@@ -93,6 +97,8 @@ class ExecutionHistories:
             require(self.begun.get(key) == executor, "I7", "{} ended at {} without a start", key, executor)
             require(key not in self.ended, "I7", "{} ended twice", key)
             self.ended[key] = executor
+            if record.outcome is not None:
+                self.outcomes[key] = record.outcome
 
     def began(self, record: ProcessBegan) -> None:
         """I9 and I13, and the half of I7 that wants the start on disk first."""
@@ -104,6 +110,24 @@ class ExecutionHistories:
         use.running[key] = record
         use.check()
         self.processes[record.task_id].append(record)
+
+    def output_settled(self, record: OutputSettled) -> None:
+        """I17: an outcome's output is stored before it, with the digest that the journal has; less than
+        that is told as truncated."""
+        key, said = record.key, record.capture
+        outcome = self.outcomes.get((key.task_id, key.attempt))
+        journalled = outcome and capture_of(outcome.result, key.phase, key.stream)
+        if journalled is None:
+            require(False, "I17", "{} is stored and not in the journal", key)
+            return
+        kept = record.stored[: said.stored_bytes]
+        require(len(kept) == said.stored_bytes, "I17", "{} settled with {}: {}", key, len(kept), said)
+        if said.stored_bytes < journalled.stored_bytes:
+            require(said.truncated and not said.sha256, "I17", "{} was cut, and says {}", key, said)
+            return
+        digest = hashlib.sha256(kept).hexdigest()
+        right = digest == said.sha256 == journalled.sha256
+        require(right, "I17", "{} has digest {}, said {}, journalled {}", key, digest, said, journalled)
 
     def over(self, record: ProcessEnded) -> None:
         """I10: the attempts of a `stop` task do not overlap."""

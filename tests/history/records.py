@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from khala.core.journal import JournalRecord
-from khala.core.task import Epoch, OnDisconnect, TaskControl, TaskEvent
+from khala.core.output import StreamKey
+from khala.core.task import Epoch, OnDisconnect, StreamCapture, TaskControl, TaskEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,16 @@ class ProcessEnded:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class OutputSettled:
+    """An outcome was recorded that says of a stream what is stored; `stored` is all that then was."""
+
+    at: float
+    key: StreamKey
+    capture: StreamCapture
+    stored: bytes
+
+
 Record = (
     Submitted
     | SubmitAcknowledged
@@ -145,4 +156,5 @@ Record = (
     | Journalled
     | ProcessBegan
     | ProcessEnded
+    | OutputSettled
 )

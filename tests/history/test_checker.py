@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from history.records import (
     EpochTaken,
     ExecutorOffered,
     Journalled,
+    OutputSettled,
     ProcessBegan,
     ProcessEnded,
     Record,
@@ -26,7 +28,17 @@ from history.violation import Violation
 
 from khala.core.journal import Fact, JournalRecord
 from khala.core.lifecycle import Assigned, Ended, Occurrence, Returned, Started, transition
-from khala.core.task import Epoch, ExitReason, OnDisconnect, Outcome, TaskControl
+from khala.core.output import StreamKey
+from khala.core.task import (
+    Epoch,
+    ExitReason,
+    OnDisconnect,
+    Outcome,
+    PhaseResult,
+    Result,
+    StreamCapture,
+    TaskControl,
+)
 
 OLD, NEW = Epoch(1, 1), Epoch(1, 2)
 GOOD = Outcome(exit_reason=ExitReason.EXITED, succeeded=True, finished_at=9.0)
@@ -149,6 +161,36 @@ def overlap(history: list[Record]) -> None:
     ]
 
 
+DATA = b"what it wrote"
+KEY = StreamKey(task_id="t", attempt=1, phase="execute", stream="stdout")
+WHOLE = StreamCapture(size=len(DATA), stored_bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest())
+
+
+def with_output(history: list[Record], said: StreamCapture = WHOLE, stored: bytes = DATA) -> None:
+    part = PhaseResult(exit_reason=ExitReason.EXITED, stdout=WHOLE)
+    end = JournalRecord(
+        fact=Fact.END, task_id="t", attempt=1, outcome=replace(GOOD, result=Result(execute=part))
+    )
+    history[13] = Journalled(5.0, "e1", end)
+    history.append(OutputSettled(9.0, KEY, said, stored))
+
+
+def output_after_outcome(history: list[Record]) -> None:
+    with_output(history, stored=DATA[:-1])
+
+
+def other_output(history: list[Record]) -> None:
+    with_output(history, stored=DATA.upper())
+
+
+def output_not_journalled(history: list[Record]) -> None:
+    history.append(OutputSettled(9.0, KEY, WHOLE, DATA))
+
+
+def silently_cut(history: list[Record]) -> None:
+    with_output(history, replace(WHOLE, stored_bytes=4, sha256=""), DATA)
+
+
 def never_ends(history: list[Record]) -> None:
     del history[14]
 
@@ -172,6 +214,10 @@ PLANTED = {
     two_tasks_of_a_key: "I3",
     nobodys_task: "I2",
     overlap: "I10",
+    output_after_outcome: "I17",
+    other_output: "I17",
+    output_not_journalled: "I17",
+    silently_cut: "I17",
     never_ends: "I20",
 }
 
@@ -179,6 +225,16 @@ PLANTED = {
 def test_a_good_history_passes() -> None:
     """Nothing is wrong with it."""
     check(good(), {"succeeded": 1})
+
+
+@pytest.mark.parametrize(
+    "said", [WHOLE, replace(WHOLE, stored_bytes=4, sha256="", truncated=True)], ids=["whole", "cut"]
+)
+def test_good_output_passes(said: StreamCapture) -> None:
+    """Whole, or honestly less."""
+    history = good()
+    with_output(history, said)
+    check(history, {"succeeded": 1})
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from simulation.world import Parts
 
 from khala.core.changes import Change, Changed
 from khala.core.effects import Effect, Journal
-from khala.core.execution.holdings import Holdings
+from khala.core.execution.holdings import Holding, Holdings
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.messages import AssignTask, AttemptFinished, OutcomeSettled
 from khala.core.scheduling import reconciling, settling
@@ -124,6 +124,15 @@ class StartsAnyway(ExecutorMachine):
         return super().handle(message, at)
 
 
+class HastyMachine(ExecutorMachine):
+    """Without P6: an end is told at once, and its output follows when it can."""
+
+    def _deliver(self, holding: Holding) -> bool:
+        super()._deliver(holding)
+        holding.delivering = False
+        return False
+
+
 class SpareJournal(Executor):
     """A planted bug: which epochs were obeyed is not written down."""
 
@@ -184,6 +193,7 @@ CASES: dict[str, Case] = {
     "P1": Case(parts=Parts(storage=UnguardedStorage), breaks=("I11",)),
     "P3": Case(parts=Parts(leading=HintedOnly), breaks=("I20",)),
     "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6")),
+    "P6": Case(parts=Parts(machine=HastyMachine), breaks=("I17",)),
     "P8": Case(parts=Parts(machine=ObedientMachine), breaks=("I9", "I10")),
     "P9": Case(parts=Parts(machine=ForgetfulMachine), patch=absent_is_lost, breaks=("I9", "I10", "I12")),
     "P9 leader": Case(patch=absent_is_lost, breaks=("I9", "I10")),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from history.records import AssignmentReceived, EpochAnswered, ExecutorOffered, Journalled
 from simulation.coordination import EXECUTOR_LEASE_S, Beat, View
 from simulation.node import Node
+from simulation.outputs import Delivering, PutAnswered
 from simulation.processes import Processes
 
-from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -39,6 +40,7 @@ class Executor(Node):
         self.labels = labels
         self.journal: list[JournalRecord] = []
         self.processes = Processes(self)
+        self.delivering = Delivering(self)
         self.lives = 0
         self.leader = ""
         self.renewed_s = float("-inf")
@@ -58,6 +60,7 @@ class Executor(Node):
         self.incarnation = f"{self.name}#{self.lives}"
         self.leader, self.renewed_s, self.holds_lease = "", float("-inf"), False
         self._effects, self._flushing = [], False
+        self.delivering.begin()
         self.machine = self.world.parts.machine(
             identity=Identity(executor=self.name, incarnation=self.incarnation, labels=self.labels),
             capacity=self.capacity,
@@ -67,8 +70,9 @@ class Executor(Node):
         self._tick()
 
     def died(self) -> None:
-        """Only the journal is left."""
+        """Only the journal and the spools are left."""
         self.processes.executor_died()
+        self.delivering.crashed()
 
     def crash_for(self, seconds: float) -> None:
         """Crash, and be started again by whoever watches it."""
@@ -94,6 +98,9 @@ class Executor(Node):
             self.leader = message.leader
             self._renewed(message.sent_at_s)
             return
+        if isinstance(message, PutAnswered):
+            self.delivering.answered(message)
+            return
         if isinstance(message, AssignTask):
             self.world.record(
                 AssignmentReceived(
@@ -107,10 +114,16 @@ class Executor(Node):
         self._look_at_lease()
         self._take(self.machine.phase_entered(effect.task_id, effect.attempt, phase, self.at()))
 
-    def ended(self, effect: StartAttempt, outcome: Outcome) -> None:
+    def ended(self, effect: StartAttempt, outcome: Outcome, spooled: bool) -> None:
         """A slot says that its attempt is over."""
         self._look_at_lease()
-        self._take(self.machine.attempt_ended(effect.task_id, effect.attempt, outcome, self.at()))
+        task_id, attempt = effect.task_id, effect.attempt
+        self._take(self.machine.attempt_ended(task_id, attempt, outcome, self.at(), spooled=spooled))
+
+    def delivered(self, task_id: str, attempt: int, outcome: Outcome) -> None:
+        """All output of an ended attempt is stored."""
+        self._look_at_lease()
+        self._take(self.machine.output_delivered(task_id, attempt, outcome, self.at()))
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -139,6 +152,7 @@ class Executor(Node):
     def _tick(self) -> None:
         self._look_at_lease()
         self._take(self.machine.tick(self.at()))
+        self.delivering.go_on()
         if self.machine.draining and not self.machine.busy and not self._effects:
             self.world.happened("executor drained")
             self.world.coordination.withdraw(self.name)
@@ -179,6 +193,10 @@ class Executor(Node):
                     self.processes.start(effect)
                 case StopAttempt():
                     self.processes.stop(effect.task_id, effect.attempt)
+                case DeliverOutput():
+                    self.delivering.deliver(effect)
+                case DropSpool():
+                    self.delivering.drop(effect)
         if self._effects:
             self._take([])
 

@@ -12,6 +12,7 @@ from simulation.client import Accepted, Cancel, CancelAccepted, Submit
 from simulation.coordination import LEADER_LEASE_S, Beat, View
 from simulation.leading import Leading
 from simulation.node import Node
+from simulation.outputs import Put, PutAnswered
 
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
 from khala.core.task import Epoch, Task, demand_of
@@ -63,8 +64,13 @@ class Judicator(Node):
             case Cancel(task_id=task_id):
                 args = ((task_id,), self.clockwork.now_s)
                 self._call("request_cancel", args, lambda said: self._cancelled(sender, said))
+            case Put(number=number, chunk=chunk):
+                self._call("put_output", ([chunk],), lambda said: self._put(sender, number, said))
             case _:
                 self._for_leader(message)
+
+    def _put(self, executor: str, number: int, said: Any) -> None:
+        self.send(executor, PutAnswered(number, None if isinstance(said, KhalaError) else said[0]))
 
     def _call(self, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
         self.world.storage.call(self, method, args, reply)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from history.records import ProcessBegan, ProcessEnded
+from simulation.outputs import key_of, with_output
 
 from khala.core.effects import StartAttempt
 from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
@@ -24,10 +25,12 @@ FAILS = "fails"
 
 @dataclass(slots=True)
 class Process:
-    """One attempt that runs."""
+    """One attempt that runs; `writes` bytes of output in all, of which `wrote` are spooled."""
 
     effect: StartAttempt
     stops: bool
+    writes: int
+    wrote: int = 0
     over: bool = False
 
 
@@ -43,7 +46,8 @@ class Processes:
     def start(self, effect: StartAttempt) -> None:
         """Run an attempt."""
         spec, executor = effect.spec, self.executor
-        process = Process(effect, spec.on_disconnect == OnDisconnect.STOP)
+        writes = self.clockwork.rng.randint(1, 60) if self.clockwork.chance(0.4) else 0
+        process = Process(effect, spec.on_disconnect == OnDisconnect.STOP, writes)
         self.running[(effect.task_id, effect.attempt)] = process
         resources = spec.resources
         self.world.record(
@@ -66,6 +70,8 @@ class Processes:
         if kind == COMPILES:
             executor.post(0.0, executor.phase, effect, Phase.COMPILE)
             self.clockwork.after(takes_s / 2, self._compiled, process)
+        if writes:
+            self.clockwork.after(takes_s / 3, self._write, process)
         self.clockwork.after(takes_s, self._finish, process, kind == FAILS)
 
     def stop(self, task_id: str, attempt: int) -> None:
@@ -94,6 +100,11 @@ class Processes:
             self.world.happened("task killed its executor")
             self.executor.crash_for(self.clockwork.between(0.3, 1.0))
 
+    def _write(self, process: Process) -> None:
+        if not process.over:
+            process.wrote = self.clockwork.rng.randint(1, process.writes)
+            self.executor.delivering.wrote(process.effect, process.wrote)
+
     def _compiled(self, process: Process) -> None:
         if not process.over:
             self.executor.post(0.0, self.executor.phase, process.effect, Phase.EXECUTE)
@@ -104,13 +115,23 @@ class Processes:
             outcome = Outcome(
                 exit_reason=ExitReason.EXITED, succeeded=not fails, finished_at=self.clockwork.now_s
             )
-            self.executor.post(0.0, self.executor.ended, process.effect, outcome)
+            if process.writes:
+                process.wrote = process.writes
+                self.executor.delivering.wrote(process.effect, process.writes)
+                key = key_of(process.effect.task_id, process.effect.attempt)
+                outcome = with_output(outcome, key, process.writes)
+            self._tell(process, outcome)
 
     def _end(self, process: Process, why: ExitReason) -> None:
         if not process.over:
             self._over(process)
-            outcome = Outcome(exit_reason=why, reason=f"ended: {why}", finished_at=self.clockwork.now_s)
-            self.executor.post(0.0, self.executor.ended, process.effect, outcome)
+            self._tell(
+                process,
+                Outcome(exit_reason=why, reason=f"ended: {why}", finished_at=self.clockwork.now_s),
+            )
+
+    def _tell(self, process: Process, outcome: Outcome) -> None:
+        self.executor.post(0.0, self.executor.ended, process.effect, outcome, bool(process.wrote))
 
     def _over(self, process: Process) -> None:
         process.over = True

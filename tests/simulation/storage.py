@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from history.records import EpochTaken, TaskChanged, TaskInserted
+from history.records import EpochTaken, OutputSettled, TaskChanged, TaskInserted
 
+from khala.core.output import stored_streams
 from khala.core.task import Task
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.memory import MemoryStore, StoreFault
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 TIMEOUT_S = 2.0
-WRITES = frozenset({"insert", "take_epoch", "commit", "request_cancel"})
+WRITES = frozenset({"insert", "take_epoch", "commit", "request_cancel", "put_output"})
 
 
 class Storage:
@@ -129,7 +130,14 @@ class Storage:
             task = self.read(task_id)
             if task is not None:
                 record(TaskChanged(now_s, task_id, guard, task.control, event))
+                if event.kind == "ended":
+                    self._witness_output(task)
         self.memory.history.clear()
+
+    def _witness_output(self, task: Task) -> None:
+        for key, capture in stored_streams(task.id, task.control.attempt, task.result).items():
+            stored = bytes(self.memory._outputs.get(key, b""))
+            self.world.record(OutputSettled(self.clockwork.now_s, key, capture, stored))
 
     def _witness_epoch(self, holder: str) -> None:
         """Look inside: who was told "unknown" may hold the epoch all the same."""

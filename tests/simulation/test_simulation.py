@@ -28,6 +28,8 @@ OTHERS = (
     "task killed its executor",
     "stop task ended at its deadline",
     "executor saw its lease run out",
+    "spool cut short",
+    "output told as cut",
 )
 
 

@@ -30,8 +30,11 @@ def mongod_path() -> Path:
 class Mongod:
     """One mongod process of the replica set `replica_set`, secured by a keyFile unless `secret` is empty."""
 
-    def __init__(self, folder: Path, *, replica_set: str = "rs", secret: str = SECRET) -> None:
+    def __init__(
+        self, folder: Path, *, replica_set: str = "rs", secret: str = SECRET, parameters: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
+        self.parameters = parameters
         self.replica_set = replica_set
         self.secret = secret
         with socket.socket() as free:
@@ -56,6 +59,7 @@ class Mongod:
         command = [str(mongod_path()), "--dbpath", "db", "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         command += ["--replSet", self.replica_set, "--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
         command += ["--logpath", "log", "--logappend"] + (["--keyFile", "key"] if self.secret else [])
+        command += [f"--setParameter={each}" for each in self.parameters]
         self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
         wait_until(self.answers, timeout_s=30, what=f"mongod in {self.folder} to answer")
 

@@ -877,6 +877,8 @@ class StreamCapture(object):
      - head
      - tail
      - truncated
+     - stored_bytes
+     - sha256
 
     """
 
@@ -885,14 +887,18 @@ class StreamCapture(object):
         'head',
         'tail',
         'truncated',
+        'stored_bytes',
+        'sha256',
     )
 
 
-    def __init__(self, size=None, head=None, tail=None, truncated=None,):
+    def __init__(self, size=None, head=None, tail=None, truncated=None, stored_bytes=None, sha256=None,):
         self.size = size
         self.head = head
         self.tail = tail
         self.truncated = truncated
+        self.stored_bytes = stored_bytes
+        self.sha256 = sha256
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -923,6 +929,16 @@ class StreamCapture(object):
                     self.truncated = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I64:
+                    self.stored_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.sha256 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -948,6 +964,14 @@ class StreamCapture(object):
         if self.truncated is not None:
             oprot.writeFieldBegin('truncated', TType.BOOL, 4)
             oprot.writeBool(self.truncated)
+            oprot.writeFieldEnd()
+        if self.stored_bytes is not None:
+            oprot.writeFieldBegin('stored_bytes', TType.I64, 5)
+            oprot.writeI64(self.stored_bytes)
+            oprot.writeFieldEnd()
+        if self.sha256 is not None:
+            oprot.writeFieldBegin('sha256', TType.STRING, 6)
+            oprot.writeString(self.sha256.encode('utf-8') if sys.version_info[0] == 2 else self.sha256)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6912,6 +6936,540 @@ class FileChunk(object):
         return not (self == other)
 
 
+class PutOutput(object):
+    """
+    Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may.
+
+    Attributes:
+     - task_id
+     - attempt
+     - phase
+     - stream
+     - offset
+     - data
+     - caller
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'attempt',
+        'phase',
+        'stream',
+        'offset',
+        'data',
+        'caller',
+    )
+
+
+    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, data=None, caller=None,):
+        self.task_id = task_id
+        self.attempt = attempt
+        self.phase = phase
+        self.stream = stream
+        self.offset = offset
+        self.data = data
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.attempt = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.phase = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.stream = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I64:
+                    self.offset = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.data = iprot.readBinary()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('PutOutput')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.attempt is not None:
+            oprot.writeFieldBegin('attempt', TType.I64, 2)
+            oprot.writeI64(self.attempt)
+            oprot.writeFieldEnd()
+        if self.phase is not None:
+            oprot.writeFieldBegin('phase', TType.STRING, 3)
+            oprot.writeString(self.phase.encode('utf-8') if sys.version_info[0] == 2 else self.phase)
+            oprot.writeFieldEnd()
+        if self.stream is not None:
+            oprot.writeFieldBegin('stream', TType.STRING, 4)
+            oprot.writeString(self.stream.encode('utf-8') if sys.version_info[0] == 2 else self.stream)
+            oprot.writeFieldEnd()
+        if self.offset is not None:
+            oprot.writeFieldBegin('offset', TType.I64, 5)
+            oprot.writeI64(self.offset)
+            oprot.writeFieldEnd()
+        if self.data is not None:
+            oprot.writeFieldBegin('data', TType.STRING, 6)
+            oprot.writeBinary(self.data)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 7)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class OutputStored(object):
+    """
+    The answer to PutOutput: all bytes before `next_offset` are on a majority's disk.
+
+    Attributes:
+     - next_offset
+
+    """
+
+    __slots__ = (
+        'next_offset',
+    )
+
+
+    def __init__(self, next_offset=None,):
+        self.next_offset = next_offset
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.next_offset = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('OutputStored')
+        if self.next_offset is not None:
+            oprot.writeFieldBegin('next_offset', TType.I64, 1)
+            oprot.writeI64(self.next_offset)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class GetOutput(object):
+    """
+    Read at most `length` bytes (512 KiB) of an output stream; `attempt` 0 is the newest.
+
+    Attributes:
+     - task_id
+     - attempt
+     - phase
+     - stream
+     - offset
+     - length
+     - wait_s
+     - caller
+     - owner
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'attempt',
+        'phase',
+        'stream',
+        'offset',
+        'length',
+        'wait_s',
+        'caller',
+        'owner',
+    )
+
+
+    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, length=None, wait_s=None, caller=None, owner=None,):
+        self.task_id = task_id
+        self.attempt = attempt
+        self.phase = phase
+        self.stream = stream
+        self.offset = offset
+        self.length = length
+        self.wait_s = wait_s
+        self.caller = caller
+        self.owner = owner
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.attempt = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.phase = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.stream = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.I64:
+                    self.offset = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.I64:
+                    self.length = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.DOUBLE:
+                    self.wait_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('GetOutput')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.attempt is not None:
+            oprot.writeFieldBegin('attempt', TType.I64, 2)
+            oprot.writeI64(self.attempt)
+            oprot.writeFieldEnd()
+        if self.phase is not None:
+            oprot.writeFieldBegin('phase', TType.STRING, 3)
+            oprot.writeString(self.phase.encode('utf-8') if sys.version_info[0] == 2 else self.phase)
+            oprot.writeFieldEnd()
+        if self.stream is not None:
+            oprot.writeFieldBegin('stream', TType.STRING, 4)
+            oprot.writeString(self.stream.encode('utf-8') if sys.version_info[0] == 2 else self.stream)
+            oprot.writeFieldEnd()
+        if self.offset is not None:
+            oprot.writeFieldBegin('offset', TType.I64, 5)
+            oprot.writeI64(self.offset)
+            oprot.writeFieldEnd()
+        if self.length is not None:
+            oprot.writeFieldBegin('length', TType.I64, 6)
+            oprot.writeI64(self.length)
+            oprot.writeFieldEnd()
+        if self.wait_s is not None:
+            oprot.writeFieldBegin('wait_s', TType.DOUBLE, 7)
+            oprot.writeDouble(self.wait_s)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 8)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 9)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class OutputPart(object):
+    """
+    A part of an attempt's output stream; `complete` says that there will be no more than `size`.
+
+    Attributes:
+     - attempt
+     - offset
+     - data
+     - size
+     - complete
+     - written
+     - state
+     - newest
+
+    """
+
+    __slots__ = (
+        'attempt',
+        'offset',
+        'data',
+        'size',
+        'complete',
+        'written',
+        'state',
+        'newest',
+    )
+
+
+    def __init__(self, attempt=None, offset=None, data=None, size=None, complete=None, written=None, state=None, newest=None,):
+        self.attempt = attempt
+        self.offset = offset
+        self.data = data
+        self.size = size
+        self.complete = complete
+        self.written = written
+        self.state = state
+        self.newest = newest
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.attempt = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.offset = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.data = iprot.readBinary()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.size = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.BOOL:
+                    self.complete = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.I64:
+                    self.written = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRING:
+                    self.state = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.I64:
+                    self.newest = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('OutputPart')
+        if self.attempt is not None:
+            oprot.writeFieldBegin('attempt', TType.I64, 1)
+            oprot.writeI64(self.attempt)
+            oprot.writeFieldEnd()
+        if self.offset is not None:
+            oprot.writeFieldBegin('offset', TType.I64, 2)
+            oprot.writeI64(self.offset)
+            oprot.writeFieldEnd()
+        if self.data is not None:
+            oprot.writeFieldBegin('data', TType.STRING, 3)
+            oprot.writeBinary(self.data)
+            oprot.writeFieldEnd()
+        if self.size is not None:
+            oprot.writeFieldBegin('size', TType.I64, 4)
+            oprot.writeI64(self.size)
+            oprot.writeFieldEnd()
+        if self.complete is not None:
+            oprot.writeFieldBegin('complete', TType.BOOL, 5)
+            oprot.writeBool(self.complete)
+            oprot.writeFieldEnd()
+        if self.written is not None:
+            oprot.writeFieldBegin('written', TType.I64, 6)
+            oprot.writeI64(self.written)
+            oprot.writeFieldEnd()
+        if self.state is not None:
+            oprot.writeFieldBegin('state', TType.STRING, 7)
+            oprot.writeString(self.state.encode('utf-8') if sys.version_info[0] == 2 else self.state)
+            oprot.writeFieldEnd()
+        if self.newest is not None:
+            oprot.writeFieldBegin('newest', TType.I64, 8)
+            oprot.writeI64(self.newest)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class Quota(object):
     """
     What a user may have at a time: waiting tasks, running tasks, bytes of uploaded files. None: any.
@@ -9280,6 +9838,10 @@ class Payload(object):
      - file_chunk
      - refused
      - not_available
+     - put_output
+     - output_stored
+     - get_output
+     - output_part
      - get_me
      - me
      - put_user
@@ -9336,6 +9898,10 @@ class Payload(object):
         'file_chunk',
         'refused',
         'not_available',
+        'put_output',
+        'output_stored',
+        'get_output',
+        'output_part',
         'get_me',
         'me',
         'put_user',
@@ -9355,7 +9921,7 @@ class Payload(object):
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -9392,6 +9958,10 @@ class Payload(object):
         self.file_chunk = file_chunk
         self.refused = refused
         self.not_available = not_available
+        self.put_output = put_output
+        self.output_stored = output_stored
+        self.get_output = get_output
+        self.output_part = output_part
         self.get_me = get_me
         self.me = me
         self.put_user = put_user
@@ -9630,6 +10200,30 @@ class Payload(object):
             elif fid == 36:
                 if ftype == TType.STRUCT:
                     self.not_available = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 37:
+                if ftype == TType.STRUCT:
+                    self.put_output = PutOutput()
+                    self.put_output.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 38:
+                if ftype == TType.STRUCT:
+                    self.output_stored = OutputStored()
+                    self.output_stored.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 39:
+                if ftype == TType.STRUCT:
+                    self.get_output = GetOutput()
+                    self.get_output.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 40:
+                if ftype == TType.STRUCT:
+                    self.output_part = OutputPart()
+                    self.output_part.read(iprot)
                 else:
                     iprot.skip(ftype)
             elif fid == 70:
@@ -9881,6 +10475,22 @@ class Payload(object):
         if self.not_available is not None:
             oprot.writeFieldBegin('not_available', TType.STRUCT, 36)
             self.not_available.write(oprot)
+            oprot.writeFieldEnd()
+        if self.put_output is not None:
+            oprot.writeFieldBegin('put_output', TType.STRUCT, 37)
+            self.put_output.write(oprot)
+            oprot.writeFieldEnd()
+        if self.output_stored is not None:
+            oprot.writeFieldBegin('output_stored', TType.STRUCT, 38)
+            self.output_stored.write(oprot)
+            oprot.writeFieldEnd()
+        if self.get_output is not None:
+            oprot.writeFieldBegin('get_output', TType.STRUCT, 39)
+            self.get_output.write(oprot)
+            oprot.writeFieldEnd()
+        if self.output_part is not None:
+            oprot.writeFieldBegin('output_part', TType.STRUCT, 40)
+            self.output_part.write(oprot)
             oprot.writeFieldEnd()
         if self.get_me is not None:
             oprot.writeFieldBegin('get_me', TType.STRUCT, 70)
@@ -10522,6 +11132,8 @@ StreamCapture.thrift_spec = (
     (2, TType.STRING, 'head', 'BINARY', None, ),  # 2
     (3, TType.STRING, 'tail', 'BINARY', None, ),  # 3
     (4, TType.BOOL, 'truncated', None, None, ),  # 4
+    (5, TType.I64, 'stored_bytes', None, None, ),  # 5
+    (6, TType.STRING, 'sha256', 'UTF8', None, ),  # 6
 )
 all_structs.append(PhaseResult)
 PhaseResult.thrift_spec = (
@@ -10954,6 +11566,47 @@ FileChunk.thrift_spec = (
     (3, TType.I64, 'offset', None, None, ),  # 3
     (4, TType.STRING, 'data', 'BINARY', None, ),  # 4
 )
+all_structs.append(PutOutput)
+PutOutput.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.I64, 'attempt', None, None, ),  # 2
+    (3, TType.STRING, 'phase', 'UTF8', None, ),  # 3
+    (4, TType.STRING, 'stream', 'UTF8', None, ),  # 4
+    (5, TType.I64, 'offset', None, None, ),  # 5
+    (6, TType.STRING, 'data', 'BINARY', None, ),  # 6
+    (7, TType.STRUCT, 'caller', [Caller, None], None, ),  # 7
+)
+all_structs.append(OutputStored)
+OutputStored.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'next_offset', None, None, ),  # 1
+)
+all_structs.append(GetOutput)
+GetOutput.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.I64, 'attempt', None, None, ),  # 2
+    (3, TType.STRING, 'phase', 'UTF8', None, ),  # 3
+    (4, TType.STRING, 'stream', 'UTF8', None, ),  # 4
+    (5, TType.I64, 'offset', None, None, ),  # 5
+    (6, TType.I64, 'length', None, None, ),  # 6
+    (7, TType.DOUBLE, 'wait_s', None, None, ),  # 7
+    (8, TType.STRUCT, 'caller', [Caller, None], None, ),  # 8
+    (9, TType.STRING, 'owner', 'UTF8', None, ),  # 9
+)
+all_structs.append(OutputPart)
+OutputPart.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'attempt', None, None, ),  # 1
+    (2, TType.I64, 'offset', None, None, ),  # 2
+    (3, TType.STRING, 'data', 'BINARY', None, ),  # 3
+    (4, TType.I64, 'size', None, None, ),  # 4
+    (5, TType.BOOL, 'complete', None, None, ),  # 5
+    (6, TType.I64, 'written', None, None, ),  # 6
+    (7, TType.STRING, 'state', 'UTF8', None, ),  # 7
+    (8, TType.I64, 'newest', None, None, ),  # 8
+)
 all_structs.append(Quota)
 Quota.thrift_spec = (
     None,  # 0
@@ -11160,10 +11813,10 @@ Payload.thrift_spec = (
     (34, TType.STRUCT, 'file_chunk', [FileChunk, None], None, ),  # 34
     (35, TType.STRUCT, 'refused', [Refused, None], None, ),  # 35
     (36, TType.STRUCT, 'not_available', [NotAvailable, None], None, ),  # 36
-    None,  # 37
-    None,  # 38
-    None,  # 39
-    None,  # 40
+    (37, TType.STRUCT, 'put_output', [PutOutput, None], None, ),  # 37
+    (38, TType.STRUCT, 'output_stored', [OutputStored, None], None, ),  # 38
+    (39, TType.STRUCT, 'get_output', [GetOutput, None], None, ),  # 39
+    (40, TType.STRUCT, 'output_part', [OutputPart, None], None, ),  # 40
     None,  # 41
     None,  # 42
     None,  # 43

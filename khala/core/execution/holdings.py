@@ -22,7 +22,8 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Holding:
-    """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's."""
+    """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's.
+    `spooled`: there may be a spool of its output; `delivering`: its end is told when that is stored."""
 
     task_id: str
     attempt: int
@@ -39,6 +40,8 @@ class Holding:
     stopping: bool = False
     cut_off: bool = False
     outcome: Outcome | None = None
+    spooled: bool = False
+    delivering: bool = False
 
     def record(self, fact: Fact, at: float, outcome: Outcome | None = None) -> JournalRecord:
         """A journal record of this attempt; `at` is Unix seconds."""
@@ -182,4 +185,5 @@ def ended_holding(start: JournalRecord, outcome: Outcome | None) -> Holding:
         status=Status.FINISHED,
         started_at=start.at,
         outcome=outcome,
+        spooled=True,
     )

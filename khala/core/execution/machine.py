@@ -2,15 +2,16 @@
 
 What it promises its leader (P8, P9): an assignment of an older epoch, of another incarnation, at or
 below the highest number seen, or of an attempt once handed back is never started; a start is on disk
-before anything executes and an end before anybody is told; and an end is told again and again, to
-each new leader, until it is settled.
+before anything executes and an end before anybody is told; an end is told when what belongs to it is
+stored (P6), and again and again, to each new leader, until it is settled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from khala.core.effects import Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution import speech
 from khala.core.execution.holdings import (
     Capacity,
@@ -27,12 +28,12 @@ from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import (
     AbortAttempt,
     AssignTask,
-    ExecutorReport,
     LeaderAnnounced,
     OutcomeSettled,
     RecallAttempt,
     StartCleared,
 )
+from khala.core.output import has_stored
 from khala.core.task import Epoch, OnDisconnect, Outcome, Phase
 
 LEADER = "leader/scheduler"
@@ -71,18 +72,26 @@ class ExecutorMachine:
         """Is anything in hand that has not been handed back or settled?"""
         return bool(self._holdings.by_key)
 
+    @property
+    def in_hand(self) -> tuple[tuple[str, int], ...]:
+        """All attempts that are, as (task, attempt)."""
+        return tuple(self._holdings.by_key)
+
     def begin(self, journal: Sequence[JournalRecord], at: Instant) -> list[Effect]:
         """Rebuild from the journal of earlier lives; attempts that ran when one died have ended."""
         past = remember(journal)
         self._epoch = past.epoch
         self._journal(JournalRecord(fact=Fact.INCARNATION, incarnation=self._me.incarnation, at=at.unix_s))
         for start, end in past.unacknowledged:
-            self._holdings.add(ended_holding(start, end.outcome))
+            holding = ended_holding(start, end.outcome)
+            self._holdings.add(holding)
+            self._deliver(holding)
         for start in past.crashed:
             outcome = lost_outcome(f"executor {self._me.executor} died while it ran", at.unix_s)
             holding = ended_holding(start, outcome)
             self._holdings.add(holding)
             self._journal(holding.record(Fact.END, at.unix_s, outcome))
+            self._deliver(holding)
         return self._take_effects()
 
     def handle(self, message: object, at: Instant) -> list[Effect]:
@@ -111,11 +120,15 @@ class ExecutorMachine:
             holding.said_at = at.boot_s
         return self._take_effects()
 
-    def attempt_ended(self, task_id: str, attempt: int, outcome: Outcome, at: Instant) -> list[Effect]:
-        """A running attempt is over, its processes gone: on disk first, then told."""
+    def attempt_ended(
+        self, task_id: str, attempt: int, outcome: Outcome, at: Instant, *, spooled: bool = False
+    ) -> list[Effect]:
+        """A running attempt is over, its processes gone: on disk first, then told. `spooled`: some of its
+        output is in a spool, or was."""
         holding = self._holdings.get(task_id, attempt)
         if holding is not None and holding.status == Status.STARTED:
             self._holdings.vacate(holding)
+            holding.spooled = spooled or has_stored(outcome)
             if holding.superseded:
                 self._settle(holding, at)
             else:
@@ -123,8 +136,17 @@ class ExecutorMachine:
                     outcome = lost_outcome(CUT_OFF, at.unix_s)
                 holding.status, holding.outcome, holding.spec = Status.FINISHED, outcome, None
                 self._journal(holding.record(Fact.END, at.unix_s, outcome))
-                self._tell_end(holding, outcome, at)
+                if not self._deliver(holding):
+                    self._tell_end(holding, outcome, at)
         self._start_what_fits(at)
+        return self._take_effects()
+
+    def output_delivered(self, task_id: str, attempt: int, outcome: Outcome, at: Instant) -> list[Effect]:
+        """What an ended attempt had to deliver is on a majority's disk; `outcome` says how much that is."""
+        holding = self._holdings.get(task_id, attempt)
+        if holding is not None and holding.delivering:
+            holding.delivering, holding.outcome = False, outcome
+            self._tell_end(holding, outcome, at)
         return self._take_effects()
 
     def drain(self, at: Instant) -> list[Effect]:
@@ -168,7 +190,7 @@ class ExecutorMachine:
         """Say again what nobody has answered, and report; call a few times a second."""
         for holding in self._holdings:
             if holding.status == Status.FINISHED and holding.outcome is not None:
-                if at.boot_s - holding.said_at >= SAY_AGAIN_S:
+                if not holding.delivering and at.boot_s - holding.said_at >= SAY_AGAIN_S:
                     self._tell_end(holding, holding.outcome, at)
             elif holding.status == Status.ASKED:
                 if at.boot_s - holding.said_at >= SAY_AGAIN_S:
@@ -303,9 +325,21 @@ class ExecutorMachine:
         self._tombstones.add((task_id, attempt))
         self._send(speech.returned(self._me, task_id, attempt, reason))
 
+    def _deliver(self, holding: Holding) -> bool:
+        """Have the output of an ended attempt stored before its end is told; False if there is none to be
+        stored. Of an attempt without a result, whatever its spool has counts."""
+        outcome = holding.outcome
+        if outcome is None or not (has_stored(outcome) or (holding.spooled and outcome.result is None)):
+            return False
+        holding.delivering = True
+        self._effects.append(DeliverOutput(task_id=holding.task_id, attempt=holding.attempt, outcome=outcome))
+        return True
+
     def _settle(self, holding: Holding, at: Instant) -> None:
         self._holdings.drop(holding)
         self._journal(holding.record(Fact.SETTLED, at.unix_s))
+        if holding.spooled:
+            self._effects.append(DropSpool(task_id=holding.task_id, attempt=holding.attempt))
 
     def _ask_to_start(self, holding: Holding, at: Instant) -> None:
         holding.said_at = at.boot_s
@@ -324,26 +358,10 @@ class ExecutorMachine:
     def _report(self, at: Instant) -> None:
         self._report_number += 1
         self._reported_at = at.boot_s
-        self._send(
-            ExecutorReport(
-                executor=self._me.executor,
-                incarnation=self._me.incarnation,
-                number=self._report_number,
-                epoch=self._epoch,
-                highest_epoch=self._highest[0],
-                highest_sequence=self._highest[1],
-                slots=self._capacity.slots,
-                cpus=self._capacity.cpus,
-                memory_bytes=self._capacity.memory_bytes,
-                labels=self._me.labels,
-                hostname=self._me.hostname,
-                draining=self.draining,
-                load=self.load,
-                attempts=tuple(speech.view(holding) for holding in self._holdings),
-                isolation=self._me.isolation,
-                layers=self._me.layers,
-            )
+        said = speech.report(
+            self._me, self._capacity, self._holdings, epoch=self._epoch, highest=self._highest
         )
+        self._send(replace(said, number=self._report_number, draining=self.draining, load=self.load))
 
     def _journal(self, record: JournalRecord) -> None:
         self._effects.append(Journal(record))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from khala.core.execution.holdings import Holding, Status
+from khala.core.execution.holdings import Capacity, Holding, Holdings, Status
 from khala.core.messages import (
     AttemptFinished,
     AttemptReturned,
     AttemptStarted,
     AttemptView,
+    ExecutorReport,
     StartRequested,
 )
-from khala.core.task import Outcome
+from khala.core.task import Epoch, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,29 @@ def view(holding: Holding) -> AttemptView:
         attempt=holding.attempt,
         status=status,
         incarnation=holding.incarnation,
+    )
+
+
+def report(
+    me: Identity, capacity: Capacity, holdings: Holdings, *, epoch: Epoch, highest: tuple[Epoch, int]
+) -> ExecutorReport:
+    """What this executor is and holds; `highest` is the highest assignment number seen, with its epoch.
+    Number, load and draining are the speaker's to fill in."""
+    return ExecutorReport(
+        executor=me.executor,
+        incarnation=me.incarnation,
+        number=0,
+        epoch=epoch,
+        highest_epoch=highest[0],
+        highest_sequence=highest[1],
+        slots=capacity.slots,
+        cpus=capacity.cpus,
+        memory_bytes=capacity.memory_bytes,
+        labels=me.labels,
+        hostname=me.hostname,
+        attempts=tuple(view(holding) for holding in holdings),
+        isolation=me.isolation,
+        layers=me.layers,
     )
 
 

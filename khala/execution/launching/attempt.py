@@ -193,7 +193,14 @@ class Attempt:
     def _keep(self, capture: Capture) -> Header:
         self._kept += (capture.head, capture.tail)
         head = len(self._kept) - 2
-        return {"size": capture.size, "head": head, "tail": head + 1, "truncated": capture.truncated}
+        return {
+            "size": capture.size,
+            "head": head,
+            "tail": head + 1,
+            "truncated": capture.truncated,
+            "stored_bytes": capture.stored_bytes,
+            "sha256": capture.sha256,
+        }
 
     def _box_names(self) -> list[str]:
         if not self._boxed:

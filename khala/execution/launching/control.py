@@ -54,6 +54,19 @@ class Control:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ExecutorGone("the executor closed the socket") from error
 
+    def try_send(self, header: Header) -> bool:
+        """Send a small frame if that needs no waiting; False if it would have."""
+        frame = encode(header)
+        try:
+            sent = self._sock.send(frame, socket.MSG_DONTWAIT)
+            if sent < len(frame):
+                self._sock.sendall(frame[sent:])
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ExecutorGone("the executor closed the socket") from error
+        return True
+
     def _receive(self, flags: int) -> None:
         try:
             data = self._sock.recv(1 << 18, flags)

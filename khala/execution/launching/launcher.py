@@ -119,4 +119,6 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         other_processes=0 if uid_is_own else threads_of(owner[0] if owner else os.geteuid()) + SPARE_THREADS,
         own_mounts=own_mounts,
         tmpfs_bytes=settings["tmpfs_bytes"],
+        spool_root=settings["spool_root"],
+        stored_bytes=settings["stored_bytes"],
     )

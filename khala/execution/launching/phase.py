@@ -15,6 +15,7 @@ from .judging import exit_status, judge
 from .limits import PhaseLimits
 from .run import Run
 from .slot import Slot
+from .spool import Spool, folder_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,10 @@ class PhaseRun:
             group=None if ground.isolation == "none" else ground.slot.group,
             extra_processes=BOX_PROCESSES if boxed else 0,
         )
-        self.run = Run(ground.slot, ground.task_id, ground.attempt, self.guard, boxed=boxed)
+        self._spool = self._make_spool()
+        self.run = Run(
+            ground.slot, ground.task_id, ground.attempt, self.guard, boxed=boxed, spool=self._spool
+        )
         self.exit_reason = self.reason = ""
         self._status: int | None = None
 
@@ -95,6 +99,24 @@ class PhaseRun:
             "max_processes": guard.processes,
             "disk_bytes": guard.disk_use.size_bytes,
         }
+
+    def _make_spool(self) -> Spool:
+        slot, ground = self._ground.slot, self._ground
+        cap_bytes = min(self.guard.limits.output_bytes or slot.stored_bytes, slot.stored_bytes)
+        return Spool(
+            slot.spool_root,
+            folder_name(ground.task_id, ground.attempt),
+            self._phase,
+            cap_bytes=cap_bytes,
+            reserve_bytes=slot.reserve_bytes,
+            told=self._tell_spooled,
+        )
+
+    def _tell_spooled(self) -> bool:
+        """Tell the executor how far the spool is; it is no matter if that cannot be said just now."""
+        ground = self._ground
+        spooled = {"spooled": self._phase, "task_id": ground.task_id, "attempt": ground.attempt}
+        return ground.slot.control.try_send({**spooled, **self._spool.written})
 
     def _entry(self, status_fd: int) -> CommandRun:
         ground, command = self._ground, self._command

@@ -17,6 +17,7 @@ from .capture import Capture
 from .children import Reaper, now_s
 from .guard import Guard
 from .slot import Slot
+from .spool import Spool
 from .tree import descendants, end_all, signal_family
 
 READ_BYTES = 1 << 16
@@ -30,10 +31,19 @@ class Run:
 
     `ended_by` is "" (it ended by itself), "cancelled", or what a limit is called; `left` lists pids
     that even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time. `boxed` says
-    that the child is bwrap and the command is below it.
+    that the child is bwrap and the command is below it. `spool` gets the whole output.
     """
 
-    def __init__(self, slot: Slot, task_id: str, attempt: int, guard: Guard, *, boxed: bool = False) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        task_id: str,
+        attempt: int,
+        guard: Guard,
+        *,
+        boxed: bool = False,
+        spool: Spool | None = None,
+    ) -> None:
         self._slot = slot
         self._attempt = (task_id, attempt)
         self._guard = guard
@@ -44,8 +54,10 @@ class Run:
         self._kill_at_s: float | None = None
         self._pid = 0
         self._reaper = Reaper(0)
-        self.stdout = Capture(slot.head_bytes, slot.tail_bytes)
-        self.stderr = Capture(slot.head_bytes, slot.tail_bytes)
+        self._spool = spool
+        spools = {} if spool is None else spool.streams
+        self.stdout = Capture(slot.head_bytes, slot.tail_bytes, spools.get("stdout"))
+        self.stderr = Capture(slot.head_bytes, slot.tail_bytes, spools.get("stderr"))
         self.started_at = 0.0
         self.wall_time_s = 0.0
         self.ended_by = ""
@@ -102,6 +114,7 @@ class Run:
             for fd, capture in self._streams.items():
                 _drain(fd, capture)
                 os.close(fd)
+                capture.close()
             self._guard.close(gone=not self.left)
 
     def _pipe(self) -> tuple[int, int]:
@@ -118,6 +131,8 @@ class Run:
         # An abort that came together with the job makes the socket readable no more.
         self._heed_executor()
         while self._reaper.main_status is None and not self._is_over_limit():
+            if self._spool is not None:
+                self._spool.tend()
             for fd, _ in self._poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
@@ -143,8 +158,9 @@ class Run:
         return bool(exceeded)
 
     def _pause_ms(self) -> float | None:
-        """How long poll may sleep: until the next look, or the kill, is due."""
-        due_s = [at_s for at_s in (self._kill_at_s, self._guard.next_look_s) if at_s is not None]
+        """How long poll may sleep: until the next look, the kill, or the spool's turn, is due."""
+        spool_s = None if self._spool is None else self._spool.due_s
+        due_s = [at_s for at_s in (self._kill_at_s, self._guard.next_look_s, spool_s) if at_s is not None]
         return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
 
     def _heed_executor(self) -> None:

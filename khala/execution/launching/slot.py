@@ -25,6 +25,7 @@ class Slot:
     part of the environment that all tasks share. `other_processes` is how many processes, threads
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
     has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
+    Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase.
     """
 
     number: int
@@ -47,6 +48,8 @@ class Slot:
     other_processes: int
     own_mounts: bool
     tmpfs_bytes: int
+    spool_root: str
+    stored_bytes: int
 
     @property
     def enforced(self) -> list[str]:

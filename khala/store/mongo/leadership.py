@@ -12,6 +12,7 @@ from typing import Any
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
 from khala.core.task import Epoch
@@ -73,3 +74,25 @@ class EpochDocument:
         if after is None:
             raise ConfigurationError("the database was never prepared: start a judicator on it first")
         return Epoch(after["generation"], after["number"])
+
+
+def begin_generation(meta: Collection[Document], now_s: int) -> int:
+    """A new generation, for a store that may lack what its executors remember (P4): it outranks every epoch
+    of the earlier ones. `now_s` is Unix time, with which new clusters begin, too."""
+    after = meta.find_one_and_update(
+        {"_id": LEADER_ID},
+        [
+            {
+                "$set": {
+                    "generation": {"$max": [{"$add": ["$generation", 1]}, now_s]},
+                    "number": 0,
+                    "holder": "",
+                }
+            },
+            {"$unset": "session"},
+        ],
+        return_document=ReturnDocument.AFTER,
+    )
+    if after is None:
+        raise ConfigurationError("the database was never prepared: there is nothing to go on with")
+    return int(after["generation"])

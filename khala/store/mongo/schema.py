@@ -2,6 +2,10 @@
 
 Runs in the thread that prepares the store, on every judicator's start; all of it is idempotent and
 safe when several judicators do it at once.
+
+Judicators one version apart work on one store (P16), so a version may only add to the one before it: fields
+that the older one passes over and never takes away, collections and indexes that it does not know. The
+first judicator of a newer version raises the store's version, and nobody lowers it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ SCHEMA_VERSION = 1
 OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
 META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
 USERS, AUDIT = "users", "audit"
+OUTPUTS = "outputs"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
 QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "cancels", "owner"
 
@@ -45,11 +50,7 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
                 f"mongod is {server[0]}.{server[1]}; Khala needs 5.0 or newer: point --mongodb-exe at one"
             )
         schema = _once(connection, SCHEMA_ID, {"version": SCHEMA_VERSION, "cluster_id": uuid.uuid4().hex})
-        if schema["version"] != SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"the database {connection.settings.database!r} has schema version {schema['version']}, not "
-                f"{SCHEMA_VERSION}: run the Khala version that made it, or start with an empty data directory"
-            )
+        check_version(schema["version"], f"the database {connection.settings.database!r}")
         connection.collection(TASKS).create_indexes(TASK_INDEXES)
         # GridFS's own indexes, but unique in the name: a digest is stored once.
         connection.collection(FILES).create_indexes(
@@ -67,7 +68,18 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
             connection, LEADER_ID, {"generation": first_generation, "number": 0, "holder": "", "batches": 0}
         )
         _once(connection, TOKENS_ID, {"count": 0})
+        connection.collection(META).update_one({"_id": SCHEMA_ID}, {"$max": {"version": SCHEMA_VERSION}})
         return str(schema["cluster_id"])
+
+
+def check_version(found: object, whose: str) -> None:
+    """ConfigurationError unless this Khala works with schema version `found`, of what `whose` says."""
+    if not isinstance(found, int) or abs(found - SCHEMA_VERSION) > 1:
+        raise ConfigurationError(
+            f"{whose} has schema version {found}, and this Khala works with {SCHEMA_VERSION - 1} to "
+            f"{SCHEMA_VERSION + 1}: upgrade or downgrade one version at a time, or start with an empty data "
+            "directory"
+        )
 
 
 def _once(connection: Connection, name: str, fields: Document) -> Document:

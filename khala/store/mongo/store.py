@@ -9,6 +9,7 @@ from khala.errors import ConfigurationError
 from khala.store.mongo.client import Connection, MongoSettings
 from khala.store.mongo.files import MongoFiles
 from khala.store.mongo.lists import MongoLists
+from khala.store.mongo.outputs import MongoOutputs
 from khala.store.mongo.people import MongoPeople
 from khala.store.mongo.schema import META, SCHEMA_ID, prepare_schema
 from khala.store.mongo.tasks import MongoTasks
@@ -16,7 +17,7 @@ from khala.store.mongo.tokens import MongoTokens
 from khala.store.mongo.transactions import Transactions
 
 
-class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoTokens, MongoPeople):
+class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoOutputs, MongoTokens, MongoPeople):
     """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
 
     def __init__(self, settings: MongoSettings) -> None:
@@ -25,6 +26,7 @@ class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoTokens, MongoPeople):
         MongoTasks.__init__(self, connection, transactions)
         MongoLists.__init__(self, connection)
         MongoFiles.__init__(self, connection)
+        MongoOutputs.__init__(self, connection)
         MongoTokens.__init__(self, connection, transactions)
         MongoPeople.__init__(self, connection)
 

@@ -1,0 +1,120 @@
+"""An output stream as server-sent events, while it grows: `output` events and one `end`.
+
+Runs on the event loop. More is asked for only when what was sent has left for the client: a slow
+reader holds one part, and its task never knows. An event's id is the offset behind it, from where a
+reader goes on after a break; when the reader did not name an attempt, the id does: `OFFSET@ATTEMPT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import codecs
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import orjson
+
+from khala.core.commands import OutputPart
+from khala.core.task import TERMINAL
+from khala.errors import Refusal
+from khala.gateway.exchange import Call
+from khala.gateway.outputs import OutputName, read_part
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+IDLE_S = 15.0
+SOONEST_S = 0.5
+PART_BYTES = 128 * 1024
+LONGEST_CHARACTER = 4
+_ID = re.compile(r"(\d{1,15})(?:@(\d{1,9}))?")
+
+
+def resume_at(last_event_id: str, name: OutputName, offset: int) -> tuple[OutputName, int]:
+    """Where the reader of this `Last-Event-ID` goes on; Refusal if it is none of ours."""
+    if not last_event_id:
+        return name, offset
+    match = _ID.fullmatch(last_event_id)
+    if match is None:
+        raise Refusal(
+            "Last-Event-ID: not one that this gateway gave", code="malformed", field="Last-Event-ID"
+        )
+    attempt = name.attempt or int(match[2] or 0)
+    return replace(name, attempt=attempt), int(match[1])
+
+
+async def follow(call: Call, name: OutputName, offset: int, *, tail: int | None) -> None:
+    """Send events until the attempt is over; what fails before the first one is an ordinary answer."""
+    part = await read_part(call, name, offset if tail is None else 0, 0)
+    if tail is not None:
+        offset = max(part.size - tail, 0)
+    response = await call.request.respond(
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, content_type=CONTENT_TYPE
+    )
+    await response.send(b"retry: 1000\n\n")
+    async for event in _events(call, name, offset):
+        await response.send(event)
+    await response.eof()
+
+
+async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[bytes]:
+    named = bool(name.attempt)
+    held = b""
+    while True:
+        asked_at = time.monotonic()
+        part = await read_part(call, name, offset + len(held), PART_BYTES, wait_s=IDLE_S)
+        name = replace(name, attempt=part.attempt)
+        over = part.complete and part.offset + len(part.data) >= part.size
+        data, held = _whole_characters(held + part.data, over=over)
+        for shown, length in _shown(data):
+            body = orjson.dumps({"attempt": part.attempt, "offset": offset, **shown})
+            offset += length
+            id = str(offset) if named else f"{offset}@{part.attempt}"
+            yield b"id: %b\nevent: output\ndata: %b\n\n" % (id.encode(), body)
+        if over:
+            yield b"event: end\ndata: %b\n\n" % orjson.dumps(_end(part))
+            return
+        if not part.data:
+            # Answered at once without news: the judicator has too many who wait.
+            await asyncio.sleep(max(0.0, SOONEST_S - (time.monotonic() - asked_at)))
+            yield b":\n\n"
+
+
+def _whole_characters(data: bytes, *, over: bool) -> tuple[bytes, bytes]:
+    """`data` up to its last whole character, and the rest, which is empty when there is no more to come."""
+    if over:
+        return data, b""
+    for length in range(1, min(LONGEST_CHARACTER, len(data) + 1)):
+        tail = data[-length:]
+        if tail[0] >= 0xC0:
+            try:
+                used = codecs.utf_8_decode(tail, "strict", False)[1]
+            except UnicodeDecodeError:
+                break
+            return (data, b"") if used else (data[:-length], tail)
+    return data, b""
+
+
+def _shown(data: bytes) -> list[tuple[dict[str, str], int]]:
+    """The bytes as text, or as base64 from where they are no text; each with its length."""
+    if not data:
+        return []
+    try:
+        return [({"text": data.decode()}, len(data))]
+    except UnicodeDecodeError as error:
+        text, rest = data[: error.start], data[error.start :]
+    shown: list[tuple[dict[str, str], int]] = [({"text": text.decode()}, len(text))] if text else []
+    return [*shown, ({"base64": base64.b64encode(rest).decode()}, len(rest))]
+
+
+def _end(part: OutputPart) -> dict[str, object]:
+    lost = part.attempt < part.newest or part.state not in TERMINAL
+    return {
+        "attempt": part.attempt,
+        "state": part.state,
+        "size": part.size,
+        "written": part.written or part.size,
+        "lost": lost,
+        "next_attempt": part.attempt + 1 if lost else None,
+    }

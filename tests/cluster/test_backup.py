@@ -1,0 +1,107 @@
+"""`khala backup` of a running cluster, and `khala restore` into a new one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from cluster.conftest import LocalCluster, make_cluster, run_khala
+from wait import wait_until
+
+from khala.client import Client
+
+CONTENT = b"content" * 300_000
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A second cluster, not started yet."""
+    yield from make_cluster(tmp_path / "other")
+
+
+@pytest.fixture
+def gate() -> Iterator[Path]:
+    """A file for tasks to wait for, where every user can see it."""
+    with tempfile.TemporaryDirectory(prefix="khala-gate-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "open"
+
+
+@pytest.mark.timeout(300)
+def test_a_restored_cluster_has_everything_and_goes_on(
+    cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
+) -> None:
+    ready = cluster.up("--slots", "1")
+    done = json.loads(cluster.khala("run", "--json", "--", "seq", "100000").stdout)
+    token = ready["token"]
+    file = upload(ready["gateway"], token)
+    with Client(ready["gateway"], token) as client:
+        task = {"execute": {"command": "echo once"}}
+        once = client.submit(task, key="the key")
+        # A restored task runs again, which it may as long as it has attempts left.
+        waits = f"until test -e {gate}; do sleep 0.2; done"
+        running = client.submit({"execute": {"command": waits}, "retry": {"max_attempts": 3}})
+        pending = client.submit({"execute": {"command": "echo later"}})
+        wait_until(lambda: client.get(running).state == "running", timeout_s=30, what="it runs")
+        backup = tmp_path / "a.backup"
+        made = json.loads(cluster.khala("backup", str(backup), "--json").stdout)
+        assert stat.S_IMODE(backup.stat().st_mode) == 0o600 and made["bytes"] == backup.stat().st_size
+        assert_reached_through_etcd(cluster, tmp_path)
+    assert cluster.khala("down").returncode == 0
+
+    verified = run_khala(["restore", "--verify", "--json", str(backup)])
+    contents = json.loads(verified.stdout)
+    assert contents["documents"]["tasks"] == 4 and contents["cluster_id"] == made["cluster_id"]
+
+    restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
+    assert restored["generation"] > contents["generation"]
+    gate.touch()
+    # Its executor worked for the old cluster and remembers that.
+    (other.directory / "executor-1").mkdir()
+    shutil.copy(cluster.directory / "executor-1" / "journal", other.directory / "executor-1" / "journal")
+    again = other.up()
+    assert again["token"] == restored["token"] != token
+    with Client(again["gateway"], token) as client:  # the old token still counts
+        ids = (running, pending, once)
+        wait_until(
+            lambda: [client.get(each).state for each in ids] == ["succeeded"] * 3,
+            timeout_s=60,
+            what="the end of what was under way",
+        )
+        assert client.get(running).raw["attempt"] == 2
+        assert client.submit(task, key="the key") == once
+    assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
+    whole = "".join(f"{number}\n" for number in range(1, 100_001))
+    assert other.khala("logs", done["id"]).stdout == whole
+    assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=30).content == CONTENT
+
+
+def assert_reached_through_etcd(cluster: LocalCluster, place: Path) -> None:
+    """As from another machine: with the cluster's secret only."""
+    etcd = f"http://127.0.0.1:{cluster.record().ports['judicator-1.etcd_client']}"
+    words = ["backup", str(place / "remote.backup"), f"--etcd-cluster-join-member-client={etcd}"]
+    done = run_khala([*words, f"--secret-file={cluster.directory / 'secret'}"])
+    assert done.returncode == 0, done.stderr
+    assert (place / "remote.backup").exists()
+    again = run_khala([*words, f"--secret-file={cluster.directory / 'secret'}"])
+    assert again.returncode == 2 and "--overwrite" in again.stderr
+    for given in ({}, {"KHALA_SECRET": "another"}):
+        refused = run_khala([*words, "--overwrite"], **given)
+        assert refused.returncode == 2 and "secret" in refused.stderr
+
+
+def upload(gateway: str, token: str) -> str:
+    """Store a file; where it is."""
+    stored = requests.post(f"{gateway}/api/v1/files", data=CONTENT, headers=bearer(token), timeout=30)
+    assert stored.status_code == 201, stored.text
+    return stored.headers["Location"]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}

@@ -1,0 +1,149 @@
+"""Live and whole output on a real cluster: followed, resumed, kept when an executor dies."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cluster.conftest import LocalCluster
+from cluster.test_kills import victim
+from wait import wait_until
+
+from khala.client import Client, OutputEnd, OutputPiece, TaskView
+
+PATTERN = b"0123456789abcdef" * 4096
+MUCH = 64 << 20
+
+
+@pytest.fixture
+def client(running: LocalCluster) -> Iterator[Client]:
+    with Client(running.ready["gateway"], running.ready["token"]) as client:
+        yield client
+
+
+def submit(client: Client, command: str, **task: Any) -> str:
+    return client.submit({"execute": {"command": command}, **task})
+
+
+def read(client: Client, task_id: str, **which: Any) -> bytes:
+    return b"".join(piece.data for piece in client.read_output(task_id, **which))
+
+
+def stdout_of(task: TaskView) -> dict[str, Any]:
+    stdout: dict[str, Any] = task.raw["result"]["execute"]["stdout"]
+    return stdout
+
+
+def test_followed_while_it_runs_and_resumed_by_offset(client: Client) -> None:
+    id = submit(client, "echo one; exec sleep 600")
+    first = next(client.follow(id))
+    assert isinstance(first, OutputPiece)
+    assert (first.attempt, first.offset, first.data) == (1, 0, b"one\n")
+    assert client.get(id).state == "running"
+    resumed = client.follow(id, attempt=1, offset=2)
+    piece = next(resumed)
+    assert isinstance(piece, OutputPiece)
+    assert (piece.offset, piece.data) == (2, b"e\n")
+    client.cancel(id)
+    (end,) = list(resumed)
+    assert isinstance(end, OutputEnd)
+    assert (end.state, end.size, end.next_attempt) == ("cancelled", 4, 0)
+
+
+def test_lines_come_as_they_are_written(client: Client) -> None:
+    id = submit(client, "for n in 1 2 3 4 5; do echo line $n; sleep 0.25; done; echo err >&2")
+    pieces = list(client.follow(id))
+    assert len(pieces) >= 4, "it came all at once"
+    data = b"".join(piece.data for piece in pieces if isinstance(piece, OutputPiece))
+    assert data == b"".join(b"line %d\n" % n for n in range(1, 6))
+    assert read(client, id, stream="stderr") == b"err\n"
+    assert stdout_of(client.get(id))["stored"] == 0
+
+
+@pytest.mark.timeout(120)
+def test_64_mib_are_whole(client: Client) -> None:
+    id = submit(client, f"yes 0123456789abcdef | tr -d '\\n' | head -c {MUCH}")
+    task = client.wait(id, timeout_s=90)
+    assert task.state == "succeeded", task
+    digest = hashlib.sha256(PATTERN * (MUCH // len(PATTERN))).hexdigest()
+    stdout = stdout_of(task)
+    assert (stdout["size"], stdout["stored"], stdout["truncated"], stdout["sha256"]) == (
+        MUCH, MUCH, False, digest
+    )  # fmt: skip
+    fetched = hashlib.sha256()
+    for piece in client.read_output(id):
+        fetched.update(piece.data)
+    assert fetched.hexdigest() == digest
+    assert read(client, id, tail=16) == b"0123456789abcdef"
+
+
+def test_binary_output_is_whole_and_followed(client: Client) -> None:
+    id = submit(client, "head -c 300000 /dev/urandom | tee kept; sleep 0.3; sha256sum kept >&2")
+    pieces = list(client.follow(id))
+    data = b"".join(piece.data for piece in pieces if isinstance(piece, OutputPiece))
+    assert len(data) == 300_000
+    said = read(client, id, stream="stderr").split()[0].decode()
+    assert said == hashlib.sha256(data).hexdigest() == stdout_of(client.get(id))["sha256"]
+    assert read(client, id) == data
+
+
+def test_a_killed_executors_output_so_far_is_kept_apart(running: LocalCluster, client: Client) -> None:
+    command = 'echo "output of $KHALA_ATTEMPT"; [ $KHALA_ATTEMPT -gt 1 ] || exec sleep 600'
+    id = submit(client, command)
+    follower = client.follow(id)
+    piece = next(follower)
+    assert isinstance(piece, OutputPiece)
+    assert piece.data == b"output of 1\n"
+    victim(running, "executor").send_signal(signal.SIGKILL)
+    (end,) = list(follower)
+    assert isinstance(end, OutputEnd)
+    assert end.next_attempt >= 2
+    task = client.wait(id, timeout_s=40)
+    assert task.state == "succeeded"
+    assert task.attempt == end.next_attempt
+    assert read(client, id, attempt=1) == b"output of 1\n"
+    assert read(client, id) == b"output of %d\n" % task.attempt
+
+
+def test_a_killed_executor_delivers_what_it_had_spooled(running: LocalCluster, client: Client) -> None:
+    """Much was spooled, and little of it had left when it died: the next life brings the rest."""
+    whole = bytes(MUCH // 2) + b"all\n"
+    id = submit(client, f"[ $KHALA_ATTEMPT -gt 1 ] || (head -c {MUCH // 2} /dev/zero; echo all; sleep 600)")
+
+    def spooled() -> bool:
+        paths = running.directory.rglob(f"{id}-1/execute.stdout")
+        return [path.stat().st_size for path in paths] == [len(whole)]
+
+    wait_until(spooled, timeout_s=30, what="all of it in the spool")
+    victim(running, "executor").send_signal(signal.SIGKILL)
+    assert client.wait(id, timeout_s=60).state == "succeeded"
+    wait_until(lambda: read(client, id, attempt=1) == whole, timeout_s=20, what="the first attempt's output")
+
+
+def test_nothing_is_left_in_the_spool(running: LocalCluster, client: Client) -> None:
+    id = submit(client, "seq 1 100000; sleep 0.3")
+    assert client.wait(id, timeout_s=30).state == "succeeded"
+    spools = [path for path in running.directory.rglob("spool") if path.is_dir()]
+    assert spools
+    wait_until(lambda: not any(any(path.iterdir()) for path in spools), timeout_s=10, what="empty spools")
+
+
+def test_khala_run_and_logs_show_output_live(running: LocalCluster, client: Client) -> None:
+    process = running.spawn("run", "--name", "live", "--", "bash", "-c", "echo now; echo not >&2; sleep 600")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "now\n"
+    assert process.stderr.readline() == "not\n"
+    (task,) = [task for task in client.list(name_prefix="live").tasks if task.state == "running"]
+    assert running.khala("logs", "--stream", "stdout", task.id).stdout == "now\n"
+    follower = running.spawn("logs", "-f", "--stream", "stdout", task.id)
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert follower.communicate(timeout=30) == ("", "")
+    assert follower.returncode == 0
