@@ -104,7 +104,7 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("GET", "/api/executors"): ((200, 200, 200, 200), None),
     ("GET", "/api/judicators"): ((200, 200, 200, 200), None),
 }  # fmt: skip
-PUBLIC = {"/", "/healthz", "/readyz", "/version", "/api/v1/login"}
+PUBLIC = {"/", "/docs", "/healthz", "/readyz", "/version", "/api/v1/login"}
 
 
 def send(site: Site, who: str, method: str, path: str, body: object) -> httpx.Response:
