@@ -713,6 +713,23 @@ struct DrainExecutor {
   3: Caller caller;
 }
 
+/** What does the leader, and the judicator that answers, count? */
+struct GetMetrics {
+  1: Caller caller;
+}
+
+/** One number, named and labelled as Prometheus has it. */
+struct Sample {
+  1: string name;
+  2: map<string, string> labels;
+  3: double value;
+}
+
+/** The answer to GetMetrics. */
+struct Metrics {
+  1: list<Sample> samples;
+}
+
 /** The order to an executor, and the answer to DrainExecutor: it was sent. */
 struct DrainOrdered {
   1: string executor;
@@ -793,6 +810,8 @@ union Payload {
   83: PurgeTask purge_task;
   84: DrainExecutor drain_executor;
   85: DrainOrdered drain_ordered;
+  86: GetMetrics get_metrics;
+  87: Metrics metrics;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -865,6 +884,7 @@ service Judicator extends Bus {
   TokenViews revoke_token(1: RevokeToken command) throws (1: Refused refused, 2: NotAvailable unavailable);
   TaskViews amend(1: AmendTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
   TaskViews purge(1: PurgeTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  Metrics metrics(1: GetMetrics command) throws (1: Refused refused, 2: NotAvailable unavailable);
   DrainOrdered drain(1: DrainExecutor command) throws (1: Refused refused, 2: NotAvailable unavailable);
   AuditPage audit(1: ListAudit command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

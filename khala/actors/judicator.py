@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from khala.actors.actor import Stage
 from khala.actors.doorkeeper import LATE
 from khala.actors.front_door import FrontDoor
+from khala.actors.measuring import MetricsQuestions, bus_samples
 from khala.actors.messages import (
     AnswerQuery,
     CheckFinished,
@@ -54,7 +55,15 @@ from khala.core.commands import (
     TaskAccepted,
 )
 from khala.core.messages import TasksSettled
-from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
+from khala.core.operations import (
+    AmendTask,
+    DrainExecutor,
+    DrainOrdered,
+    GetMetrics,
+    Metrics,
+    PurgeTask,
+    Sample,
+)
 from khala.core.task import Epoch, Task
 from khala.core.validation import check_amendment
 from khala.errors import Refusal
@@ -74,6 +83,7 @@ class Judicator(FrontDoor):
         self._epoch = Epoch()
         self._waits = Waits()
         self._executor_questions: list[tuple[float, Envelope, Identity]] = []
+        self._metrics = MetricsQuestions()
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
 
@@ -83,7 +93,8 @@ class Judicator(FrontDoor):
 
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
-        return [*self._door.parked(), *self._waits.end_all(), *(e for _, e, _ in self._executor_questions)]
+        questions = [*(e for _, e, _ in self._executor_questions), *self._metrics.waiting()]
+        return [*self._door.parked(), *self._waits.end_all(), *questions]
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -222,6 +233,20 @@ class Judicator(FrontDoor):
         )
         self.reply(envelope, JudicatorViews(judicators=views, epoch=self._epoch))
 
+    def handle_get_metrics(self, asked: GetMetrics, envelope: Envelope) -> None:
+        """The leader's numbers, and this node's."""
+        if self._metrics.ask(envelope, self.now().boot_s) and not self.send("leader/scheduler", GetMetrics()):
+            self._answer_metrics(())
+
+    def handle_metrics(self, metrics: Metrics, envelope: Envelope) -> None:
+        """The leader's answer."""
+        self._answer_metrics(metrics.samples)
+
+    def _answer_metrics(self, leaders: Sequence[Sample]) -> None:
+        own = tuple(bus_samples(self.stage.node, self.stage.bus.stats()))
+        for envelope in self._metrics.end():
+            self.reply(envelope, Metrics(samples=(*leaders, *own)))
+
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Only the leader knows: ask it once for all who ask at the moment."""
         self._executor_questions.append((self.now().boot_s, envelope, self._who))
@@ -268,6 +293,8 @@ class Judicator(FrontDoor):
         check = self._waits.check_again(now)
         if check is not None:
             self._ask_reader(check)
+        if self._metrics.overdue(now):
+            self._answer_metrics(())
         if self._executor_questions and now - self._executor_questions[0][0] > LEADER_ANSWERS_WITHIN_S:
             self._answer_executors(NotAvailable(detail="the leader did not answer in time"))
 

@@ -22,7 +22,7 @@ from khala.core.commands import (
     SearchTasks,
     SubmitTasks,
 )
-from khala.core.operations import AmendTask, DrainExecutor, PurgeTask
+from khala.core.operations import AmendTask, DrainExecutor, GetMetrics, PurgeTask
 from khala.core.people import (
     CreateToken,
     DeleteUser,
@@ -48,9 +48,10 @@ OWN_DOOR = frozenset({GetMe, CreateToken, RevokeToken, ListTokens})
 """What everybody may ask about themselves."""
 READS = frozenset({GetTasks, SearchTasks, CountTasks, GetOutput})
 """What a viewer may do to everybody's tasks."""
-VIEWER_MAY = OWN_DOOR | READS | {Ping, ListExecutors, ListJudicators, GetFileChunk}
-USER_MAY = VIEWER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
-ADMIN_MAY = USER_MAY | {DrainExecutor, PutUser, ListUsers, DeleteUser, ListAudit}
+READER_MAY = OWN_DOOR | READS | {Ping, ListExecutors, ListJudicators, GetFileChunk}
+VIEWER_MAY = READER_MAY | {GetMetrics}
+USER_MAY = READER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
+ADMIN_MAY = USER_MAY | VIEWER_MAY | {DrainExecutor, PutUser, ListUsers, DeleteUser, ListAudit}
 EXECUTOR_MAY = frozenset({GetFileChunk, PutOutput})
 MAY = {ADMIN: ADMIN_MAY, USER: USER_MAY, VIEWER: VIEWER_MAY, EXECUTOR: EXECUTOR_MAY}
 COMMANDS = ADMIN_MAY | EXECUTOR_MAY

@@ -46,3 +46,27 @@ class DrainOrdered:
 
     executor: str
     draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetMetrics:
+    """What does the leader, and the judicator that answers, count?"""
+
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One number, named and labelled as Prometheus has it: counters end in _total, the parts of a
+    histogram in _bucket, _sum and _count, everything else is a gauge."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The answer to GetMetrics."""
+
+    samples: tuple[Sample, ...]

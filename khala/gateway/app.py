@@ -21,6 +21,7 @@ from khala.gateway.files import file_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
 from khala.gateway.logs import log_routes
+from khala.gateway.metrics import metric_routes
 from khala.gateway.openapi import with_document
 from khala.gateway.operating import operating_routes
 from khala.gateway.pages import page_routes
@@ -41,7 +42,8 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     _configure(app, settings)
     table = (
         *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *cluster_routes(),
-        *operating_routes(), *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
+        *metric_routes(), *operating_routes(), *token_routes(), *session_routes(), *people_routes(),
+        *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)

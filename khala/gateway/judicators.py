@@ -31,7 +31,7 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
-from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, GetMetrics, Metrics, PurgeTask
 from khala.core.people import (
     AuditPage,
     CreateToken,
@@ -60,6 +60,7 @@ Command = (
     | AmendTask
     | PurgeTask
     | DrainExecutor
+    | GetMetrics
     | SubmitTasks
     | CancelTasks
     | GetTasks
@@ -78,6 +79,7 @@ Reply = (
     | TokenViews
     | AuditPage
     | DrainOrdered
+    | Metrics
     | TasksAccepted
     | TaskCancels
     | TaskViews

@@ -70,6 +70,7 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("GET", f"{OWN}/attempts"): ((200, 200, 200, 404), None),
     ("POST", "/api/v1/executors/none/drain"): ((404, 403, 403, 403), None),
     ("POST", "/api/v1/executors/none/undrain"): ((404, 403, 403, 403), None),
+    ("GET", "/metrics"): ((200, 403, 200, 403), None),
     ("GET", "/api/task?id={task}"): ((200, 200, 200, 404), None),
     ("GET", "/api/task?id={task}&file=execute_command"): ((200, 200, 200, 404), None),
     ("DELETE", "/api/task?id={task}"): ((200, 200, 403, 404), None),
@@ -161,7 +162,8 @@ def generic(path: str) -> str:
     plain = path.partition("?")[0].replace("{task}", "{id}")
     for part, name in (
         ("executors/none", "executors/{id}"), ("0" * 64, "{sha256}"), ("0" * 16, "{id}"),
-        ("logs/execute/stdout", "logs/{phase}/{stream}"), ("users/new", "users/{name}"), ("quotas/eve", "quotas/{name}"),
+        ("logs/execute/stdout", "logs/{phase}/{stream}"),
+        ("users/new", "users/{name}"), ("quotas/eve", "quotas/{name}"),
     ):  # fmt: skip
         plain = plain.replace(part, name)
     return plain

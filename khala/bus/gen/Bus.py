@@ -561,11 +561,11 @@ class deliver_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.envelopes = []
-                    (_etype277, _size274) = iprot.readListBegin()
-                    for _i278 in range(_size274):
-                        _elem279 = Envelope()
-                        _elem279.read(iprot)
-                        self.envelopes.append(_elem279)
+                    (_etype293, _size290) = iprot.readListBegin()
+                    for _i294 in range(_size290):
+                        _elem295 = Envelope()
+                        _elem295.read(iprot)
+                        self.envelopes.append(_elem295)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -582,8 +582,8 @@ class deliver_args(object):
         if self.envelopes is not None:
             oprot.writeFieldBegin('envelopes', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.envelopes))
-            for iter280 in self.envelopes:
-                iter280.write(oprot)
+            for iter296 in self.envelopes:
+                iter296.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()

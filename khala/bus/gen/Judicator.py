@@ -192,6 +192,14 @@ class Iface(khala.bus.gen.Bus.Iface):
         """
         pass
 
+    def metrics(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
     def drain(self, command):
         """
         Parameters:
@@ -973,6 +981,42 @@ class Client(khala.bus.gen.Bus.Client, Iface):
             raise result.unavailable
         raise TApplicationException(TApplicationException.MISSING_RESULT, "purge failed: unknown result")
 
+    def metrics(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_metrics(command)
+        return self.recv_metrics()
+
+    def send_metrics(self, command):
+        self._oprot.writeMessageBegin('metrics', TMessageType.CALL, self._seqid)
+        args = metrics_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_metrics(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = metrics_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "metrics failed: unknown result")
+
     def drain(self, command):
         """
         Parameters:
@@ -1070,6 +1114,7 @@ class Processor(khala.bus.gen.Bus.Processor, Iface, TProcessor):
         self._processMap["revoke_token"] = Processor.process_revoke_token
         self._processMap["amend"] = Processor.process_amend
         self._processMap["purge"] = Processor.process_purge
+        self._processMap["metrics"] = Processor.process_metrics
         self._processMap["drain"] = Processor.process_drain
         self._processMap["audit"] = Processor.process_audit
         self._on_message_begin = None
@@ -1699,6 +1744,35 @@ class Processor(khala.bus.gen.Bus.Processor, Iface, TProcessor):
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
         oprot.writeMessageBegin("purge", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_metrics(self, seqid, iprot, oprot):
+        args = metrics_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = metrics_result()
+        try:
+            result.success = self._handler.metrics(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("metrics", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -5392,6 +5466,179 @@ class purge_result(object):
 all_structs.append(purge_result)
 purge_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [TaskViews, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class metrics_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = GetMetrics()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('metrics_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(metrics_args)
+metrics_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [GetMetrics, None], None, ),  # 1
+)
+
+
+class metrics_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = Metrics()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('metrics_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(metrics_result)
+metrics_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [Metrics, None], None, ),  # 0
     (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
     (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
 )

@@ -9487,6 +9487,260 @@ class DrainExecutor(object):
         return not (self == other)
 
 
+class GetMetrics(object):
+    """
+    What does the leader, and the judicator that answers, count?
+
+    Attributes:
+     - caller
+
+    """
+
+    __slots__ = (
+        'caller',
+    )
+
+
+    def __init__(self, caller=None,):
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('GetMetrics')
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 1)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Sample(object):
+    """
+    One number, named and labelled as Prometheus has it.
+
+    Attributes:
+     - name
+     - labels
+     - value
+
+    """
+
+    __slots__ = (
+        'name',
+        'labels',
+        'value',
+    )
+
+
+    def __init__(self, name=None, labels=None, value=None,):
+        self.name = name
+        self.labels = labels
+        self.value = value
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.MAP:
+                    self.labels = {}
+                    (_ktype275, _vtype276, _size274) = iprot.readMapBegin()
+                    for _i278 in range(_size274):
+                        _key279 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val280 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key279] = _val280
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.DOUBLE:
+                    self.value = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Sample')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.labels is not None:
+            oprot.writeFieldBegin('labels', TType.MAP, 2)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
+            for kiter281, viter282 in self.labels.items():
+                oprot.writeString(kiter281.encode('utf-8') if sys.version_info[0] == 2 else kiter281)
+                oprot.writeString(viter282.encode('utf-8') if sys.version_info[0] == 2 else viter282)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.value is not None:
+            oprot.writeFieldBegin('value', TType.DOUBLE, 3)
+            oprot.writeDouble(self.value)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Metrics(object):
+    """
+    The answer to GetMetrics.
+
+    Attributes:
+     - samples
+
+    """
+
+    __slots__ = (
+        'samples',
+    )
+
+
+    def __init__(self, samples=None,):
+        self.samples = samples
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.samples = []
+                    (_etype286, _size283) = iprot.readListBegin()
+                    for _i287 in range(_size283):
+                        _elem288 = Sample()
+                        _elem288.read(iprot)
+                        self.samples.append(_elem288)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Metrics')
+        if self.samples is not None:
+            oprot.writeFieldBegin('samples', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.samples))
+            for iter289 in self.samples:
+                iter289.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class DrainOrdered(object):
     """
     The order to an executor, and the answer to DrainExecutor: it was sent.
@@ -9858,6 +10112,8 @@ class Payload(object):
      - purge_task
      - drain_executor
      - drain_ordered
+     - get_metrics
+     - metrics
 
     """
 
@@ -9918,10 +10174,12 @@ class Payload(object):
         'purge_task',
         'drain_executor',
         'drain_ordered',
+        'get_metrics',
+        'metrics',
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -9978,6 +10236,8 @@ class Payload(object):
         self.purge_task = purge_task
         self.drain_executor = drain_executor
         self.drain_ordered = drain_ordered
+        self.get_metrics = get_metrics
+        self.metrics = metrics
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -10322,6 +10582,18 @@ class Payload(object):
                     self.drain_ordered.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 86:
+                if ftype == TType.STRUCT:
+                    self.get_metrics = GetMetrics()
+                    self.get_metrics.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 87:
+                if ftype == TType.STRUCT:
+                    self.metrics = Metrics()
+                    self.metrics.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -10555,6 +10827,14 @@ class Payload(object):
         if self.drain_ordered is not None:
             oprot.writeFieldBegin('drain_ordered', TType.STRUCT, 85)
             self.drain_ordered.write(oprot)
+            oprot.writeFieldEnd()
+        if self.get_metrics is not None:
+            oprot.writeFieldBegin('get_metrics', TType.STRUCT, 86)
+            self.get_metrics.write(oprot)
+            oprot.writeFieldEnd()
+        if self.metrics is not None:
+            oprot.writeFieldBegin('metrics', TType.STRUCT, 87)
+            self.metrics.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -11754,6 +12034,23 @@ DrainExecutor.thrift_spec = (
     (2, TType.BOOL, 'draining', None, None, ),  # 2
     (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
 )
+all_structs.append(GetMetrics)
+GetMetrics.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'caller', [Caller, None], None, ),  # 1
+)
+all_structs.append(Sample)
+Sample.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.MAP, 'labels', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.DOUBLE, 'value', None, None, ),  # 3
+)
+all_structs.append(Metrics)
+Metrics.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'samples', (TType.STRUCT, [Sample, None], False), None, ),  # 1
+)
 all_structs.append(DrainOrdered)
 DrainOrdered.thrift_spec = (
     None,  # 0
@@ -11862,6 +12159,8 @@ Payload.thrift_spec = (
     (83, TType.STRUCT, 'purge_task', [PurgeTask, None], None, ),  # 83
     (84, TType.STRUCT, 'drain_executor', [DrainExecutor, None], None, ),  # 84
     (85, TType.STRUCT, 'drain_ordered', [DrainOrdered, None], None, ),  # 85
+    (86, TType.STRUCT, 'get_metrics', [GetMetrics, None], None, ),  # 86
+    (87, TType.STRUCT, 'metrics', [Metrics, None], None, ),  # 87
 )
 all_structs.append(Envelope)
 Envelope.thrift_spec = (
