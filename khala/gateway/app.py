@@ -17,6 +17,7 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 from khala.gateway.access_log import AccessLog
 from khala.gateway.batches import batch_routes
 from khala.gateway.cluster import cluster_routes
+from khala.gateway.events import event_routes
 from khala.gateway.files import file_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
@@ -41,9 +42,9 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *cluster_routes(),
-        *metric_routes(), *operating_routes(), *token_routes(), *session_routes(), *people_routes(),
-        *kv2_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *event_routes(), *file_routes(),
+        *cluster_routes(), *metric_routes(), *operating_routes(),
+        *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)

@@ -64,6 +64,7 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("GET", OWN): ((200, 200, 200, 404), None),
     ("POST", f"{OWN}/cancel"): ((202, 202, 403, 404), None),
     ("GET", f"{OWN}/logs/execute/stdout"): ((200, 200, 200, 404), None),
+    ("GET", f"{OWN}/events"): ((200, 200, 200, 404), None),
     ("PATCH", OWN): ((200, 200, 403, 404), {"priority": 1}),
     ("DELETE", OWN): ((200, 200, 403, 404), None),
     ("POST", f"{OWN}/retry"): ((201, 201, 403, 404), None),
