@@ -45,10 +45,32 @@ struct InputFile {
   4: i64 mode;
 }
 
-/** A stored zip file that is extracted under `path` of the workspace ("" is its top). */
+/** A stored archive (zip, tar, tar.gz) that is extracted under `path` of the workspace ("" is its top). */
 struct Archive {
   1: string file_id;
   2: string path;
+}
+
+/** Which files of the workspace to keep after the run; one at least if `needed`. */
+struct OutputGlob {
+  1: string glob;
+  2: bool needed;
+}
+
+/** A file that was kept: where it lay in the workspace, and its content as a stored file's sha256. */
+struct OutputFile {
+  1: string path;
+  2: i64 size;
+  3: string sha256;
+  4: i64 mode;
+}
+
+/** The first place where an output is not what was expected (khala/core/checking.py). */
+struct Difference {
+  1: i64 line;
+  2: i64 column;
+  3: string expected;
+  4: string actual;
 }
 
 /** What a task occupies while it runs. */
@@ -74,6 +96,9 @@ struct TaskSpec {
   13: string on_disconnect;
   14: string isolation;
   15: bool network;
+  16: list<OutputGlob> outputs;
+  17: string checker;
+  18: double checker_tolerance;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -108,6 +133,9 @@ struct Result {
   1: optional PhaseResult compile;
   2: optional PhaseResult execute;
   3: list<string> enforced;
+  4: list<OutputFile> outputs;
+  5: string verdict;
+  6: optional Difference difference;
 }
 
 /** The end of one attempt, as its executor saw it. */
@@ -470,12 +498,25 @@ struct JudicatorView {
   3: bool leader;
   4: map<string, i64> restarts;
   5: string replica_state;
+  6: bool live;
+  7: bool leaving;
 }
 
 /** The answer to ListJudicators. */
 struct JudicatorViews {
   1: list<JudicatorView> judicators;
   2: Epoch epoch;
+}
+
+/** Take a judicator out of the cluster, live or not, if the others are a majority without it. */
+struct RemoveJudicator {
+  1: string name;
+  2: Caller caller;
+}
+
+/** The removal of this judicator has begun; the leader carries it out. */
+struct JudicatorRemoval {
+  1: string name;
 }
 
 /** How many tasks are in each state? */
@@ -794,6 +835,8 @@ union Payload {
   38: OutputStored output_stored;
   39: GetOutput get_output;
   40: OutputPart output_part;
+  41: RemoveJudicator remove_judicator;
+  42: JudicatorRemoval judicator_removal;
   70: GetMe get_me;
   71: Me me;
   72: PutUser put_user;
@@ -871,6 +914,7 @@ service Judicator extends Bus {
   TaskCounts count(1: CountTasks command) throws (1: Refused refused, 2: NotAvailable unavailable);
   ExecutorViews executors(1: ListExecutors command) throws (1: Refused refused, 2: NotAvailable unavailable);
   JudicatorViews judicators(1: ListJudicators command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JudicatorRemoval remove_judicator(1: RemoveJudicator command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileStored put_file(1: PutFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   OutputStored put_output(1: PutOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);

@@ -25,6 +25,7 @@ from khala.actors.messages import (
     Tick,
 )
 from khala.bus.envelope import Envelope
+from khala.bus.interface import JUDICATOR
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
@@ -38,6 +39,7 @@ from khala.core.messages import (
     StartCleared,
 )
 from khala.core.operations import DrainOrdered
+from khala.core.output import has_files
 from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
 
@@ -48,7 +50,10 @@ the kill and for clocks of different rate."""
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the node was told to end after draining and has nothing in hand.
+    """`drained` is called once, when the node was told to end after draining and has nothing in hand. `renew`
+    lets attempts that must not outlive the lease run until then. `give_up(True)` publishes that this executor
+    has reached no judicator for as long as a lease lasts, `give_up(False)` that it does again (P13). They
+    must not block.
 
     An operator's order to drain ends nothing, can be taken back, and is forgotten with this life.
 
@@ -65,12 +70,21 @@ class Executor(NodeActor):
         journal: JournalFile,
         drained: Callable[[], None],
         lease_until: Callable[[], float],
+        lease_s: float,
+        renew: Callable[[float], None],
+        give_up: Callable[[bool], None],
     ) -> None:
         super().__init__(stage, "executor")
         self._machine = machine
         self._journal = journal
         self._drained = drained
         self._lease_until = lease_until
+        self._lease_s = lease_s
+        self._renew = renew
+        self._give_up = give_up
+        self._given_up = False
+        self._reached_at: float | None = None
+        self._may_run_until = 0.0
         self._has_lease = False
         self._effects: list[Effect] = []
         self._flushing = False
@@ -88,12 +102,33 @@ class Executor(NodeActor):
     def on_receive(self, message: Any) -> None:
         """Before anything is handled, also right after a pause: does the lease still hold? (P11)"""
         now = self.now()
-        holds = self._lease_until() > now.boot_s + LEASE_MARGIN_S
+        self._note_reach(now.boot_s)
+        until = self._surely_belongs_until() - LEASE_MARGIN_S
+        if until > self._may_run_until:
+            self._may_run_until = until
+            self._renew(until)
+        holds = until > now.boot_s
         if self._has_lease and not holds:
             self.log.warning("the lease ran out")
             self._take(self._machine.lease_lost(now))
         self._has_lease = holds
         super().on_receive(message)
+
+    def _surely_belongs_until(self) -> float:
+        """Until when nobody gives away what this executor has: its lease, while its word gets through."""
+        reached_at = self._reached_at or 0.0
+        return min(self._lease_until(), reached_at + self._lease_s)
+
+    def _note_reach(self, now: float) -> None:
+        """Is there a way to the leader, be it by another judicator? Without one, an executor that still has
+        its lease would keep its tasks from everybody."""
+        if self._reached_at is None or any(p.role == JUDICATOR for p in self.stage.bus.peers().values()):
+            self._reached_at = now
+        given_up = now > self._reached_at + self._lease_s
+        if given_up != self._given_up:
+            self._given_up = given_up
+            self.log.warning("no judicator is reached" if given_up else "a judicator is reached again")
+            self._give_up(given_up)
 
     def _order(self, order: object) -> None:
         self._take(self._machine.handle(order, self.now()))
@@ -192,7 +227,10 @@ class Executor(NodeActor):
                     self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
                 case StopAttempt():
                     self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
-                case DeliverOutput() | DropSpool():
+                case DeliverOutput():
+                    self.tell("file-delivery" if has_files(effect.outcome) else "delivery", effect)
+                case DropSpool():
+                    self.tell("file-delivery", effect)
                     self.tell("delivery", effect)
                 case Journal():
                     continue

@@ -50,11 +50,12 @@ from khala.core.commands import (
     Pong,
     PutFileChunk,
     PutOutput,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
     TaskAccepted,
 )
-from khala.core.messages import TasksSettled
+from khala.core.messages import LeaderAnnounced, TasksSettled
 from khala.core.operations import (
     AmendTask,
     DrainExecutor,
@@ -224,14 +225,24 @@ class Judicator(FrontDoor):
         views = tuple(
             JudicatorView(
                 name=name,
-                address=address,
+                address=registration.address,
                 leader=name == self._view.leader,
                 restarts=restarts if name == self.stage.node else {},
                 replica_state=self._replica_set.states.get(name, ""),
+                live=("judicator", name) in self._view.members,
+                leaving=registration.leaving,
             )
-            for name, address in sorted(self._view.registered.items())
+            for name, registration in sorted(self._view.registered.items())
         )
         self.reply(envelope, JudicatorViews(judicators=views, epoch=self._epoch))
+
+    def handle_remove_judicator(self, remove: RemoveJudicator, envelope: Envelope) -> None:
+        """Hand on; it is rare, and bounded by what the bus takes."""
+        destination = f"{self.stage.node}/replica-set"
+        if not self.stage.bus.send(destination, remove, sender=envelope.sender, cause=envelope.id):
+            self.reply(envelope, NotAvailable(detail="the replica-set actor is being started again"))
+        else:
+            self._note("judicators.remove", remove.name)
 
     def handle_get_metrics(self, asked: GetMetrics, envelope: Envelope) -> None:
         """The leader's numbers, and this node's."""
@@ -273,6 +284,10 @@ class Judicator(FrontDoor):
     def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
         """Which epoch this node leads with, if it does."""
         self._epoch = leading.epoch
+
+    def handle_leader_announced(self, announced: LeaderAnnounced, envelope: Envelope) -> None:
+        """Which epoch another judicator leads with."""
+        self._epoch = max(self._epoch, announced.epoch)
 
     def handle_service_checked(self, checked: ServiceChecked, envelope: Envelope) -> None:
         """How a native service of this node does."""

@@ -14,6 +14,8 @@ from khala.actors.messages import ViewChanged, ViewWanted
 from khala.bus.envelope import Envelope, is_node_name
 from khala.coordination.interface import ClusterView, Coordination
 
+CUT_OFF = "cut_off"
+"""The detail in which an executor publishes that it reaches no judicator: nothing is given to it (P13)."""
 PeersOf = Callable[[ClusterView], Mapping[str, str]]
 
 

@@ -11,6 +11,7 @@ from khala.core.access import Identity
 from khala.core.changes import Change, Changed
 from khala.core.commands import PutFileChunk, TaskAccepted
 from khala.core.execution.delivering import Piece
+from khala.core.execution.file_uploads import FilePart
 from khala.core.messages import QueuedTask
 from khala.core.output import StreamKey
 from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
@@ -335,6 +336,15 @@ class PieceAnswered:
 
     piece: Piece
     next_offset: int = 0
+    error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilePartAnswered:
+    """What a judicator answered to a part of an output file."""
+
+    part: FilePart
+    complete: bool = False
     error: KhalaError | None = None
 
 

@@ -1,32 +1,67 @@
-"""Watches the MongoDB replica set, and holds it against the registered judicators (P19).
+"""Keeps the servers of the control plane equal to the registered judicators (P19).
 
-It only tells the difference: to the front door, which shows it, and to the log. Changing the members
-is not built yet. Its thread blocks in the store; nobody waits for it.
+Each judicator looks at every tick, and tells the front door. The leader alone acts: it takes the one
+next step that `khala.core.membership` names, in the replica set, in the etcd cluster or in the
+register. Its thread blocks in both services; nobody waits for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import ReplicaSetChecked, Tick, ViewChanged, ViewWanted
 from khala.bus.envelope import Envelope
-from khala.coordination.interface import ClusterView
-from khala.errors import Unavailable
-from khala.store.interface import ReplicaHealth, ReplicaSetAdmin
+from khala.coordination.interface import ClusterView, Coordination, EtcdAdmin, Registration
+from khala.core.commands import JudicatorRemoval, NotAvailable, Refused, RemoveJudicator
+from khala.core.membership import (
+    AddMember,
+    Forget,
+    GiveUp,
+    GiveVote,
+    Hold,
+    Peer,
+    RemoveMember,
+    SetMember,
+    Step,
+    StepDown,
+    next_step,
+    why_stay,
+)
+from khala.errors import ConfigurationError, Unavailable
+from khala.store.interface import ReplicaSetAdmin
 
 MONGOD = "mongod"
 """The detail in which a judicator publishes its mongod's host:port, as the replica set knows it."""
+STOPPING = "stopping"
+"""The detail in which a judicator publishes that it was told to stop."""
 ABSENT = "absent"
 
 
-class ReplicaSet(NodeActor):
-    """Checks at every tick; a few seconds apart is enough."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What the actor works with: the replica set, the etcd cluster, the register, this node's own entry
+    in that, and after how long a missing judicator is removed where that helps (0: never). `removed` is
+    called, perhaps again, when this node no longer belongs to the cluster; it must not block."""
 
-    def __init__(self, stage: Stage, *, admin: ReplicaSetAdmin) -> None:
+    replica_set: ReplicaSetAdmin
+    etcd: EtcdAdmin
+    coordination: Coordination
+    own: Registration
+    give_up_after_s: float
+    removed: Callable[[], None]
+
+
+class ReplicaSet(NodeActor):
+    """Looks at every tick; a second or so apart is enough."""
+
+    def __init__(self, stage: Stage, *, upkeep: Upkeep) -> None:
         super().__init__(stage, "replica-set")
-        self._admin = admin
+        self._upkeep = upkeep
         self._view = ClusterView()
+        self._missing_since: dict[str, float] = {}
+        self._was_registered = False
         self._said = ""
 
     def begin(self) -> None:
@@ -34,56 +69,155 @@ class ReplicaSet(NodeActor):
         self.tell("membership", ViewWanted())
 
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
-        """Who is registered now."""
-        self._view = seen.view
+        """Who is registered now, and who of them lives."""
+        view = self._view = seen.view
+        now = self.now().boot_s
+        missing = [name for name in view.registered if ("judicator", name) not in view.members]
+        self._missing_since = {name: self._missing_since.get(name, now) for name in missing}
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
-        """Ask the replica set, and compare."""
+        """Look, tell, and act where it is this node's to act."""
         try:
-            members = self._admin.health()
+            members: Sequence[SetMember] = self._upkeep.replica_set.members()
         except Unavailable as why:
             self._say(f"the replica set has no primary: {why}")
             self.tell("judicator", ReplicaSetChecked({}, writable=False))
+        else:
+            self.tell("judicator", ReplicaSetChecked(states_of(members, self._view), writable=True))
+            if self._view.connected and self._view.leader == self.stage.node:
+                self._lead(members)
+        if self._view.connected:
+            self._see_to_own_registration()
+
+    def handle_remove_judicator(self, remove: RemoveJudicator, envelope: Envelope) -> None:
+        """Begin to remove a judicator, if the cluster can do without it."""
+        registered = self._view.registered.get(remove.name)
+        why = why_stay(remove.name, self._peers())
+        answer: object = JudicatorRemoval(name=remove.name)
+        if registered is None:
+            answer = Refused(code="not_found", detail="there is no such judicator", field="name")
+        elif why and not registered.leaving:
+            answer = Refused(code="conflict", detail=f"{remove.name} cannot be removed: {why}", field="name")
+        else:
+            try:
+                self._mark_leaving(remove.name)
+            except Unavailable as failure:
+                answer = NotAvailable(detail=failure.detail, outcome_unknown=True)
+        self.reply(envelope, answer)
+
+    # --- the leader's part -----------------------------------------------------------------------
+
+    def _lead(self, members: Sequence[SetMember]) -> None:
+        own = self._view.registered.get(self.stage.node)
+        if own is not None and own.leaving:
+            self._say("this judicator is being removed: another one leads")
+            self._upkeep.coordination.resign()
             return
-        states, surplus = compare(members, self._view)
-        absent = [name for name, state in states.items() if state == ABSENT]
-        parts = [f"no members: {', '.join(absent)}"] if absent else []
-        parts += [f"members of no registered judicator: {', '.join(surplus)}"] if surplus else []
-        self._say("; ".join(parts))
-        self.tell("judicator", ReplicaSetChecked(states, writable=True))
-
-    def _say(self, difference: str) -> None:
-        """Log what is wrong, when it changes."""
-        if difference != self._said:
-            self._said = difference
-            if difference:
-                self.log.warning("replica set and judicators differ", difference=difference)
+        step = next_step(self._peers(), members, give_up_after_s=self._upkeep.give_up_after_s)
+        if step is None:
+            self._say("")
+        elif isinstance(step, Hold):
+            self._say(step.why)
+        else:
+            self._say(_told(step))
+            try:
+                self._take(step)
+            except (Unavailable, ConfigurationError) as why:
+                self._say(f"{_told(step)}: not yet: {why}")
             else:
-                self.log.info("replica set and judicators agree")
+                self.tell(self.name, Tick())
+
+    def _take(self, step: Step) -> None:
+        upkeep = self._upkeep
+        match step:
+            case AddMember(host):
+                upkeep.replica_set.add(host)
+            case GiveVote(host):
+                upkeep.replica_set.give_vote(host)
+            case StepDown():
+                upkeep.replica_set.step_down()
+            case RemoveMember(host):
+                upkeep.replica_set.remove(host)
+            case GiveUp(name):
+                self._mark_leaving(name)
+            case Forget(name):
+                upkeep.etcd.remove(self._view.registered[name].etcd or name)
+                upkeep.coordination.unregister_judicator(name)
+
+    def _mark_leaving(self, name: str) -> None:
+        registration = self._view.registered[name]
+        self._upkeep.coordination.register_judicator(name, replace(registration, leaving=True))
+
+    # --- every judicator's part ------------------------------------------------------------------
+
+    def _see_to_own_registration(self) -> None:
+        """It vanishes when this node was removed, or when etcd lost it: etcd's members tell which."""
+        if self.stage.node in self._view.registered:
+            self._was_registered = True
+        elif self._was_registered:
+            upkeep = self._upkeep
+            try:
+                if upkeep.own.etcd in upkeep.etcd.names():
+                    upkeep.coordination.register_judicator(self.stage.node, upkeep.own)
+                else:
+                    upkeep.removed()
+            except Unavailable as why:
+                self._say(f"this judicator is not registered any more: {why}")
+
+    def _peers(self) -> list[Peer]:
+        now = self.now().boot_s
+        return peers_of(self._view, {name: now - since for name, since in self._missing_since.items()})
+
+    def _say(self, what: str) -> None:
+        """Log what is done or wrong, when it changes."""
+        if what != self._said:
+            self._said = what
+            if what:
+                self.log.warning("control plane", doing=what)
+            else:
+                self.log.info("control plane is as registered")
 
 
-def compare(members: Sequence[ReplicaHealth], view: ClusterView) -> tuple[Mapping[str, str], list[str]]:
-    """The state of each registered judicator's member (`absent`: it has none), and the hosts of members
-    that are no registered judicator's.
-
-    A live judicator says which member is its own; for another one a member of the same host counts
-    that no other judicator has claimed.
-    """
-    if not view.registered:
-        return {}, []
-    unclaimed = {member.host: member for member in members}
-    states: dict[str, str] = {}
-    for name in view.registered:
-        live = view.members.get(("judicator", name))
-        mine = unclaimed.pop(live.details.get(MONGOD, ""), None) if live is not None else None
-        if mine is not None:
-            states[name] = mine.state
-    for name, address in sorted(view.registered.items()):
-        if name not in states:
-            host = next((host for host in sorted(unclaimed) if _host(host) == _host(address)), "")
-            states[name] = unclaimed.pop(host).state if host else ABSENT
-    return states, sorted(unclaimed)
+def peers_of(view: ClusterView, missing_s: Mapping[str, float] | None = None) -> list[Peer]:
+    """The judicators of a view, registered or only live, as `khala.core.membership` wants them."""
+    live = {member.name: member for member in view.members.values() if member.role == "judicator"}
+    peers = []
+    for name in sorted({*view.registered, *live}):
+        registration, member = view.registered.get(name), live.get(name)
+        details: Mapping[str, str] = member.details if member is not None else {}
+        peers.append(
+            Peer(
+                name=name,
+                mongod=details.get(MONGOD) or (registration.mongod if registration is not None else ""),
+                registered=registration is not None,
+                live=member is not None,
+                leaving=registration is not None and registration.leaving,
+                stopping=STOPPING in details,
+                missing_s=(missing_s or {}).get(name, 0.0),
+            )
+        )
+    return peers
 
 
-def _host(address: str) -> str:
-    return address.rpartition(":")[0]
+def states_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, str]:
+    """The state of each registered judicator's member; `absent`: it has none."""
+    by_host = {member.host: member.state for member in members}
+    return {peer.name: by_host.get(peer.mongod, ABSENT) for peer in peers_of(view) if peer.registered}
+
+
+def _told(step: Step) -> str:
+    match step:
+        case AddMember(host):
+            return f"adding {host} to the replica set, without a vote until it has the data"
+        case GiveVote(host):
+            return f"giving {host} its vote"
+        case StepDown(host):
+            return f"having another primary elected in place of {host}, which leaves"
+        case RemoveMember(host):
+            return f"removing {host} from the replica set"
+        case Forget(name):
+            return f"removing {name} from etcd and from the register"
+        case GiveUp(name):
+            return f"removing {name}, which has been missing for too long"
+        case Hold(why):
+            return why

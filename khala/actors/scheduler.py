@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.membership import CUT_OFF
 from khala.actors.messages import (
     ActiveScanned,
     Began,
@@ -47,6 +48,7 @@ from khala.core.messages import (
     AttemptStarted,
     CancelsRequested,
     ExecutorReport,
+    LeaderAnnounced,
     StartRequested,
     TasksQueued,
     TasksSettled,
@@ -103,7 +105,8 @@ class Scheduler(NodeActor):
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Follow membership and leadership."""
         members = seen.view.members.values()
-        self._executors = {m.name: m.incarnation for m in members if m.role == "executor"}
+        executors = [m for m in members if m.role == "executor" and CUT_OFF not in m.details]
+        self._executors = {m.name: m.incarnation for m in executors}
         self._judicators = tuple(m.name for m in members if m.role == "judicator")
         if not self._may_lead():
             self._follow("another judicator leads" if seen.view.leader else "nobody leads")
@@ -297,11 +300,15 @@ class Scheduler(NodeActor):
                     self._scan_waiting()
 
     def _scan_waiting(self) -> None:
-        """Re-scan the store (P3), and remind the front door of the epoch."""
+        """Re-scan the store (P3), and remind the front doors of the epoch."""
         self._scanned_at = self.now().boot_s
         self._scan_again_at = self._scanned_at + ANSWER_WITHIN_S
         self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after))
         self.tell("judicator", LeadingWith(self._epoch))
+        for judicator in self._judicators:
+            if judicator != self.stage.node:
+                announced = LeaderAnnounced(epoch=self._epoch, leader=self.stage.node)
+                self.send(f"{judicator}/judicator", announced)
 
     # --- effects ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""One slot of an executor: one attempt at a time, from its files to its outcome.
+"""One slot of an executor: one attempt at a time, from its files to its outcome and its verdict.
 
 Its thread may block while stored files are fetched, which holds up nobody but the attempt that needs
 them. The commands themselves run in the slot's launcher process. A fault here ends the node: the
@@ -7,17 +7,20 @@ executor would wait for an end that nobody tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import AttemptEnded, PhaseEntered, RunAttempt, StopRunning
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
-from khala.core.task import ExitReason, Outcome
+from khala.core.output import StreamKey, capture_of
+from khala.core.task import ExitReason, Outcome, Phase
+from khala.core.verdict import captured_whole, judged
 from khala.errors import Fault, Refusal, Unavailable
 from khala.execution.job import Job, JobEnded, OutputSpooled, PhaseStarted
 from khala.execution.pool import LauncherPool
+from khala.execution.spools import Spools
 
 FetchFile = Callable[[str], Path]
 """Make a stored file available on this host until it is released; raises Refusal, Unavailable or OSError."""
@@ -28,11 +31,19 @@ class Slot(NodeActor):
     """`fetch` and `release` bracket each use of a stored file. Essential: never started again."""
 
     def __init__(
-        self, stage: Stage, *, number: int, pool: LauncherPool, fetch: FetchFile, release: ReleaseFile
+        self,
+        stage: Stage,
+        *,
+        number: int,
+        pool: LauncherPool,
+        spools: Spools,
+        fetch: FetchFile,
+        release: ReleaseFile,
     ) -> None:
         super().__init__(stage, f"slot-{number}")
         self._number = number
         self._pool = pool
+        self._spools = spools
         self._fetch = fetch
         self._release = release
         self._running: RunAttempt | None = None
@@ -86,13 +97,31 @@ class Slot(NodeActor):
         running = self._running
         if running is None or (running.task_id, running.attempt) != (ended.task_id, ended.attempt):
             raise Fault(f"slot {self._number} does not run attempt {ended.attempt} of {ended.task_id}")
-        self._end(ended.outcome)
+        self._end(self._judged(running, ended.outcome))
+
+    def _judged(self, run: RunAttempt, outcome: Outcome) -> Outcome:
+        """The verdict is given here, where the output is; it may take a while and holds up no other slot."""
+        try:
+            return judged(outcome, run.spec, self._whole_stdout(run, outcome))
+        except (OSError, Unavailable) as why:
+            self.log.error("a spool cannot be judged", task_id=run.task_id, reason=str(why))
+            return judged(outcome, run.spec, None)
+
+    def _whole_stdout(self, run: RunAttempt, outcome: Outcome) -> Iterable[bytes] | None:
+        """What execute wrote, or None when that is nowhere whole."""
+        stdout = capture_of(outcome.result, Phase.EXECUTE, "stdout")
+        if stdout is None or stdout.stored_bytes < stdout.size:
+            return None if stdout is None else captured_whole(stdout)
+        key = StreamKey(task_id=run.task_id, attempt=run.attempt, phase=Phase.EXECUTE, stream="stdout")
+        return self._spools.chunks(key, stdout.size)
 
     def _end(self, outcome: Outcome) -> None:
         run, self._running = self._running, None
         self._release_files()
         if run is not None:
-            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, self._spooled))
+            # A launcher that died may have left output files that no outcome tells of.
+            spooled = self._spooled or bool(run.spec.outputs)
+            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, spooled))
 
     def _release_files(self) -> None:
         held, self._held = self._held, []

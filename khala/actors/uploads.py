@@ -18,7 +18,7 @@ from khala.actors.messages import Began, CallsAnswered, TakeChunk, Tick
 from khala.actors.quotas import check_stored_bytes
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
-from khala.core.access import Identity
+from khala.core.access import EXECUTOR, Identity
 from khala.core.commands import FileStored, NotAvailable, PutFileChunk, Refused
 from khala.errors import Refusal, Unavailable
 from khala.store.interface import Store
@@ -87,13 +87,13 @@ class Uploads(NodeActor):
 
     def _take(self, chunk: PutFileChunk, who: Identity) -> bool:
         upload = self._uploads.get(chunk.upload_id)
-        if upload is not None and upload.owner != who.user:
+        if upload is not None and upload.owner != _owner(who):
             raise Refusal("another user's upload has this upload_id", code="conflict", field="upload_id")
         if upload is None:
             if self._store.has_file(chunk.sha256):
                 return True
             check_stored_bytes(self._store, who.user, who.quota.stored_bytes, chunk.size)
-            upload = self._begin(chunk, who.user)
+            upload = self._begin(chunk, _owner(who))
         upload.touched_at = self.now().boot_s
         self._append(upload, chunk)
         if upload.received < upload.size:
@@ -147,6 +147,11 @@ def check_chunk(chunk: PutFileChunk) -> None:
         raise Refusal(f"a chunk beyond the {chunk.size} bytes of its file", field="offset")
     if not chunk.data and chunk.size:
         raise Refusal("an empty chunk of a file that is not empty", field="data")
+
+
+def _owner(who: Identity) -> str:
+    """Whose file it is; what executors collect is nobody's upload."""
+    return "" if who.role == EXECUTOR else who.user
 
 
 def _conflict(field: str, detail: str) -> Refusal:

@@ -22,6 +22,8 @@ _COMMANDS: Mapping[str, str] = {
     "show": "khala.cli.tasks:show",
     "ls": "khala.cli.tasks:ls",
     "logs": "khala.cli.logs:logs",
+    "get": "khala.cli.get:get",
+    "explain": "khala.cli.explain:explain",
     "cancel": "khala.cli.tasks:cancel",
     "executors": "khala.cli.members:executors",
     "judicators": "khala.cli.members:judicators",

@@ -1,13 +1,15 @@
-"""`khala executors`, `khala judicators`: who belongs to the cluster."""
+"""`khala executors`, `khala judicators`: who belongs to the cluster, and who no longer shall."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from khala.cli.connecting import cluster_options, connect
-from khala.cli.exits import Exit
+from khala.cli.exits import Exit, note
 from khala.cli.output import print_json, print_table
 
 
@@ -39,22 +41,61 @@ def executors(data_dir: Path | None, as_json: bool) -> int:
     return Exit.OK
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @cluster_options
-def judicators(data_dir: Path | None, as_json: bool) -> int:
+@click.pass_context
+def judicators(context: click.Context, data_dir: Path | None, as_json: bool) -> int:
     """List the judicators and say which one leads.
 
     \b
       khala judicators
+      khala judicators remove judicator-3
     """
+    if context.invoked_subcommand is not None:
+        return Exit.OK
     with connect(data_dir) as client:
         found = client.judicators()
     if as_json:
         print_json({"judicators": found})
         return Exit.OK
     rows = [
-        (entry.get("name", ""), entry.get("address", ""), "leads" if entry.get("leader") else "")
+        (
+            entry.get("name", ""),
+            entry.get("address", ""),
+            _standing(entry),
+            entry.get("replica_state") or "?",
+        )
         for entry in found
     ]
-    print_table(("JUDICATOR", "ADDRESS", ""), rows)
+    print_table(("JUDICATOR", "ADDRESS", "", "MONGOD"), rows)
     return Exit.OK
+
+
+@judicators.command()
+@click.argument("name")
+@cluster_options
+@click.pass_context
+def remove(context: click.Context, name: str, data_dir: Path | None, as_json: bool) -> int:
+    """Take a judicator out of the cluster, whether it runs or is lost for good.
+
+    \b
+      khala judicators remove judicator-3
+
+    Refused if too few of the others live. One that comes back sets its data aside and joins afresh.
+    """
+    group = context.parent.params if context.parent is not None else {}
+    with connect(data_dir or group.get("data_dir")) as client:
+        client.remove_judicator(name)
+    if as_json or group.get("as_json"):
+        print_json({"name": name, "leaving": True})
+    else:
+        note(f"{name} is being removed: `khala judicators` shows when it is gone")
+    return Exit.OK
+
+
+def _standing(entry: Mapping[str, Any]) -> str:
+    if entry.get("leaving"):
+        return "leaving"
+    if not entry.get("live", True):
+        return "down"
+    return "leads" if entry.get("leader") else ""

@@ -48,6 +48,8 @@ def print_output(client: Client, task: TaskView) -> None:
 
 def print_end(task: TaskView) -> None:
     """What must be known of a task's end besides its output."""
+    if task.outputs:
+        note(f"khala: {len(task.outputs)} output files: khala get {task.id}")
     if task.exit_reason not in _OWN_END:
         note(f"khala: task {task.id} {task.state}: {task.reason or task.exit_reason.replace('_', ' ')}")
 

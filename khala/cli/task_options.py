@@ -27,6 +27,13 @@ _OPTIONS = (
         metavar="[NAME=]FILE",
         help="A file to put into the task's directory; repeatable.",
     ),
+    click.option(
+        "--output",
+        "outputs",
+        multiple=True,
+        metavar="GLOB",
+        help="Files to keep, as 'out/**'; `khala get` saves them; repeatable.",
+    ),
     click.option("--compile", "compile_command", default="", metavar="SHELL", help="A command to run first."),
     click.option("--compile-limit", type=float, metavar="SECONDS", help="Wall time for --compile."),
     click.option("--limit", type=float, metavar="SECONDS", help="Wall time for the command."),
@@ -53,6 +60,7 @@ def build_task(
     priority: int,
     variables: Sequence[str],
     input_files: Sequence[str],
+    outputs: Sequence[str],
     compile_command: str,
     compile_limit: float | None,
     limit: float | None,
@@ -65,6 +73,7 @@ def build_task(
     env = _pairs(variables, "--env")
     task: dict[str, Any] = {"name": name, "labels": _pairs(labels, "--label"), "priority": priority}
     task["inputs"] = [_input(text) for text in input_files]
+    task["outputs"] = [{"glob": glob} for glob in outputs]
     if compile_command:
         task["compile"] = {"command": compile_command, "env": env, "limits": _limits(compile_limit)}
     if command:

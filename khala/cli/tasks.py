@@ -10,7 +10,7 @@ import click
 from khala.cli.connecting import cluster_options, connect
 from khala.cli.exits import Exit, note
 from khala.cli.output import moment, print_json, print_table
-from khala.client import STATES, OutputView, PhaseView, TaskView
+from khala.client import STATES, DifferenceView, OutputView, PhaseView, TaskView
 from khala.errors import Refusal
 
 
@@ -41,9 +41,24 @@ def print_task(task: TaskView) -> None:
     click.echo(f"created   {moment(task.created_at)}")
     click.echo(f"started   {moment(task.started_at)}  attempt {task.attempt} on {task.executor or '-'}")
     click.echo(f"finished  {moment(task.finished_at)}")
+    if task.verdict not in ("", "not_judged"):
+        click.echo(f"verdict   {task.verdict.replace('_', ' ')}")
+    if task.difference is not None:
+        _print_difference(task.difference)
+    for file in task.outputs:
+        click.echo(f"output    {file.path}  {file.size} bytes")
     for name, phase in (("compile", task.compile), ("execute", task.execute)):
         if phase is not None:
             _print_phase(name, phase)
+
+
+def _print_difference(difference: DifferenceView) -> None:
+    click.echo(f"          the first difference is in line {difference.line}, column {difference.column}")
+    for side, excerpt in (("expected", difference.expected), ("actual", difference.actual)):
+        # As Python would write it: an excerpt may hold what a terminal would obey.
+        click.echo(
+            f"          {side:<9} {excerpt!r}" if excerpt else f"          {side:<9} the end of the output"
+        )
 
 
 def _print_phase(name: str, phase: PhaseView) -> None:

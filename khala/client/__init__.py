@@ -8,7 +8,9 @@ with Client("http://127.0.0.1:7000", token="…") as client:
 from khala.client.client import Client
 from khala.client.views import (
     STATES,
+    DifferenceView,
     OutputEnd,
+    OutputFileView,
     OutputPiece,
     OutputView,
     PhaseView,
@@ -19,7 +21,9 @@ from khala.client.views import (
 __all__ = [
     "STATES",
     "Client",
+    "DifferenceView",
     "OutputEnd",
+    "OutputFileView",
     "OutputPiece",
     "OutputView",
     "PhaseView",

@@ -9,16 +9,28 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from khala.client.output import OutputName, follow, read
+from khala.client.saving import Write, save
 from khala.client.transport import Transport
-from khala.client.views import OutputEnd, OutputPiece, TaskPageView, TaskView, task_view
+from khala.client.views import (
+    OutputEnd,
+    OutputFileView,
+    OutputPiece,
+    TaskPageView,
+    TaskView,
+    output_file_view,
+    task_view,
+)
 from khala.errors import Unavailable
 
 _API = "/api/v1"
 _WAIT_SLICE_S = 20.0
+_SILENT_S = 30.0
 
 
 class Client:
@@ -127,6 +139,30 @@ class Client:
         answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tasks/{task_id}/cancel")
         return answer
 
+    def explain(self, task_id: str) -> Mapping[str, Any]:
+        """Why a task waits and what keeps each executor from it, or what it used of its limits."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/tasks/{task_id}/explain")
+        return answer
+
+    def outputs(self, task_id: str) -> Sequence[OutputFileView]:
+        """The output files of a task; none before it has ended."""
+        answer = self._transport.call("GET", f"{_API}/tasks/{task_id}/outputs")
+        return tuple(output_file_view(each) for each in answer["outputs"])
+
+    def save_output(self, task_id: str, file: OutputFileView, folder: Path) -> Path:
+        """Save an output file below `folder`, under its path, whole or not at all; its place.
+
+        Refusal if its path leads out of the folder, or its content is not what its digest says.
+        """
+        place = f"{_API}/tasks/{task_id}/outputs/{quote(file.path)}"
+
+        def download(write: Write) -> None:
+            with self._transport.opened(place, query={}, headers={}, silent_s=_SILENT_S) as response:
+                for piece in response.iter_bytes():
+                    write(piece)
+
+        return save(file, folder, download)
+
     def executors(self) -> Sequence[Mapping[str, Any]]:
         """The executors that the leader knows."""
         answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/executors")["executors"]
@@ -136,6 +172,15 @@ class Client:
         """The registered judicators, and who leads."""
         answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/judicators")["judicators"]
         return answer
+
+    def cluster(self) -> Mapping[str, Any]:
+        """Leader, epoch, and how many more judicators it can lose."""
+        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/cluster")
+        return answer
+
+    def remove_judicator(self, name: str) -> None:
+        """Begin to take a judicator out of the cluster; Refusal `conflict` if too few others live."""
+        self._transport.call("DELETE", f"{_API}/judicators/{quote(name, safe='')}")
 
     def stats(self) -> Mapping[str, Any]:
         """Counts of tasks per state."""

@@ -72,6 +72,26 @@ class PhaseView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DifferenceView:
+    """Where an output first was not what was expected: line and column (in bytes) from 1, and excerpts."""
+
+    line: int = 0
+    column: int = 0
+    expected: str = ""
+    actual: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFileView:
+    """An output file of a task: its path in the workspace, and its content by size and digest."""
+
+    path: str
+    size: int = 0
+    sha256: str = ""
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     """A task as the gateway shows it; `raw` is the whole answer."""
 
@@ -86,6 +106,9 @@ class TaskView:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    verdict: str = ""
+    difference: DifferenceView | None = None
+    outputs: tuple[OutputFileView, ...] = ()
     compile: PhaseView | None = None
     execute: PhaseView | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -119,6 +142,9 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
         created_at=_time(answer.get("created_at")),
         started_at=_time(answer.get("started_at")),
         finished_at=_time(answer.get("finished_at")),
+        verdict=answer.get("verdict") or "",
+        difference=_difference(answer.get("difference")),
+        outputs=tuple(output_file_view(each) for each in answer.get("outputs") or ()),
         compile=_phase(result.get("compile")),
         execute=_phase(result.get("execute")),
         raw=answer,
@@ -127,6 +153,27 @@ def task_view(answer: Mapping[str, Any]) -> TaskView:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def output_file_view(answer: Mapping[str, Any]) -> OutputFileView:
+    """An output file from the gateway's JSON."""
+    return OutputFileView(
+        path=answer["path"],
+        size=answer.get("size") or 0,
+        sha256=answer.get("sha256") or "",
+        executable=bool(int(answer.get("mode") or "0", 8) & 0o111),
+    )
+
+
+def _difference(answer: Mapping[str, Any] | None) -> DifferenceView | None:
+    if not answer:
+        return None
+    return DifferenceView(
+        line=answer.get("line") or 0,
+        column=answer.get("column") or 0,
+        expected=answer.get("expected") or "",
+        actual=answer.get("actual") or "",
+    )
 
 
 def _phase(answer: Mapping[str, Any] | None) -> PhaseView | None:

@@ -41,7 +41,9 @@ class RoleConfig:
     boot_print_log: bool = setting(False, "Log the node's start and its services' health.", Kind.SWITCH)
     main_print_log: bool = setting(False, "Log the node's own work in detail.", Kind.SWITCH)
     etcd_cluster_join_member_client: str = setting(
-        "", "Client URL of an etcd member of the cluster to join; overrides the init flags.", Kind.URL
+        "",
+        "Client URLs, with commas, of etcd members of the cluster to join; overrides the init flags.",
+        Kind.URL,
     )
     etcd_cluster_service: str = setting(
         "", "DNS name of a service whose addresses are judicators; overrides the join flag."
@@ -111,6 +113,18 @@ class JudicatorConfig(RoleConfig):
     )
     main_advertise_port: int = setting(
         0, "Port of bus and RPC told to others.", Kind.ADVERTISED_PORT, shown="the listen port"
+    )
+    leave_at_stop: bool = setting(
+        True,
+        "At SIGTERM leave the cluster for good, if the others go on; =false stays a member.",
+        Kind.SWITCH,
+        shown="true",
+    )
+    remove_missing_after: float = setting(
+        600.0,
+        "After how long a missing judicator is removed, where the cluster then survives more losses; "
+        "0 is never.",
+        Kind.SECONDS,
     )
     main_first_token_digest: str = setting(
         "", "SHA-256 of the administrator's token to store if the cluster has no token yet.", Kind.DIGEST

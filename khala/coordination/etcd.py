@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from khala.coordination.etcd_client import EtcdClient
-from khala.coordination.etcd_keys import PREFIX, judicator_key, shared_key, view_of
+from khala.coordination.etcd_keys import PREFIX, encode_registration, judicator_key, shared_key, view_of
 from khala.coordination.etcd_session import EtcdSession
-from khala.coordination.etcd_settings import EtcdSettings
-from khala.coordination.interface import ClusterView, Listener, Member
+from khala.coordination.etcd_settings import EtcdSettings, address_of
+from khala.coordination.interface import ClusterView, Listener, Member, Registration
 from khala.errors import ConfigurationError, Fault, KhalaError, OutcomeUnknown, Unavailable
 
 _UNWATCHED_RELIST_S = 0.25
@@ -39,7 +39,7 @@ class EtcdCoordination:
     def __init__(self, settings: EtcdSettings, *, clock: Callable[[], float] = boottime) -> None:
         self._settings = settings
         self._clock = clock
-        self._addresses = settings.addresses()
+        self._addresses = settings.addresses()  # those given, then those of the registered judicators
         self._session = EtcdSession(settings.lease_ttl_s, clock)
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -75,20 +75,26 @@ class EtcdCoordination:
         try:
             self._started.result(self._settings.start_timeout_s)
         except TimeoutError:
-            self.close()
+            self._end_start()
             where, why = ", ".join(self._settings.endpoints), self._last_error or "no answer"
             raise Unavailable(f"etcd cannot be used at {where}: {why}") from None
         except KhalaError:
-            self.close()
+            self._end_start()
             raise
+
+    def _end_start(self) -> None:
+        """A start that failed may be tried again."""
+        self.close()
+        self._thread, self._started = None, Future()
+        self._ending = self._withdraw = False
 
     def update(self, member: Member) -> None:
         with self._lock:
             self._member = member
         self._ring()
 
-    def register_judicator(self, name: str, address: str) -> None:
-        self._ask(lambda client: client.put({judicator_key(name): address}))
+    def register_judicator(self, name: str, registration: Registration) -> None:
+        self._ask(lambda client: client.put({judicator_key(name): encode_registration(registration)}))
 
     def unregister_judicator(self, name: str) -> None:
         self._ask(lambda client: client.delete(judicator_key(name)))
@@ -196,13 +202,23 @@ class EtcdCoordination:
         with self._lock:
             self._carried_out = resignations
         self._note_leadership()
-        self._tell(view_of(entries))
+        view = view_of(entries)
+        self._learn_addresses(view)
+        self._tell(view)
         if not self._started.done():
             self._started.set_result(None)
         if not client.watching:
             client.watch(PREFIX, self._ring)  # if it does not begin, listings come closer and try again
             if client.watching:
                 self._hinted = True  # for what changed before it began
+
+    def _learn_addresses(self, view: ClusterView) -> None:
+        """Whoever was told of one judicator's etcd finds the others when that one is gone."""
+        addresses = dict.fromkeys(self._settings.addresses())
+        for registration in view.registered.values():
+            with suppress(ConfigurationError):  # it has none, or not one that this version understands
+                addresses[address_of(registration.etcd_client)] = None
+        self._addresses = list(addresses)
 
     def _leave(self) -> None:
         if self._withdraw and self._client is not None:

@@ -11,6 +11,8 @@ from etcd3.exceptions import Etcd3Exception
 from khala.errors import ConfigurationError, KhalaError, OutcomeUnknown, Unavailable
 
 WRONG_SECRET = "the cluster secret does not fit: give the one of this cluster (KHALA_SECRET or --secret-file)"
+NOT_FOR_LEARNERS = "rpc not supported for learner"
+"""What a server that has no vote yet answers to almost everything."""
 NO_SECRET = "this cluster has a secret: give it by KHALA_SECRET or --secret-file"
 
 

@@ -2,7 +2,7 @@
 
 /khala/members/ROLE/NAME   a live node, JSON, under its lease
 /khala/leader              the leading judicator's name, under its lease
-/khala/judicators/NAME     the bus address of a registered judicator (P19)
+/khala/judicators/NAME     a registered judicator, JSON: its addresses, and whether it is leaving (P19)
 /khala/shared/KEY          a value that the whole cluster shares
 /judicator/service/NAME    a live judicator's bus address, where KV2's programs look for it
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 
 PREFIX = "/khala/"
 KV2_PREFIX = "/judicator/"
@@ -75,16 +75,30 @@ def decode_member(key: str, value: str) -> Member | None:
         return None
 
 
+def encode_registration(registration: Registration) -> str:
+    return json.dumps(asdict(registration), sort_keys=True)
+
+
+def decode_registration(value: str) -> Registration:
+    """What a registration's value says; one that is no JSON is a bus address."""
+    try:
+        said = json.loads(value)
+        texts = {word: str(said.get(word, "")) for word in ("address", "mongod", "etcd", "etcd_client")}
+        return Registration(**texts, leaving=bool(said.get("leaving")))
+    except (ValueError, AttributeError):
+        return Registration(address=value)
+
+
 def view_of(entries: Iterable[Entry]) -> ClusterView:
     """What a whole listing of `PREFIX` says; strange keys are passed over."""
     members: dict[tuple[str, str], Member] = {}
-    registered: dict[str, str] = {}
+    registered: dict[str, Registration] = {}
     leader = ""
     for entry in entries:
         if entry.key == LEADER:
             leader = entry.value
         elif entry.key.startswith(_JUDICATORS):
-            registered[entry.key.removeprefix(_JUDICATORS)] = entry.value
+            registered[entry.key.removeprefix(_JUDICATORS)] = decode_registration(entry.value)
         elif entry.key.startswith(_MEMBERS):
             member = decode_member(entry.key, entry.value)
             if member is not None:

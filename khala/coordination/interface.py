@@ -6,7 +6,7 @@ lost watch event costs latency and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,17 +27,32 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A judicator that belongs to the cluster, live or not (P19).
+
+    `address` is its bus, `mongod` its member of the replica set, both host:port; `etcd` is the name of
+    its etcd member, `etcd_client` the URL at which clients reach that. `leaving`: it is being removed.
+    """
+
+    address: str
+    mongod: str = ""
+    etcd: str = ""
+    etcd_client: str = ""
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
     """What coordination knows. `members` is keyed by (role, name).
 
     `connected` is false while the service cannot be read; the rest is then the last known.
-    `leader` is the leading judicator's name, or empty. `registered` lists judicators that belong to
-    the cluster, live or not, by name with their bus address.
+    `leader` is the leading judicator's name, or empty. `registered` has the judicators that belong to
+    the cluster, live or not, by name.
     """
 
     members: Mapping[tuple[str, str], Member] = field(default_factory=dict)
     leader: str = ""
-    registered: Mapping[str, str] = field(default_factory=dict)
+    registered: Mapping[str, Registration] = field(default_factory=dict)
     connected: bool = False
 
 
@@ -59,7 +74,7 @@ class Coordination(Protocol):
         """Publish changed details of the same node."""
         ...
 
-    def register_judicator(self, name: str, address: str) -> None:
+    def register_judicator(self, name: str, registration: Registration) -> None:
         """Record a judicator as belonging to the cluster until it is unregistered (P19)."""
         ...
 
@@ -96,4 +111,16 @@ class Coordination(Protocol):
 
     def close(self) -> None:
         """Withdraw: give up leadership, revoke the lease (the node leaves at once), end threads."""
+        ...
+
+
+class EtcdAdmin(Protocol):
+    """The servers behind coordination (P19). Thread-safe; blocks; raises Unavailable."""
+
+    def names(self) -> Sequence[str]:
+        """Every server that belongs, running or not."""
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Take a server out; false when it was not there."""
         ...

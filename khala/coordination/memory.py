@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from khala.coordination.interface import ClusterView, Listener, Member
+from khala.coordination.interface import ClusterView, Listener, Member, Registration
 from khala.errors import Fault, Unavailable
 
 
@@ -30,7 +30,7 @@ class CoordinationHub:
         self.lock = threading.RLock()
         self.leases: dict[MemoryCoordination, _Lease] = {}
         self.leader: MemoryCoordination | None = None
-        self.registered: dict[str, str] = {}
+        self.registered: dict[str, Registration] = {}
         self.shared: dict[str, str] = {}
         self._nodes: list[MemoryCoordination] = []
         self._cut_off: set[MemoryCoordination] = set()
@@ -169,10 +169,10 @@ class MemoryCoordination:
                 self._hub.leases[self].member = member
             self._hub.tell()
 
-    def register_judicator(self, name: str, address: str) -> None:
+    def register_judicator(self, name: str, registration: Registration) -> None:
         with self._hub.lock:
             self._demand_reachable()
-            self._hub.registered[name] = address
+            self._hub.registered[name] = registration
             self._hub.tell()
 
     def unregister_judicator(self, name: str) -> None:

@@ -19,6 +19,7 @@ from khala.core.commands import (
     Ping,
     PutFileChunk,
     PutOutput,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
 )
@@ -51,8 +52,10 @@ READS = frozenset({GetTasks, SearchTasks, CountTasks, GetOutput})
 READER_MAY = OWN_DOOR | READS | {Ping, ListExecutors, ListJudicators, GetFileChunk}
 VIEWER_MAY = READER_MAY | {GetMetrics}
 USER_MAY = READER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
-ADMIN_MAY = USER_MAY | VIEWER_MAY | {DrainExecutor, PutUser, ListUsers, DeleteUser, ListAudit}
-EXECUTOR_MAY = frozenset({GetFileChunk, PutOutput})
+ADMIN_MAY = (
+    USER_MAY | VIEWER_MAY | {DrainExecutor, RemoveJudicator, PutUser, ListUsers, DeleteUser, ListAudit}
+)
+EXECUTOR_MAY = frozenset({GetFileChunk, PutFileChunk, PutOutput})
 MAY = {ADMIN: ADMIN_MAY, USER: USER_MAY, VIEWER: VIEWER_MAY, EXECUTOR: EXECUTOR_MAY}
 COMMANDS = ADMIN_MAY | EXECUTOR_MAY
 """All that passes the doorkeeper."""

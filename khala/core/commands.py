@@ -102,8 +102,8 @@ class TaskCancels:
 class GetTasks:
     """Read tasks; with `wait_s`, answer when all of them are finished or the time is up.
 
-    `view` is minimal (no specification, no result, no events), basic (no result bytes, no inputs'
-    content) or full. With `owner`, tasks of others do not exist.
+    `view` is minimal (no specification, no events, of the result the verdict), basic (no result bytes,
+    no inputs' content) or full. With `owner`, tasks of others do not exist.
     """
 
     task_ids: tuple[str, ...]
@@ -201,7 +201,8 @@ class JudicatorView:
     """One registered judicator; `address` is host:port of its bus and RPC.
 
     `replica_state` is what its mongod is in the replica set (primary, secondary, …), `absent` when it
-    is no member, or empty when the answering judicator does not know.
+    is no member, or empty when the answering judicator does not know. `live`: its node runs;
+    `leaving`: it is being removed.
     """
 
     name: str
@@ -209,6 +210,8 @@ class JudicatorView:
     leader: bool = False
     restarts: Mapping[str, int] = field(default_factory=dict)
     replica_state: str = ""
+    live: bool = True
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +220,21 @@ class JudicatorViews:
 
     judicators: tuple[JudicatorView, ...]
     epoch: Epoch = Epoch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveJudicator:
+    """Take a judicator out of the cluster, live or not, if the others are a majority without it."""
+
+    name: str
+    caller: Caller = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudicatorRemoval:
+    """The removal of this judicator has begun; the leader carries it out."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

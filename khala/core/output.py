@@ -39,7 +39,12 @@ class OutputChunk:
 
 def has_stored(outcome: Outcome) -> bool:
     """Must anything be delivered before this outcome is told?"""
-    return bool(stored_streams("", 0, outcome.result))
+    return has_files(outcome) or bool(stored_streams("", 0, outcome.result))
+
+
+def has_files(outcome: Outcome) -> bool:
+    """Does it have output files?"""
+    return outcome.result is not None and bool(outcome.result.outputs)
 
 
 def stored_streams(task_id: str, attempt: int, result: Result | None) -> dict[StreamKey, StreamCapture]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from khala.core.checking import DEFAULT_TOLERANCE, Checker, Difference
+
 
 class State(StrEnum):
     """Where a task stands. A cancel request is a field, not a state."""
@@ -53,6 +55,19 @@ class ExitReason(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     CANCELLED = "cancelled"
     INTERNAL_ERROR = "internal_error"
+
+
+class Verdict(StrEnum):
+    """Is what a task did right? Kept apart from its state; decided by `khala.core.verdict`."""
+
+    ACCEPTED = "accepted"
+    WRONG_ANSWER = "wrong_answer"
+    TIME_LIMIT_EXCEEDED = "time_limit_exceeded"
+    MEMORY_LIMIT_EXCEEDED = "memory_limit_exceeded"
+    OUTPUT_LIMIT_EXCEEDED = "output_limit_exceeded"
+    RUNTIME_ERROR = "runtime_error"
+    COMPILATION_ERROR = "compilation_error"
+    NOT_JUDGED = "not_judged"
 
 
 class OnDisconnect(StrEnum):
@@ -125,10 +140,28 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A stored zip file that is extracted under `path` of the workspace ("" is its top)."""
+    """A stored archive (zip, tar, tar.gz) that is extracted under `path` of the workspace ("" is its top)."""
 
     file_id: str
     path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputGlob:
+    """Which files of the workspace to keep after the run (`khala.core.globs`); one at least if `needed`."""
+
+    glob: str
+    needed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A file that was kept: where it lay in the workspace, and its content as a stored file's sha256."""
+
+    path: str
+    size: int
+    sha256: str
+    mode: int = 0o644
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +191,9 @@ class TaskSpec:
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     isolation: Isolation = Isolation.BASIC
     network: bool = False
+    outputs: tuple[OutputGlob, ...] = ()
+    checker: Checker = Checker.TRIM
+    checker_tolerance: float = DEFAULT_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +242,15 @@ class Result:
     """What came of an attempt, phase by phase; a phase that did not run is None.
 
     `enforced` names the layers and limits that really held, such as `uid`, `cgroup`, `memory`.
+    `difference` is where the output was wrong, if it was.
     """
 
     compile: PhaseResult | None = None
     execute: PhaseResult | None = None
     enforced: tuple[str, ...] = ()
+    outputs: tuple[OutputFile, ...] = ()
+    verdict: Verdict = Verdict.NOT_JUDGED
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from khala.core.task import LIMIT_FIELDS, Command, InputFile, Limits, TaskSpec
+from khala.core.globs import parse_glob
+from khala.core.task import LIMIT_FIELDS, Command, InputFile, Limits, OutputGlob, TaskSpec
 from khala.errors import Refusal
 
 MAX_NAME_CHARS = 256
@@ -29,9 +30,11 @@ MAX_ENV_BYTES = 1024 * 1024
 MAX_ENV_ENTRIES = 1000
 MAX_INPUTS = 1000
 MAX_ARCHIVES = 100
+MAX_OUTPUTS = 100
 MAX_PATH_BYTES = 1024
 MAX_PATH_PART_BYTES = 255
 MAX_INLINE_BYTES = 1024 * 1024
+MAX_TOLERANCE = 1e9
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _FILE_ID = re.compile(r"[0-9a-f]{64}")
@@ -77,6 +80,9 @@ def validate_shape(spec: TaskSpec) -> None:
         _command(spec.execute, "execute")
     _inputs(spec.inputs)
     _archives(spec)
+    _outputs(spec.outputs)
+    if not 0 <= spec.checker_tolerance <= MAX_TOLERANCE:
+        raise _refused("checker_tolerance", f"expected a number from 0 to {MAX_TOLERANCE:g}")
 
 
 def inline_bytes(spec: TaskSpec) -> int:
@@ -136,6 +142,17 @@ def _archives(spec: TaskSpec) -> None:
         _file_id(archive.file_id, f"archives[{index}].file_id")
         if archive.path:
             check_path(archive.path, f"archives[{index}].path")
+
+
+def _outputs(outputs: Sequence[OutputGlob]) -> None:
+    if len(outputs) > MAX_OUTPUTS:
+        raise _refused("outputs", f"at most {MAX_OUTPUTS} globs")
+    for index, output in enumerate(outputs):
+        field = f"outputs[{index}].glob"
+        try:
+            parse_glob(output.glob)
+        except Refusal as why:
+            raise _refused(field, why.detail) from None
 
 
 def _command(command: Command, where: str) -> None:

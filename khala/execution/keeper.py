@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from khala.core.task import ExitReason, Outcome, Phase
+from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
 from khala.errors import Fault
 from khala.execution.bounds import Unrunnable
 from khala.execution.cgroup_tree import CgroupTree
@@ -26,7 +26,7 @@ from khala.execution.job import Job, JobEnded, LauncherEvent, OutputSpooled, Pha
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
 from khala.execution.slot_link import SlotLink
-from khala.execution.wire import decode_outcome, encode_abort, encode_job
+from khala.execution.wire import decode_outcome, encode_abort, encode_job, encode_renewal
 from khala.execution.zygote_process import ZygoteProcess
 
 FIRST_RETRY_S = 0.05
@@ -74,6 +74,7 @@ class Keeper:
         self._zygote_deaths = 0
         self._zygote_at_s = 0.0
         self._zygote: ZygoteProcess | None = None
+        self._deadline_s: float | None = None
         self._log = structlog.get_logger(__name__)
 
     def start(self) -> None:
@@ -119,6 +120,14 @@ class Keeper:
             ))  # fmt: skip
         elif slot.link is not None:
             slot.link.send(encode_abort(job, kill_grace_s))
+
+    def renew(self, deadline_s: float) -> None:
+        """Let jobs that must not outlive this executor's lease run until then (CLOCK_BOOTTIME)."""
+        self._deadline_s = deadline_s
+        for slot in self._slots:
+            stops = slot.job is not None and slot.job.spec.on_disconnect is OnDisconnect.STOP
+            if stops and slot.sent and slot.link is not None:
+                slot.link.send(encode_renewal(deadline_s))
 
     def pause_s(self) -> float | None:
         """How long until `tend` has something to do; None: until something else happens."""
@@ -223,8 +232,10 @@ class Keeper:
             "head_bytes": settings.capture_head_bytes,
             "tail_bytes": settings.capture_tail_bytes,
             "reserve_bytes": settings.reserve_bytes,
+            "kill_grace_s": settings.kill_grace_s,
             "spool_root": "" if settings.spool_root is None else str(settings.spool_root.absolute()),
             "stored_bytes": settings.stored_output_bytes,
+            "kept_bytes": settings.kept_files_bytes,
         }
 
     def _read_link(self, slot: _Slot) -> None:
@@ -300,7 +311,7 @@ class Keeper:
         if slot.ready and slot.link is not None and slot.job is not None:
             slot.started_at = time.time()
             try:
-                frame = encode_job(slot.job, self._settings)
+                frame = encode_job(slot.job, self._settings, self._deadline_s)
             except Unrunnable as why:
                 self._end(slot, Outcome(
                     exit_reason=ExitReason.SETUP_FAILED, reason=str(why), finished_at=time.time()

@@ -106,6 +106,13 @@ class LauncherPool:
             if job is not None:
                 self._ask(lambda keeper: keeper.abort(slot, job, grace_s))
 
+    def renew(self, deadline_s: float) -> None:
+        """Jobs of tasks that are to stop with this executor (P11) run until `deadline_s` (CLOCK_BOOTTIME)
+        and no longer, whatever becomes of this process. Without a call they have no deadline."""
+        with self._lock:
+            if not self._closing and self._thread is not None:
+                self._ask(lambda keeper: keeper.renew(deadline_s))
+
     def close(self) -> None:
         """End running jobs, without an event for them, and all processes; return when they are gone.
 

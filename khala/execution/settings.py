@@ -40,6 +40,7 @@ class ExecutionSettings:
 
     Output beyond head and tail, and of attempts that last, goes to files below `spool_root` (None: it is
     not kept), of each phase at most its output limit and at most `stored_output_bytes`.
+    Output files go there too, of an attempt at most `kept_files_bytes`.
     """
 
     slots: int
@@ -62,6 +63,7 @@ class ExecutionSettings:
     shown_paths: tuple[str, ...] = ()
     spool_root: Path | None = None
     stored_output_bytes: int = 64 * 1024 * 1024
+    kept_files_bytes: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if self.slots < 1:

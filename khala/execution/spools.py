@@ -10,12 +10,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from khala.core.output import PHASES, STREAMS, StreamKey
-from khala.errors import ConfigurationError
-from khala.execution.launching.spool import file_name, folder_name
+from khala.errors import ConfigurationError, Unavailable
+from khala.execution.launching.spool import OUTPUT_FILES, file_name, folder_name
 
 NAME = re.compile(r"([0-9a-f]{24})-(\d{1,9})")
 READ_BYTES = 1 << 20
@@ -34,14 +34,21 @@ class Spools:
 
     def read(self, key: StreamKey, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset`; fewer where the file ends."""
-        try:
-            fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        try:
-            return os.pread(fd, length, offset)
-        finally:
-            os.close(fd)
+        return _read(self._path(key), offset, length)
+
+    def chunks(self, key: StreamKey, size: int) -> Iterator[bytes]:
+        """The first `size` bytes of a stream. Unavailable if there are fewer."""
+        offset = 0
+        while offset < size:
+            data = self.read(key, offset, min(READ_BYTES, size - offset))
+            if not data:
+                raise Unavailable(f"the spool of {key} has {offset} bytes instead of {size}")
+            offset += len(data)
+            yield data
+
+    def read_files(self, task_id: str, attempt: int, offset: int, length: int) -> bytes:
+        """As `read`, of the attempt's output files, which lie one after the other."""
+        return _read(self._root / folder_name(task_id, attempt) / OUTPUT_FILES, offset, length)
 
     def size(self, key: StreamKey) -> int:
         """How many bytes there are."""
@@ -80,3 +87,14 @@ class Spools:
 
     def _path(self, key: StreamKey) -> Path:
         return self._root / folder_name(key.task_id, key.attempt) / file_name(key.phase, key.stream)
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(fd, length, offset)
+    finally:
+        os.close(fd)

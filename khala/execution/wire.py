@@ -6,15 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from khala.core.task import Command, ExitReason, Outcome, Phase, PhaseResult, Result, StreamCapture
-from khala.execution.bounds import phase_limits, require_level
+from khala.core.globs import parse_glob
+from khala.core.task import (
+    Command,
+    ExitReason,
+    OnDisconnect,
+    Outcome,
+    OutputFile,
+    OutputGlob,
+    Phase,
+    PhaseResult,
+    Result,
+    StreamCapture,
+)
+from khala.errors import Refusal
+from khala.execution.bounds import Unrunnable, phase_limits, require_level
 from khala.execution.job import Job
 from khala.execution.launching.framing import BadFrame, Header, encode
 from khala.execution.settings import ExecutionSettings
 
 
-def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
-    """The frame that starts `job`. Unrunnable if it asks for what this executor does not give."""
+def encode_job(job: Job, settings: ExecutionSettings, deadline_s: float | None) -> bytes:
+    """The frame that starts `job`. Unrunnable if it asks for what this executor does not give. A task that
+    is to stop with its executor runs until `deadline_s` (CLOCK_BOOTTIME; None: without one) (P11)."""
     require_level(job.spec, settings)
     blobs: list[bytes] = []
     spec = job.spec
@@ -35,8 +49,10 @@ def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
         "attempt": job.attempt,
         "inputs": inputs,
         "archives": archives,
+        "outputs": [_output(output) for output in spec.outputs],
         "isolation": spec.isolation.value,
         "network": spec.network,
+        "deadline_s": deadline_s if spec.on_disconnect is OnDisconnect.STOP else None,
     }
     for phase, command in ((Phase.COMPILE, spec.compile), (Phase.EXECUTE, spec.execute)):
         header[phase.value] = _command(command, job.files, blobs)
@@ -48,6 +64,11 @@ def encode_job(job: Job, settings: ExecutionSettings) -> bytes:
 def encode_abort(job: Job, kill_grace_s: float) -> bytes:
     """The frame that aborts `job`."""
     return encode({"abort": [job.task_id, job.attempt], "kill_grace_s": kill_grace_s})
+
+
+def encode_renewal(deadline_s: float) -> bytes:
+    """The frame that lets the job run until `deadline_s`, if it has a deadline."""
+    return encode({"renewed_s": deadline_s})
 
 
 def decode_outcome(end: Header, blobs: Sequence[bytes]) -> Outcome:
@@ -78,6 +99,13 @@ def _command(command: Command | None, files: Mapping[str, Path], blobs: list[byt
     return header | {"stdin": _add(blobs, command.stdin)}
 
 
+def _output(output: OutputGlob) -> Header:
+    try:
+        return {"glob": output.glob, "needed": output.needed, "parts": parse_glob(output.glob)}
+    except Refusal as why:
+        raise Unrunnable(f"output {output.glob!r}: {why}") from why
+
+
 def _local(files: Mapping[str, Path], sha256: str) -> str:
     """Where the stored file is; a missing one is found out, and told, in the launcher."""
     return str(files.get(sha256, ""))
@@ -95,6 +123,7 @@ def _result(end: Header, blobs: Sequence[bytes]) -> Result | None:
         compile=_phase(end["compile"], blobs),
         execute=_phase(end["execute"], blobs),
         enforced=tuple(str(name) for name in end["enforced"]),
+        outputs=tuple(OutputFile(**file) for file in end["outputs"]),
     )
 
 

@@ -18,6 +18,7 @@ from khala.gateway.access_log import AccessLog
 from khala.gateway.batches import batch_routes
 from khala.gateway.cluster import cluster_routes
 from khala.gateway.events import event_routes
+from khala.gateway.explaining import KnownExecutors, explain_routes
 from khala.gateway.files import file_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
@@ -25,6 +26,7 @@ from khala.gateway.logs import log_routes
 from khala.gateway.metrics import metric_routes
 from khala.gateway.openapi import with_document
 from khala.gateway.operating import operating_routes
+from khala.gateway.output_files import output_file_routes
 from khala.gateway.pages import page_routes
 from khala.gateway.people import people_routes
 from khala.gateway.problems import problem_response, request_id
@@ -43,7 +45,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     _configure(app, settings)
     table = (
         *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *event_routes(), *file_routes(),
-        *cluster_routes(), *metric_routes(), *operating_routes(),
+        *output_file_routes(), *explain_routes(), *cluster_routes(), *metric_routes(), *operating_routes(),
         *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
@@ -54,10 +56,12 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
 
     async def open_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators = factory()
+        app.ctx.known_executors = KnownExecutors()
 
     async def close_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators.close()
 
+    app.ctx.followers = set()
     app.register_listener(open_judicators, "before_server_start")
     app.register_listener(close_judicators, "after_server_stop")
     return app

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sanic.response import HTTPResponse
 
 from khala import __version__
 from khala.core.commands import (
     CountTasks,
     ExecutorViews,
+    JudicatorRemoval,
+    JudicatorView,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
     Ping,
     Pong,
+    RemoveJudicator,
     TaskCounts,
 )
+from khala.core.membership import PRIMARY, SECONDARY, survivable
 from khala.core.task import State
 from khala.errors import Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
@@ -32,6 +38,12 @@ def cluster_routes() -> tuple[Route, ...]:
         Route(method="GET", path=f"{api}/executors", handler=list_executors, summary="List executors"),
         Route(method="GET", path=f"{api}/executors/<id>", handler=get_executor, summary="Read an executor"),
         Route(method="GET", path=f"{api}/judicators", handler=list_judicators, summary="List judicators"),
+        Route(
+            method="DELETE",
+            path=f"{api}/judicators/<name>",
+            handler=remove_judicator,
+            summary="Take a judicator out of the cluster",
+        ),
         Route(method="GET", path=f"{api}/cluster", handler=get_cluster, summary="Leader, epoch, security"),
         Route(method="GET", path=f"{api}/stats", handler=get_stats, summary="Tasks per state"),
         Route(method="GET", path="/healthz", handler=healthz, summary="Is it alive?", public=True),
@@ -64,8 +76,16 @@ async def list_judicators(call: Call) -> HTTPResponse:
     return json_response({"judicators": [judicator_view(judicator) for judicator in reply.judicators]})
 
 
+async def remove_judicator(call: Call, name: str) -> HTTPResponse:
+    """Begin to remove a judicator; 409 if too few others live."""
+    Query(call.request, ())
+    await call.ask(RemoveJudicator(name=name, caller=call.caller), JudicatorRemoval)
+    return json_response({"name": name, "leaving": True}, status=202)
+
+
 async def get_cluster(call: Call) -> HTTPResponse:
-    """Who leads, under which epoch, and whether the cluster has a secret (P17)."""
+    """Who leads, under which epoch, whether the cluster has a secret (P17), and how many more of its
+    judicators it can lose: by those that live and those whose mongod has the data, whichever is less."""
     Query(call.request, ())
     reply = await call.ask(ListJudicators(caller=call.caller), JudicatorViews)
     pong = await call.ask(Ping(caller=call.caller), Pong)
@@ -75,9 +95,15 @@ async def get_cluster(call: Call) -> HTTPResponse:
             "epoch": {"generation": reply.epoch.generation, "number": reply.epoch.number},
             "security": "secured" if pong.secured else "open",
             "ready": pong.ready,
+            "survives": _survives(reply.judicators),
             "judicators": [judicator_view(judicator) for judicator in reply.judicators],
         }
     )
+
+
+def _survives(judicators: Sequence[JudicatorView]) -> int:
+    able = sum(one.live and one.replica_state in (PRIMARY, SECONDARY) for one in judicators)
+    return max(0, survivable(len(judicators), able))
 
 
 async def get_stats(call: Call) -> HTTPResponse:

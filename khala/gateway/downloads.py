@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from typing import BinaryIO
+from urllib.parse import quote
 
 from sanic.response import HTTPResponse
 
@@ -50,5 +51,10 @@ def attachment(content: bytes, filename: str, content_type: str) -> HTTPResponse
 
 
 def as_attachment(filename: str) -> dict[str, str]:
-    """The header that makes a browser save an answer instead of showing it."""
-    return {"Content-Disposition": f'attachment; filename="{filename}"'}
+    """The header that makes a browser save an answer instead of showing it (RFC 6266); a name that is
+    more than plain ASCII goes in both forms."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
+    header = f'attachment; filename="{plain}"'
+    if plain != filename:
+        header += f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return {"Content-Disposition": header}

@@ -8,12 +8,12 @@ from __future__ import annotations
 from sanic.response import HTTPResponse
 
 from khala.errors import Refusal
-from khala.gateway.downloads import BYTES, as_attachment, send_stored
 from khala.gateway.exchange import Call, json_response
+from khala.gateway.file_downloads import send_file
 from khala.gateway.queries import Query, file_id
 from khala.gateway.routes import Route
 from khala.gateway.spools import Spooler
-from khala.gateway.uploads import put_file, read_chunk
+from khala.gateway.uploads import put_file
 
 # What curl and browsers say when nobody chose: then the body may well be a form around the file.
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -44,11 +44,6 @@ async def upload_file(call: Call) -> HTTPResponse:
 
 
 async def download_file(call: Call, sha256: str) -> HTTPResponse | None:
-    """The bytes of a stored file; HEAD tells only whether it is there, and its size."""
+    """The bytes of a stored file, with Range; HEAD tells only whether it is there, and its size."""
     Query(call.request, ())
-    sha256 = file_id(sha256)
-    if call.request.method == "HEAD":
-        size = (await read_chunk(call, sha256, 0, 1)).size
-        headers = {**as_attachment(sha256), "Content-Length": str(size)}
-        return HTTPResponse(b"", headers=headers, content_type=BYTES)
-    return await send_stored(call, sha256, sha256, BYTES)
+    return await send_file(call, file_id(sha256), sha256)

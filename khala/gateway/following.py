@@ -45,16 +45,24 @@ def resume_at(last_event_id: str, name: OutputName, offset: int) -> tuple[Output
 
 
 async def follow(call: Call, name: OutputName, offset: int, *, tail: int | None) -> None:
-    """Send events until the attempt is over; what fails before the first one is an ordinary answer."""
+    """Send events until the attempt is over; what fails before the first one is an ordinary answer.
+
+    The server cancels it when it stops.
+    """
     part = await read_part(call, name, offset if tail is None else 0, 0)
     if tail is not None:
         offset = max(part.size - tail, 0)
     response = await call.request.respond(
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, content_type=CONTENT_TYPE
     )
-    await response.send(b"retry: 1000\n\n")
-    async for event in _events(call, name, offset):
-        await response.send(event)
+    followers, me = call.request.app.ctx.followers, asyncio.current_task()
+    followers.add(me)
+    try:
+        await response.send(b"retry: 1000\n\n")
+        async for event in _events(call, name, offset):
+            await response.send(event)
+    finally:
+        followers.discard(me)
     await response.eof()
 
 

@@ -16,6 +16,7 @@ from khala.core.commands import (
     GetFileChunk,
     GetOutput,
     GetTasks,
+    JudicatorRemoval,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
@@ -23,6 +24,7 @@ from khala.core.commands import (
     Ping,
     Pong,
     PutFileChunk,
+    RemoveJudicator,
     SearchTasks,
     SubmitTasks,
     TaskCancels,
@@ -67,6 +69,7 @@ Command = (
     | SearchTasks
     | ListExecutors
     | ListJudicators
+    | RemoveJudicator
     | CountTasks
     | PutFileChunk
     | GetFileChunk
@@ -86,6 +89,7 @@ Reply = (
     | TaskPage
     | ExecutorViews
     | JudicatorViews
+    | JudicatorRemoval
     | TaskCounts
     | FileStored
     | FileChunk

@@ -34,7 +34,11 @@ def log_routes() -> tuple[Route, ...]:
 
 
 async def read_log(call: Call, id: str, phase: str, stream: str) -> HTTPResponse | None:
-    """Bytes, with Range; with `follow=1` server-sent events, resumed by Last-Event-ID."""
+    """Bytes, with Range; with `follow=1` server-sent events, resumed by Last-Event-ID.
+
+    X-Khala-Attempt and X-Khala-Offset say what the bytes are, X-Khala-Complete whether there will be no
+    more, X-Khala-Written how many the task wrote, kept or not.
+    """
     query = Query(call.request, _QUERY)
     if phase not in PHASES or stream not in STREAMS:
         raise Refusal(
@@ -47,7 +51,7 @@ async def read_log(call: Call, id: str, phase: str, stream: str) -> HTTPResponse
     tail = query.integer("tail", 0, _MOST_BYTES)
     if offset is not None and tail is not None:
         raise Refusal("tail: give offset or tail, one of them", code="malformed", field="tail")
-    if query.choice("follow", ("0", "1")) == "0":
+    if query.choice("follow", ("0", "1")) == "0" or call.request.method == "HEAD":
         return await send_output(call, name, offset or 0, tail=tail)
     last = str(call.request.headers.get("last-event-id") or "")
     if last:

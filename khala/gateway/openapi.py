@@ -49,7 +49,7 @@ def describe(table: Sequence[Route]) -> Json:
     components["Problem"] = _PROBLEM
     paths: dict[str, Json] = {}
     for route in table:
-        path = re.sub(r"<(\w+)>", r"{\1}", route.path)
+        path = re.sub(r"<(\w+)(?::\w+)?>", r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
@@ -64,7 +64,7 @@ def describe(table: Sequence[Route]) -> Json:
 
 
 def _operation(route: Route) -> Json:
-    named = [(name, "path") for name in re.findall(r"<(\w+)>", route.path)]
+    named = [(name, "path") for name in re.findall(r"<(\w+)(?::\w+)?>", route.path)]
     named += [(name, "query") for name in route.query]
     operation: Json = {
         "summary": route.summary,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from khala.core.checking import DEFAULT_TOLERANCE
 from khala.errors import Refusal
 
 Unsupported = Raw | UnsetType
@@ -68,10 +69,18 @@ class InputBody(Body, frozen=True):
 
 
 class ArchiveBody(Body, frozen=True):
-    """One of `archives`: a stored zip file, extracted under `path`."""
+    """One of `archives`: a stored zip, tar or tar.gz file, extracted under `path`."""
 
     file_id: str
     path: str = ""
+
+
+class OutputBody(Body, frozen=True):
+    """One of `outputs`: a glob of files to keep; without any, or with one refused, a `required` one fails
+    the task."""
+
+    glob: str
+    required: bool = False
 
 
 class ResourcesBody(Body, frozen=True):
@@ -104,12 +113,13 @@ class TaskBody(Body, frozen=True):
     resources: ResourcesBody = ResourcesBody()
     constraints: dict[str, str] = {}
     expected_output: str | None = None
+    outputs: list[OutputBody] | None = None
+    checker: Literal["exact", "trim", "tokens", "float"] | None = None
+    checker_tolerance: float = DEFAULT_TOLERANCE
     retry: RetryBody = RetryBody()
     on_disconnect: Literal["continue", "stop"] = "continue"
     network: bool = False
     isolation: Literal["none", "basic", "strict"] = "basic"
-    outputs: Unsupported = UNSET
-    checker: Unsupported = UNSET
     depends_on: Unsupported = UNSET
     queue_timeout: Unsupported = UNSET
     ttl_after_finished: Unsupported = UNSET

@@ -74,6 +74,9 @@ class GatewayServer:
             if on_ready is not None:
                 on_ready()
             await stopped.wait()
+            # Who follows an output goes on at another gateway, or when this one is back.
+            for following in list(app.ctx.followers):
+                following.cancel()
             await self._drain(server)
         finally:
             await server.after_stop()

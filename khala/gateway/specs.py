@@ -6,6 +6,7 @@ import base64
 import binascii
 from typing import Any
 
+from khala.core.checking import Checker
 from khala.core.task import (
     LIMIT_FIELDS,
     Archive,
@@ -14,6 +15,7 @@ from khala.core.task import (
     Isolation,
     Limits,
     OnDisconnect,
+    OutputGlob,
     Resources,
     TaskSpec,
 )
@@ -51,6 +53,9 @@ def spec_of(body: TaskBody) -> TaskSpec:
         on_disconnect=OnDisconnect(body.on_disconnect),
         isolation=Isolation(body.isolation),
         network=body.network,
+        outputs=tuple(OutputGlob(glob=each.glob, needed=each.required) for each in body.outputs or ()),
+        checker=Checker(body.checker or Checker.TRIM),
+        checker_tolerance=body.checker_tolerance,
     )
     validate_shape(spec)
     return spec

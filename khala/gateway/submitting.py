@@ -23,7 +23,7 @@ MAX_SUBMIT_TASKS = 1000
 MAX_SUBMIT_BYTES = 4 * 1024 * 1024
 MAX_KEY_CHARS = 256
 SUBMITS_AT_A_TIME = 4
-SUBMIT_TIMEOUT_S = 15.0
+SUBMIT_TIMEOUT_S = 10.0
 _TASK_OVERHEAD_BYTES = 512
 
 
@@ -97,6 +97,7 @@ def wire_bytes(spec: TaskSpec) -> int:
     pairs = [*spec.labels.items(), *spec.constraints.items()]
     commands = [command for command in (spec.compile, spec.execute) if command is not None]
     paths = [entry.path for entry in spec.inputs] + [archive.path for archive in spec.archives]
+    paths += [output.glob for output in spec.outputs]
     return (
         _TASK_OVERHEAD_BYTES
         + inline_bytes(spec)

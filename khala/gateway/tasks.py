@@ -16,8 +16,9 @@ from khala.core.task import ExitReason, State
 from khala.core.validation import MAX_USER
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
 from khala.gateway.exchange import MAX_EMPTY_BODY_BYTES, Call, json_response
+from khala.gateway.explaining import add_reason
 from khala.gateway.queries import Query, task_id
-from khala.gateway.reading import no_task, read_task, task_response
+from khala.gateway.reading import no_task, read_task, unless_known
 from khala.gateway.routes import Route
 from khala.gateway.schemas import TaskBody, decode, request_digest
 from khala.gateway.searching import search
@@ -101,7 +102,10 @@ async def get_task(call: Call, id: str) -> HTTPResponse:
     view = cast(View, query.choice("view", ("full", "basic", "minimal")))
     wait_s = query.seconds("wait", MAX_WAIT_S) or 0.0
     task = await read_task(call, task_id(id), view, wait_s)
-    return task_response(call, task, view)
+    shown = task_view(task, view)
+    if view != "minimal":
+        await add_reason(call, task, shown)
+    return unless_known(call, shown)
 
 
 async def cancel_task(call: Call, id: str) -> HTTPResponse:

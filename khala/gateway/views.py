@@ -10,6 +10,7 @@ import base64
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from khala.core.checking import Difference
 from khala.core.commands import ExecutorView, JudicatorView
 from khala.core.people import Me, TokenView, UserView
 from khala.core.task import (
@@ -17,11 +18,13 @@ from khala.core.task import (
     TERMINAL,
     Command,
     Limits,
+    OutputFile,
     PhaseResult,
     StreamCapture,
     Task,
     TaskEvent,
     TaskSpec,
+    Verdict,
 )
 
 Json = dict[str, Any]
@@ -58,7 +61,7 @@ def task_view(task: Task, view: View) -> Json:
         "executor": control.executor or None,
         "attempt": control.attempt,
         "exit_reason": control.exit_reason,
-        "verdict": "not_judged" if control.state in TERMINAL else None,
+        "verdict": _verdict(task),
         "retried_from": task.retried_from or None,
     }
     if view == "minimal":
@@ -72,6 +75,8 @@ def task_view(task: Task, view: View) -> Json:
             "execute": _phase(task.result.execute, view),
         }
     )
+    shown["outputs"] = [output_file_view(file) for file in (task.result.outputs if task.result else ())]
+    shown["difference"] = _difference(task.result.difference if task.result else None)
     shown["enforced"] = [] if task.result is None else list(task.result.enforced)
     if view == "full":
         shown["events"] = [event_view(event) for event in task.events]
@@ -113,6 +118,9 @@ def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
         "on_disconnect": spec.on_disconnect,
         "isolation": spec.isolation,
         "network": spec.network,
+        "output_globs": [{"glob": each.glob, "required": each.needed} for each in spec.outputs],
+        "checker": spec.checker,
+        "checker_tolerance": spec.checker_tolerance,
         **({"expected_output": _optional_text(spec.expected_output)} if contents else {}),
     }
 
@@ -144,6 +152,30 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "leader": judicator.leader,
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
+        "live": judicator.live,
+        "leaving": judicator.leaving,
+    }
+
+
+def output_file_view(file: OutputFile) -> Json:
+    """A file that was kept."""
+    return {"path": file.path, "size": file.size, "sha256": file.sha256, "mode": f"{file.mode:o}"}
+
+
+def _verdict(task: Task) -> Verdict | None:
+    if task.control.state not in TERMINAL:
+        return None
+    return Verdict.NOT_JUDGED if task.result is None else task.result.verdict
+
+
+def _difference(difference: Difference | None) -> Json | None:
+    if difference is None:
+        return None
+    return {
+        "line": difference.line,
+        "column": difference.column,
+        "expected": difference.expected,
+        "actual": difference.actual,
     }
 
 

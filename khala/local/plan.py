@@ -9,7 +9,6 @@ from pathlib import Path
 from khala.errors import ConfigurationError
 
 HOST = "127.0.0.1"
-MOST_JUDICATORS = 1
 _JUDICATOR_PORTS = ("etcd_peer", "etcd_client", "mongodb", "main")
 
 
@@ -26,9 +25,10 @@ class ClusterSize:
         for name in self.__slots__:
             if not 1 <= getattr(self, name) <= 99:
                 raise ConfigurationError(f"--{name}: give a number from 1 to 99")
-        if self.judicators > MOST_JUDICATORS:
+        if self.judicators % 2 == 0:
             raise ConfigurationError(
-                f"--judicators: this version runs {MOST_JUDICATORS} in a cluster: leave the option out"
+                f"--judicators: {self.judicators} survive no more losses than {self.judicators - 1}: "
+                "give an odd number"
             )
 
 
@@ -60,17 +60,20 @@ def plan_cluster(
     first_token_digest: str,
     total_memory_bytes: int,
     auth: str = "token",
+    founders: int = 0,
 ) -> tuple[RolePlan, ...]:
     """The processes in the order of their start. `ports` has all of `port_names` and `gateway-1`. `auth` is
-    token or none."""
+    token or none. The first `founders` judicators (0: all) begin the cluster, further ones join it."""
     every = (f"--secret-file={secret_file}", f"--auth={auth}")
-    join = f"--etcd-cluster-join-member-client=http://{HOST}:{ports['judicator-1.etcd_client']}"
+    join = _join_flag(size, ports)
+    found = _found_flag(founders or size.judicators, ports)
     plans = []
     flags: tuple[str, ...]
     for n in _numbers(size.judicators):
         own = {port: ports[f"judicator-{n}.{port}"] for port in _JUDICATOR_PORTS}
         flags = (
-            "--etcd-cluster-init-independent" if n == 1 else join,
+            found if n <= (founders or size.judicators) else join,
+            "--leave-at-stop=false",
             f"--etcd-listen-address={HOST}",
             f"--etcd-listen-peer-port={own['etcd_peer']}",
             f"--etcd-listen-client-port={own['etcd_client']}",
@@ -97,6 +100,18 @@ def plan_cluster(
         flags = (join, f"--uwsgi-host={gateway_host}", f"--uwsgi-port={port}", "--uwsgi-processes=1")
         plans.append(_plan("gateway", n, data_dir, (*every, *flags), port))
     return tuple(plans)
+
+
+def _found_flag(founders: int, ports: Mapping[str, int]) -> str:
+    if founders == 1:
+        return "--etcd-cluster-init-independent"
+    members = (f"judicator-{n}=http://{HOST}:{ports[f'judicator-{n}.etcd_peer']}" for n in _numbers(founders))
+    return f"--etcd-cluster-init-member={','.join(members)}"
+
+
+def _join_flag(size: ClusterSize, ports: Mapping[str, int]) -> str:
+    urls = (f"http://{HOST}:{ports[f'judicator-{n}.etcd_client']}" for n in _numbers(size.judicators))
+    return f"--etcd-cluster-join-member-client={','.join(urls)}"
 
 
 def _plan(role: str, number: int, data_dir: Path, flags: tuple[str, ...], port: int) -> RolePlan:

@@ -33,7 +33,8 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRecord:
-    """One cluster. `state` is starting, ready, stopping or stopped; `ports` outlive a stop."""
+    """One cluster. `state` is starting, ready, stopping or stopped; `ports` outlive a stop. `founders` is
+    how many of its `judicators` it began with."""
 
     state: str = "stopped"
     gateway: str = ""
@@ -41,6 +42,7 @@ class ClusterRecord:
     version: str = ""
     started_at: float = 0.0
     judicators: int = 0
+    founders: int = 0
     supervisor: ProcessIdentity | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     processes: tuple[ProcessRecord, ...] = ()

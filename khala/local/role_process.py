@@ -34,6 +34,7 @@ class RoleProcess:
         self.log = log
         self.restarts = 0
         self.last_code: int | None = None
+        self.left = False  # it ended because it no longer belongs to the cluster
         self._command = command
         self._environment = environment
         self._child: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from khala import __version__
 from khala.client import Client
@@ -28,6 +29,7 @@ _TRIES_AT_START = 4
 _SILENT_S = 1.5
 _STOP_ORDER = ("gateway", "executor", "judicator")
 _CONFIGURATION_EXIT = 2
+_STRENGTH_WITHIN_S = 45.0
 
 Say = Callable[[str], None]
 
@@ -102,7 +104,8 @@ class ClusterSupervisor:
                 self._say(f"starting {process.plan.name}{f' ({what})' if what else ''}")
                 process.start(pipe)
                 self._save("starting")
-                if role == "judicator":
+            if role == "judicator":  # only together do they become ready
+                for process in self._of(role):
                     self._until(pipe, signals, self._listening(process), process.plan.name)
         self._say("waiting until the cluster accepts tasks")
         with Client(self._record.gateway, self._record.token, patience_s=0.0, timeout_s=5.0) as client:
@@ -111,16 +114,37 @@ class ClusterSupervisor:
             self._until(
                 pipe, signals, lambda: _accepts(lambda: len(client.executors()) >= wanted), "the executors"
             )
+            self._gather_strength(pipe, signals, client)
         self._save("ready")
         self._when_ready(self._record)
+
+    def _gather_strength(self, pipe: int, signals: StopSignals, client: Client) -> None:
+        """Wait until the cluster survives as many losses as it should; a while, for it works already."""
+        losses = (len(self._of("judicator")) - 1) // 2
+        strong = partial(_accepts, lambda: client.cluster()["survives"] >= losses)
+        if losses and not strong():
+            self._say("waiting until every judicator has the data")
+            try:
+                self._until(pipe, signals, strong, "a judicator", within_s=_STRENGTH_WITHIN_S)
+            except StartFailed as slow:
+                self._say(f"{slow}; the cluster works without it (`khala judicators` shows which)")
 
     def _watch(self, pipe: int, signals: StopSignals) -> None:
         while not signals.count:
             pending = self._mend(pipe, "ready")
             signals.wait(_TICK_S if pending else _CALM_TICK_S)
 
-    def _until(self, pipe: int, signals: StopSignals, reached: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self._patience.start_s
+    def _until(
+        self,
+        pipe: int,
+        signals: StopSignals,
+        reached: Callable[[], bool],
+        what: str,
+        *,
+        within_s: float | None = None,
+    ) -> None:
+        within_s = self._patience.start_s if within_s is None else within_s
+        deadline = time.monotonic() + within_s
         while not reached():
             if signals.count:
                 raise Interrupted("stopped before the cluster was ready")
@@ -128,7 +152,7 @@ class ClusterSupervisor:
             self._give_up_on_hopeless()
             if time.monotonic() > deadline:
                 logs = self._directory.log("*").parent
-                raise StartFailed(f"{what} was not ready within {self._patience.start_s:g} s: see {logs}")
+                raise StartFailed(f"{what} was not ready within {within_s:g} s: see {logs}")
             signals.wait(_TICK_S)
 
     def _mend(self, pipe: int, state: str) -> bool:
@@ -137,15 +161,16 @@ class ClusterSupervisor:
         for process in self._processes:
             if process.found_dead():
                 changed = True
+                process.left = process.plan.role == "judicator" and process.last_code == 0
                 self._say(
                     f"{process.plan.name} ended ({describe_exit(process.last_code)}); see {process.log}"
                 )
-            elif process.last_code is not None and process.restart_if_due(pipe):
+            elif not process.left and process.last_code is not None and process.restart_if_due(pipe):
                 changed = True
                 self._say(f"started {process.plan.name} again (restart {process.restarts})")
         if changed or self._unsaved:
             self._save(state)
-        return any(not process.running for process in self._processes)
+        return any(not process.running and not process.left for process in self._processes)
 
     def _give_up_on_hopeless(self) -> None:
         for process in self._processes:
@@ -192,6 +217,7 @@ class ClusterSupervisor:
             version=__version__,
             started_at=self._record.started_at,
             judicators=self._record.judicators,
+            founders=self._record.founders,
             supervisor=identity_of(os.getpid()) if running else None,
             ports=self._record.ports,
             processes=tuple(process.record() for process in self._processes),

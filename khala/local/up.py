@@ -73,6 +73,7 @@ def run_cluster(
         chance = random.Random()
         ports = _ports(order, size, before, chance)
         token = before.token or f"khala_{secrets.token_urlsafe(32)}"
+        founders = before.founders or before.judicators or size.judicators
         plans = plan_cluster(
             size,
             ports,
@@ -81,6 +82,7 @@ def run_cluster(
             gateway_host=order.host,
             first_token_digest=hashlib.sha256(token.encode()).hexdigest(),
             auth=order.auth,
+            founders=founders,
             total_memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         )
         record = ClusterRecord(
@@ -89,6 +91,7 @@ def run_cluster(
             version=__version__,
             started_at=time.time(),
             judicators=size.judicators,
+            founders=founders,
             ports={**before.ports, **ports},
         )
         ClusterSupervisor(
@@ -112,8 +115,8 @@ def cluster_size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
     judicators = order.judicators or before.judicators or 1
     if judicators < before.judicators:
         raise ConfigurationError(
-            f"this cluster has {before.judicators} judicators, and {judicators} would be no majority: "
-            f"give --judicators {before.judicators}, or another --data-dir for a new cluster"
+            f"this cluster has {before.judicators} judicators, and {judicators} may be no majority of them: "
+            f"give --judicators {before.judicators} or more, or another --data-dir for a new cluster"
         )
     slots = order.slots or max(1, len(os.sched_getaffinity(0)) // order.executors)
     return ClusterSize(judicators=judicators, executors=order.executors, gateways=order.gateways, slots=slots)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from khala.actors.actor import Stage
-from khala.actors.delivery import Delivery, Put
+from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.file_delivery import FileDelivery
 from khala.actors.heartbeat import Heartbeat
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import Drain
 from khala.actors.slot import Slot
 from khala.actors.supervisor import Role, Supervisor
@@ -31,7 +32,7 @@ from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member
 from khala.core.access import EXECUTOR, node_token
-from khala.core.commands import Caller, PutOutput
+from khala.core.commands import Caller, PutFileChunk, PutOutput
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
@@ -44,7 +45,7 @@ from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 from khala.execution.spools import Spools
 from khala.execution.uid_range import claim_uid_range, first_uid
 from khala.execution.user_group import task_owner
-from khala.node.joining import join
+from khala.node.joining import join, require_endpoints
 from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.node.stored_files import StoredFiles
 
@@ -75,8 +76,9 @@ class _Parts:
     journal: Journal
     files: StoredFiles
     spools: Spools
-    put_output: Put
+    put: Callable[[Any], Future[Any]]
     machine: ExecutorMachine
+    member: Member
 
 
 def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
@@ -89,12 +91,10 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 
     supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
     teardown.add("actors", partial(supervisor.stop, timeout=30.0))
-    member = Member(name=name, role="executor", incarnation=incarnation)
-    join(parts.coordination, member, parts.bus, config)
+    join(parts.coordination, parts.member, parts.bus, config)
     teardown.add("membership", parts.coordination.close)
-    ticker = Ticker(
-        name, parts.bus, {"executor": 0.1, "delivery": 0.1, "heartbeat": config.main_report_interval}
-    )
+    intervals_s = {"executor": 0.1, "delivery": 0.1, "file-delivery": 0.1}
+    ticker = Ticker(name, parts.bus, intervals_s | {"heartbeat": config.main_report_interval})
     ticker.start()
     teardown.add("ticker", ticker.stop)
     lifetime.catch_signals(drain=partial(_drain, name, parts.bus, lifetime))
@@ -118,7 +118,7 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     teardown.add("launchers", pool.close)
     bus.start()
     teardown.add("bus", bus.close)
-    endpoints = [config.etcd_cluster_join_member_client]
+    endpoints = require_endpoints(config)
     coordination = EtcdCoordination(
         EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=EXECUTOR_LEASE_S)
     )
@@ -131,8 +131,8 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     cache = FileCache(config.data_dir / "files", FILE_CACHE_BYTES)
     caller = Caller(token=node_token(secret, EXECUTOR) if secret else "")
 
-    def put_output(put: PutOutput) -> Future[Any]:
-        return rpc.call(replace(put, caller=caller), timeout_s=PUT_WITHIN_S)
+    def put(command: PutOutput | PutFileChunk) -> Future[Any]:
+        return rpc.call(replace(command, caller=caller), timeout_s=PUT_WITHIN_S)
 
     return _Parts(
         bus=bus,
@@ -141,8 +141,9 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
         journal=journal,
         files=StoredFiles(cache, rpc, caller),
         spools=spools,
-        put_output=put_output,
+        put=put,
         machine=_machine(config, incarnation, isolation),
+        member=Member(name=name, role="executor", incarnation=incarnation),
     )
 
 
@@ -164,7 +165,8 @@ def _machine(config: ExecutorConfig, incarnation: str, isolation: HostIsolation)
 def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None]) -> Sequence[Role]:
     """The actors in the order of their start."""
     files, coordination = parts.files, parts.coordination
-    slot = partial(Slot.start, stage, pool=parts.pool, fetch=files.fetch, release=files.release)
+    stored = {"fetch": files.fetch, "release": files.release}
+    slot = partial(Slot.start, stage, pool=parts.pool, spools=parts.spools, **stored)
     executor = partial(
         Executor.start,
         stage,
@@ -172,13 +174,18 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         journal=parts.journal,
         drained=drained,
         lease_until=coordination.lease_until,
+        lease_s=EXECUTOR_LEASE_S,
+        renew=parts.pool.renew,
+        give_up=partial(_publish_reach, coordination, parts.member),
     )
     membership = partial(
         Membership.start, stage, coordination=coordination, listeners=(), peers_of=judicators_of
     )
-    delivery = partial(Delivery.start, stage, spools=parts.spools, put=parts.put_output)
+    delivery = partial(Delivery.start, stage, spools=parts.spools, put=parts.put)
+    file_delivery = partial(FileDelivery.start, stage, spools=parts.spools, put=parts.put)
     return [
         Role(name="delivery", start=delivery, essential=True),
+        Role(name="file-delivery", start=file_delivery, essential=True),
         *(
             Role(name=f"slot-{number}", start=partial(slot, number=number), essential=True)
             for number in range(slots)
@@ -187,6 +194,10 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
         Role(name="membership", start=membership),
     ]
+
+
+def _publish_reach(coordination: EtcdCoordination, member: Member, given_up: bool) -> None:
+    coordination.update(replace(member, details={CUT_OFF: "yes"} if given_up else {}))
 
 
 def judicators_of(view: ClusterView) -> dict[str, str]:

@@ -23,7 +23,7 @@ from khala.gateway.rpc import PatientJudicators
 from khala.gateway.serving import serve
 from khala.gateway.settings import GatewaySettings
 from khala.node.executor import judicators_of
-from khala.node.joining import join
+from khala.node.joining import join, require_endpoints
 from khala.node.lifetime import EXIT_FAULT, Teardown, read_clocks, set_up_logging
 
 GATEWAY_LEASE_S = 6.0
@@ -73,7 +73,7 @@ class JoinedJudicators:
         bus = ThriftBus(BusSettings(node=name, role="gateway", incarnation=incarnation, secret=secret))
         bus.start()
         self._teardown.add("bus", bus.close)
-        endpoints = [config.etcd_cluster_join_member_client]
+        endpoints = require_endpoints(config)
         coordination = EtcdCoordination(
             EtcdSettings(endpoints=endpoints, secret=secret, lease_ttl_s=GATEWAY_LEASE_S)
         )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+
+import structlog
 
 from khala import __version__
 from khala.actors.accounts import Accounts
@@ -16,7 +19,7 @@ from khala.actors.judicator import Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
 from khala.actors.outputs import Outputs
-from khala.actors.replica_set import MONGOD, ReplicaSet
+from khala.actors.replica_set import MONGOD, ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.store_reader import StoreReader
 from khala.actors.store_writer import StoreWriter
@@ -28,21 +31,23 @@ from khala.bus.bus import ThriftBus
 from khala.bus.interface import BusSettings
 from khala.config import JudicatorConfig
 from khala.coordination.etcd import EtcdCoordination
-from khala.coordination.etcd_auth import secure
+from khala.coordination.etcd_members import EtcdMembers
 from khala.coordination.etcd_settings import EtcdSettings
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 from khala.core.access import ADMIN, EXECUTOR, node_token, token_digest
+from khala.node.entering import Entering, etcd_client_url
 from khala.node.joining import join
-from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
+from khala.node.known_judicators import KnownJudicators
+from khala.node.leaving import Leaving
+from khala.node.lifetime import Lifetime, Stopped, Teardown, read_clocks, set_up_logging
 from khala.node.native import etcd_server, mongod_address, mongod_server, native_service, own_etcd
 from khala.services.native_process import NativeService
 from khala.store.mongo.client import MongoSettings
-from khala.store.mongo.replica_set import MongoReplicaSet, initiate_replica_set
+from khala.store.mongo.replica_set import MongoReplicaSet
 from khala.store.mongo.store import MongoStore
 
 LEADER_LEASE_S = 3.0
 EXECUTOR_LEASE_S = 6.0
-READY_WITHIN_S = 60.0
 
 
 def run(config: JudicatorConfig) -> int:
@@ -53,78 +58,139 @@ def run(config: JudicatorConfig) -> int:
     try:
         _start(config, lifetime, teardown)
         return lifetime.wait()
+    except Stopped:
+        return lifetime.exit_code
     finally:
         teardown.run()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the actors of a judicator are made of."""
+
+    services: Mapping[str, NativeService]
+    bus: ThriftBus
+    store: MongoStore
+    coordination: EtcdCoordination
+    upkeep: Upkeep
+
+
 def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> None:
-    secret = config.secret.encode() or None
-    services = _native_services(config)
+    name, incarnation = config.main_name, uuid.uuid4().hex
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    known = KnownJudicators(config.data_dir, name)
+    services, settings = _enter(config, known, lifetime, teardown)
+    store = _open_store(config, settings, lifetime, teardown)
+    Entering(config, known, lifetime).found(store.cluster_id())
+    bus = _make_bus(config, incarnation, store.cluster_id())
+    bus.start()
+    teardown.add("bus", bus.close)
+    own = own_registration(config)
+    coordination = EtcdCoordination(
+        EtcdSettings(
+            endpoints=[own_etcd(config), *known.etcd_clients()],
+            secret=config.secret.encode() or None,
+            lease_ttl_s=LEADER_LEASE_S,
+        )
+    )
+    member = Member(
+        name=name,
+        role="judicator",
+        incarnation=incarnation,
+        address=own.address,
+        details={MONGOD: own.mongod},
+    )
+    leaving = Leaving(coordination, member, own, known, lifetime.end)
+    replica_set = MongoReplicaSet(settings)
+    teardown.add("replica set", replica_set.close)
+    upkeep = Upkeep(
+        replica_set=replica_set,
+        etcd=EtcdMembers(
+            lambda: [own_etcd(config), *known.etcd_clients()], secret=config.secret.encode() or None
+        ),
+        coordination=coordination,
+        own=own,
+        give_up_after_s=config.remove_missing_after,
+        removed=leaving.was_removed,
+    )
+    parts = _Parts(services=services, bus=bus, store=store, coordination=coordination, upkeep=upkeep)
+
+    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
+        return _cast(Stage(node=name, bus=bus, clock=read_clocks, failed=failed), config, parts)
+
+    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
+    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
+    join(coordination, member, bus, config, also=known.note)
+    teardown.add("membership", coordination.close)
+    coordination.register_judicator(name, own)
+    coordination.campaign()
+    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 1.0}
+    intervals_s |= {f"service-{kind}": 0.5 for kind in services}
+    ticker = Ticker(name, bus, intervals_s)
+    ticker.start()
+    teardown.add("ticker", ticker.stop)
+    if config.leave_at_stop:
+        lifetime.catch_signals(drain=leaving.begin)
+
+
+def _enter(
+    config: JudicatorConfig, known: KnownJudicators, lifetime: Lifetime, teardown: Teardown
+) -> tuple[Mapping[str, NativeService], MongoSettings]:
+    """Have etcd and mongod running as parts of the cluster; where the store is."""
+    entering, mongod = Entering(config, known, lifetime), mongod_server(config)
+    entrance = entering.choose(etcd_server(config), mongod.files())
+    structlog.get_logger().info("judicator", way=entrance.way)
+    services = {
+        "etcd": native_service(entrance.etcd, print_log=config.etcd_print_log),
+        "mongod": native_service(mongod, print_log=config.mongodb_print_log),
+    }
     for name, service in services.items():
         service.start()
         teardown.add(name, service.stop)
-    for service in services.values():
-        service.wait_ready(READY_WITHIN_S)
-    endpoint = own_etcd(config)
-    if secret is not None:
-        secure(endpoint, secret)
-    mongo = _make_replica_set(config)
-    store, replica_set = MongoStore(mongo), MongoReplicaSet(mongo)
+    entering.await_etcd(services["etcd"], entrance.etcd)
+    lifetime.insist("for mongod", partial(services["mongod"].wait_ready, 1.0))
+    return services, entering.find_store(entrance.way)
+
+
+def _open_store(
+    config: JudicatorConfig, settings: MongoSettings, lifetime: Lifetime, teardown: Teardown
+) -> MongoStore:
+    """The store, prepared; that takes a majority of the judicators."""
+    store = MongoStore(settings)
     teardown.add("store", store.close)
-    teardown.add("replica set", replica_set.close)
-    store.prepare(first_generation=int(read_clocks().unix_s))
-    _make_tokens(config, store, secret)
-    incarnation = uuid.uuid4().hex
-    bus = ThriftBus(
+    prepare = partial(store.prepare, first_generation=int(read_clocks().unix_s))
+    lifetime.insist("for the store, which needs a majority of the judicators", prepare)
+    lifetime.insist("for the store", lambda: _make_tokens(config, store))
+    return store
+
+
+def _make_bus(config: JudicatorConfig, incarnation: str, cluster_id: str) -> ThriftBus:
+    return ThriftBus(
         BusSettings(
             node=config.main_name,
             role="judicator",
             incarnation=incarnation,
-            cluster_id=store.cluster_id(),
-            secret=secret,
+            cluster_id=cluster_id,
+            secret=config.secret.encode() or None,
             listen=(config.main_listen_address, config.main_listen_port),
         )
     )
-    bus.start()
-    teardown.add("bus", bus.close)
-    coordination = EtcdCoordination(
-        EtcdSettings(endpoints=[endpoint], secret=secret, lease_ttl_s=LEADER_LEASE_S)
-    )
-    address = f"{config.main_advertise_address}:{config.main_advertise_port or config.main_listen_port}"
-    member = Member(
-        name=config.main_name,
-        role="judicator",
-        incarnation=incarnation,
-        address=address,
-        details={MONGOD: mongod_address(config)},
+
+
+def own_registration(config: JudicatorConfig) -> Registration:
+    """What the register says of this judicator."""
+    port = config.main_advertise_port or config.main_listen_port
+    return Registration(
+        address=f"{config.main_advertise_address}:{port}",
+        mongod=mongod_address(config),
+        etcd=config.etcd_name,
+        etcd_client=etcd_client_url(config),
     )
 
-    def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
-        stage = Stage(node=config.main_name, bus=bus, clock=read_clocks, failed=failed)
-        return _cast(stage, config, services, store, replica_set, coordination)
 
-    supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
-    teardown.add("actors", partial(supervisor.stop, timeout=30.0))
-    join(coordination, member, bus, config)
-    teardown.add("membership", coordination.close)
-    coordination.register_judicator(config.main_name, address)
-    coordination.campaign()
-    intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 3.0}
-    intervals_s |= {f"service-{name}": 0.5 for name in services}
-    ticker = Ticker(config.main_name, bus, intervals_s)
-    ticker.start()
-    teardown.add("ticker", ticker.stop)
-
-
-def _cast(
-    stage: Stage,
-    config: JudicatorConfig,
-    services: dict[str, NativeService],
-    store: MongoStore,
-    replica_set: MongoReplicaSet,
-    coordination: EtcdCoordination,
-) -> Sequence[Role]:
+def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role]:
     """The actors in the order of their start; those that others speak to come first."""
+    store, coordination = parts.store, parts.coordination
     uploads = config.data_dir / "uploads"
     uploads.mkdir(exist_ok=True)
     readers = [
@@ -137,7 +203,7 @@ def _cast(
             start=partial(NativeServiceActor.start, stage, name=name, service=service),
             essential=True,
         )
-        for name, service in services.items()
+        for name, service in parts.services.items()
     ]
     membership = partial(
         Membership.start,
@@ -155,7 +221,7 @@ def _cast(
         Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
         Role(name="followers", start=partial(Followers.start, stage, store=store)),
         Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
-        Role(name="replica-set", start=partial(ReplicaSet.start, stage, admin=replica_set)),
+        Role(name="replica-set", start=partial(ReplicaSet.start, stage, upkeep=parts.upkeep)),
         Role(
             name="scheduler",
             start=partial(Scheduler.start, stage, coordination=coordination, lease_s=EXECUTOR_LEASE_S),
@@ -177,27 +243,11 @@ def _peers_of(name: str, view: ClusterView) -> dict[str, str]:
     }
 
 
-def _native_services(config: JudicatorConfig) -> dict[str, NativeService]:
-    return {
-        "etcd": native_service(etcd_server(config), print_log=config.etcd_print_log),
-        "mongod": native_service(mongod_server(config), print_log=config.mongodb_print_log),
-    }
-
-
-def _make_replica_set(config: JudicatorConfig) -> MongoSettings:
-    settings = MongoSettings(
-        hosts=(f"127.0.0.1:{config.mongodb_listen_port}",),
-        replica_set=config.mongodb_replica_set,
-        secret=config.secret,
-    )
-    initiate_replica_set(settings, mongod_address(config), timeout_s=READY_WITHIN_S)
-    return settings
-
-
-def _make_tokens(config: JudicatorConfig, store: MongoStore, secret: bytes | None) -> None:
+def _make_tokens(config: JudicatorConfig, store: MongoStore) -> None:
     """The first administrator's token, printed once if it was not given, and the executors'."""
     if config.auth != "token":
         return
+    secret = config.secret.encode() or None
     token = "" if config.main_first_token_digest else secrets.token_urlsafe(32)
     digest = config.main_first_token_digest or token_digest(token)
     if store.create_first_token(digest, "admin", ADMIN) and token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
@@ -11,13 +12,18 @@ from collections.abc import Callable
 from enum import Enum, auto
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import TypeVar
 
 import structlog
 
 from khala.core.instant import Instant
-from khala.errors import KhalaError
+from khala.errors import KhalaError, Unavailable
 
 EXIT_FAULT = 1
+INSIST_EVERY_S = 0.3
+TOLD_EVERY_S = 10.0
+
+T = TypeVar("T")
 
 
 class _Wake(Enum):
@@ -47,6 +53,10 @@ def set_up_logging(*, verbose: bool) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=level, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
+
+
+class Stopped(Exception):
+    """The node shall end while it still starts."""
 
 
 class Lifetime:
@@ -88,6 +98,28 @@ class Lifetime:
         """The node has nothing left to do."""
         self._over = True
         self._wake.put(_Wake.END)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass while the node starts; raises Stopped as soon as it shall end."""
+        with contextlib.suppress(Empty):
+            self._wake.get(timeout=seconds)
+        if self._over:
+            raise Stopped
+
+    def insist(self, what: str, attempt: Callable[[], T]) -> T:
+        """The answer of `attempt`, called again for as long as it raises Unavailable; tells now and then
+        what it waits for, as in "to be added". Raises Stopped as soon as the node shall end."""
+        told_at = -TOLD_EVERY_S
+        while True:
+            self.pause(0.0)
+            try:
+                return attempt()
+            except Unavailable as why:
+                now = time.monotonic()
+                if now - told_at >= TOLD_EVERY_S:
+                    told_at = now
+                    structlog.get_logger().warning(f"waiting {what}", reason=str(why).partition("\n")[0])
+            self.pause(INSIST_EVERY_S)
 
     def wait(self) -> int:
         """Block until the end; the exit code."""

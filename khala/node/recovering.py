@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from khala.config import JudicatorConfig
 from khala.coordination.etcd_lost import forget_lost
 from khala.errors import ConfigurationError, Refusal, Unavailable
+from khala.node.known_judicators import KnownJudicators
 from khala.node.lifetime import read_clocks, set_up_logging
 from khala.node.native import etcd_server, mongod_server, native_service, own_etcd
 from khala.services.etcd import EtcdServer
@@ -73,6 +74,7 @@ def recover(config: JudicatorConfig) -> Recovered:
         member.stand_alone(survivor, READY_WITHIN_S)
         generation = member.begin_generation(int(read_clocks().unix_s))
         aside = _recover_etcd(config, etcd)
+        KnownJudicators(config.data_dir, config.main_name).forget_others()
     return Recovered(survivor=survivor, generation=generation, etcd_aside=aside)
 
 

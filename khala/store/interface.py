@@ -8,12 +8,12 @@ write may have happened: read back by id, then decide (P2).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
@@ -219,22 +219,28 @@ class PeopleStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaHealth:
-    """One member of the replica set, host as host:port; `lag_s` is how far behind the newest member it
-    is, in seconds."""
-
-    host: str
-    state: str
-    healthy: bool
-    lag_s: float = 0.0
-
-
 class ReplicaSetAdmin(Protocol):
-    """The replica set behind a store (P19)."""
+    """The replica set behind a store (P19). Each change raises Unavailable when it cannot be made now,
+    or may have been made: look at the members again. A member is named by its host:port."""
 
-    def health(self) -> Sequence[ReplicaHealth]:
+    def members(self) -> Sequence[SetMember]:
         """The members as the primary sees them; Unavailable without a primary."""
+        ...
+
+    def add(self, host: str) -> None:
+        """Add a member without a vote."""
+        ...
+
+    def give_vote(self, host: str) -> None:
+        """Let a member vote, and be elected."""
+        ...
+
+    def step_down(self) -> None:
+        """Let another member be the primary."""
+        ...
+
+    def remove(self, host: str) -> None:
+        """Take a member out."""
         ...
 
 

@@ -92,7 +92,8 @@ def as_view(task: Task, view: str) -> Task:
         return replace(task, spec=without_content(task.spec), result=without_output(task.result))
     spec = task.spec
     brief = TaskSpec(name=spec.name, user=spec.user, labels=spec.labels, priority=spec.priority)
-    return replace(task, spec=brief, result=None, events=())
+    verdict = task.result and Result(verdict=task.result.verdict)
+    return replace(task, spec=brief, result=verdict, events=())
 
 
 def without_content(spec: TaskSpec) -> TaskSpec:
@@ -110,7 +111,7 @@ def without_output(result: Result | None) -> Result | None:
     """The result without heads and tails; true sizes stay."""
     if result is None:
         return None
-    return Result(compile=_without_bytes(result.compile), execute=_without_bytes(result.execute))
+    return replace(result, compile=_without_bytes(result.compile), execute=_without_bytes(result.execute))
 
 
 def _without_stdin(command: Command | None) -> Command | None:

@@ -95,8 +95,10 @@ def host(open_folder: Path, uid_base: int) -> HostIsolation:
 
 @pytest.fixture(scope="session")
 def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Iterator[Bench]:
+    spool_root = open_folder / "spool"
+    spool_root.mkdir(mode=0o700)
     holding = {"levels": host.levels, "cgroups": host.cgroups, "bwrap": host.bwrap, "uid_base": uid_base}
-    bench = opened(new_root(open_folder), **holding)
+    bench = opened(new_root(open_folder), **holding, spool_root=spool_root, kept_files_bytes=4 << 20)
     yield bench
     bench.pool.close()
     wait_until(lambda: not launcher_pids(bench.root) and not zygote_pids(bench.root), what="no launcher left")

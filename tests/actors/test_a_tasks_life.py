@@ -9,8 +9,9 @@ from actors.world import World
 from wait import wait_until
 
 from khala.actors.messages import Drain
+from khala.core.checking import Checker
 from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, PutFileChunk, SubmitTasks
-from khala.core.task import ExitReason, InputFile, State
+from khala.core.task import Command, ExitReason, InputFile, Limits, State, Verdict
 
 
 def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
@@ -22,6 +23,29 @@ def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
     assert first.result and first.result.execute and first.result.execute.stdout.head == b"hello\n"
     assert (second.control.state, second.control.exit_reason) == (State.FAILED, ExitReason.EXITED)
     world.ended_once(ids[0])
+
+
+def test_a_verdict_is_given_where_the_output_is(world: World) -> None:
+    judicator = world.judicator()
+    world.executor()
+    zeros = "head -c 100000 /dev/zero | tr '\\0' ' '; echo"
+    shells = ("echo 42", "echo 41", "exit 1", f"{zeros} 42", "kill $$")
+    ids = world.submit(
+        judicator, *(world.new(shell, expected_output=b"42", checker=Checker.TOKENS) for shell in shells)
+    )
+    right, wrong, failed, long, killed = world.finished(judicator, ids)
+    verdicts = [task.result and task.result.verdict for task in (right, wrong, failed, long, killed)]
+    assert verdicts == [
+        Verdict.ACCEPTED,
+        Verdict.WRONG_ANSWER,
+        Verdict.RUNTIME_ERROR,
+        Verdict.ACCEPTED,
+        Verdict.RUNTIME_ERROR,
+    ]
+    assert wrong.control.state == State.SUCCEEDED
+    assert wrong.result and wrong.result.difference
+    assert (wrong.result.difference.expected, wrong.result.difference.actual) == ("42", "41")
+    assert long.result and long.result.execute and long.result.execute.stdout.left_out, "judged by its spool"
 
 
 def test_a_stored_file_reaches_the_task(world: World) -> None:
@@ -137,3 +161,16 @@ def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> No
     tasks = world.finished(judicator, ids)
     assert {task.control.executor for task in tasks} == {first.name, second.name}
     assert [task.control.starts for task in tasks] == [1, 1]
+
+
+def test_an_output_longer_than_is_kept_is_not_judged(world: World) -> None:
+    judicator = world.judicator()
+    world.executor()
+    command = Command(shell="head -c 70000000 /dev/zero", limits=Limits(output_bytes=100_000_000))
+    new = world.new(expected_output=b"42")
+    new = replace(new, spec=replace(new.spec, execute=command))
+    (task,) = world.finished(judicator, world.submit(judicator, new), timeout_s=30.0)
+    assert task.result and task.result.verdict == Verdict.NOT_JUDGED
+    assert (
+        task.control.reason == "not judged: the output of 70000000 bytes was not kept whole on the executor"
+    )

@@ -138,7 +138,9 @@ def test_every_command_upon_tasks_is_narrowed_by_owner() -> None:
     unowned = {command.__name__ for command in ADMIN_MAY if "owner" not in {f.name for f in fields(command)}}
     assert unowned == {
         "Ping", "SubmitTasks", "PutFileChunk", "GetFileChunk", "ListExecutors", "ListJudicators",
-        "GetMe", "CreateToken", "PutUser", "ListUsers", "DeleteUser", "ListAudit", "DrainExecutor",
+        "GetMe", "CreateToken", "PutUser", "ListUsers", "DeleteUser", "ListAudit",
+        "DrainExecutor", "GetMetrics",
+        "RemoveJudicator",
     }  # fmt: skip
     assert all(MAY[role] >= OWN_DOOR for role in ("admin", "user", "viewer"))
 

@@ -7,9 +7,8 @@ from wait import wait_until
 
 from khala.actors.messages import ViewChanged
 from khala.core.changes import Change
-from khala.core.commands import CancelTasks, JudicatorViews, ListJudicators, Ping
-from khala.core.task import Epoch, State
-from khala.store.interface import ReplicaHealth
+from khala.core.commands import CancelTasks, ListExecutors, ListJudicators, Ping
+from khala.core.task import Epoch, OnDisconnect, State
 from khala.store.memory import StoreFault
 
 
@@ -214,20 +213,32 @@ def test_a_lost_executors_tasks_run_elsewhere(world: World) -> None:
     assert (task.control.executor, task.control.attempt) == (other.name, 2)
 
 
-def test_the_replica_set_is_held_against_the_registered_judicators(world: World) -> None:
+def test_an_executor_that_reaches_nobody_gives_its_tasks_up_though_its_lease_holds(world: World) -> None:
     judicator = world.judicator()
+    lost = world.executor(slots=1)
+    (id,) = world.submit(judicator, world.new("sleep 0.4", on_disconnect=OnDisconnect.STOP))
+    wait_until(lambda: world.store.counts().get("running"), what="a running task")
+    world.network.cut(judicator.name, lost.name)
+    other = world.executor(slots=1)
+    world.advance(14.0)
+    (task,) = world.finished(judicator, [id])
+    assert (task.control.executor, task.control.attempt) == (other.name, 2)
+    world.network.heal(judicator.name, lost.name)
 
-    def states() -> dict[str, str]:
-        answer: JudicatorViews = world.ask(judicator, ListJudicators())
-        return {view.name: view.replica_state for view in answer.judicators}
+    def executors() -> set[str]:
+        return {view.executor for view in world.ask(judicator, ListExecutors()).executors}
 
-    wait_until(lambda: states() == {"j1": "absent"}, what="the absence")
-    world.replica_set.members = [ReplicaHealth(host="j1:3000", state="primary", healthy=True)]
-    wait_until(lambda: states() == {"j1": "primary"}, what="the member")
-    assert wait_until(lambda: world.ask(judicator, Ping()).ready)
-    world.replica_set.primary = False
-    wait_until(lambda: not world.ask(judicator, Ping()).ready, what="not ready without a primary")
-    assert states() == {"j1": ""}
+    wait_until(lambda: executors() == {lost.name, other.name}, what="its return")
+
+
+def test_an_executor_cut_off_from_the_leader_works_on_by_another_judicator(world: World) -> None:
+    leader, other = world.judicator(), world.judicator()
+    leads_with(world, leader, 1)
+    executor = world.executor(slots=1)
+    world.network.cut(leader.name, executor.name)
+    ids = world.submit(other, *(world.new() for _ in range(3)))
+    tasks = world.finished(leader, ids)
+    assert {(task.control.state, task.control.attempt) for task in tasks} == {(State.SUCCEEDED, 1)}
 
 
 def test_a_batch_is_bounded(world: World) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from khala.actors.backlog import Backlog, Cap
 from khala.actors.messages import FinishedChecked
-from khala.actors.replica_set import compare
+from khala.actors.replica_set import peers_of, states_of
 from khala.actors.rereads import MOST_AT_ONCE, Rereads
 from khala.actors.waits import CHECK_WITHIN_S, CHECKED_AT_ONCE, TASKS_MOST, Waits
 from khala.bus.envelope import Envelope
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 from khala.core.commands import GetTasks
-from khala.store.interface import ReplicaHealth
+from khala.core.membership import Peer, SetMember
 
 
 def test_rereads_ask_one_bounded_question_at_a_time() -> None:
@@ -82,15 +84,20 @@ def test_a_backlog_takes_what_fits_and_anything_when_idle() -> None:
     assert backlog.take("a", 10, 100)
 
 
-def test_members_and_judicators_are_matched_by_what_they_say_then_by_host() -> None:
-    def judicator(name: str, mongod: str) -> tuple[tuple[str, str], Member]:
-        details = {"mongod": mongod}
+def test_members_and_judicators_are_matched_by_what_they_say_and_then_by_the_register() -> None:
+    def judicator(name: str, **details: str) -> tuple[tuple[str, str], Member]:
         return ("judicator", name), Member(name=name, role="judicator", incarnation="1", details=details)
 
-    registered = {"a": "h1:4000", "b": "h1:4001", "c": "h2:4000", "d": "h3:4000"}
-    view = ClusterView(members=dict([judicator("a", "h1:3001")]), registered=registered)
-    hosts = {"h1:3000": "secondary", "h1:3001": "primary", "h2:3000": "down", "h9:3000": "secondary"}
-    members = [ReplicaHealth(host=host, state=state, healthy=True) for host, state in hosts.items()]
-    states, surplus = compare(members, view)
-    assert states == {"a": "primary", "b": "secondary", "c": "down", "d": "absent"}
-    assert surplus == ["h9:3000"]
+    registered = {name: Registration(address="h:4000", mongod=f"{name}:3000") for name in ("a", "b", "c")}
+    registered["c"] = replace(registered["c"], leaving=True)
+    live = [judicator("a", mongod="a:3001"), judicator("c", stopping="yes"), judicator("x", mongod="x:3000")]
+    view = ClusterView(members=dict(live), registered=registered)
+    assert peers_of(view, {"b": 5.0}) == [
+        Peer(name="a", mongod="a:3001"),
+        Peer(name="b", mongod="b:3000", live=False, missing_s=5.0),
+        Peer(name="c", mongod="c:3000", leaving=True, stopping=True),
+        Peer(name="x", mongod="x:3000", registered=False),
+    ]
+    hosts = {"a:3001": "primary", "b:3000": "down", "x:3000": "secondary"}
+    members = [SetMember(host=host, state=state) for host, state in hosts.items()]
+    assert states_of(members, view) == {"a": "primary", "b": "down", "c": "absent"}

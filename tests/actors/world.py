@@ -10,11 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from actors.called_bus import CalledBus
+from actors.servers import EtcdServers, Members
+from actors.trouble import Trouble
 from uids import uids_of_node
 from wait import wait_until
 
@@ -22,14 +26,15 @@ from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.front_door import READERS
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.judicator import Judicator
-from khala.actors.membership import Membership
+from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
 from khala.actors.outputs import Outputs
-from khala.actors.replica_set import ReplicaSet
+from khala.actors.replica_set import ReplicaSet, Upkeep
 from khala.actors.scheduler import Scheduler
 from khala.actors.slot import Slot
 from khala.actors.store_reader import SCHEDULER_READER, StoreReader
@@ -38,27 +43,24 @@ from khala.actors.submissions import Submissions
 from khala.actors.supervisor import Role, Supervisor
 from khala.actors.ticker import Ticker
 from khala.actors.uploads import Uploads
-from khala.bus.envelope import RPC, Envelope, node_of
 from khala.bus.interface import BusSettings
-from khala.bus.loopback import LoopbackBus
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
-from khala.coordination.interface import ClusterView, Member
+from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, NotAvailable, PutOutput, Refused, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
-from khala.errors import Refusal, Unavailable
+from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 from khala.execution.spools import Spools
-from khala.store.interface import ReplicaHealth
-from khala.store.memory import MemoryStore, StoreFault
+from khala.store.memory import MemoryStore
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
 JUDICATOR_TICKS_S = {
@@ -68,7 +70,7 @@ JUDICATOR_TICKS_S = {
     "followers": 0.05,
     "replica-set": 0.05,
 }
-EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "heartbeat": 0.1}
+EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "file-delivery": 0.02, "heartbeat": 0.1}
 
 
 class Clock:
@@ -81,37 +83,6 @@ class Clock:
         return Instant(time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead_s, time.time())
 
 
-class Trouble:
-    """The memory store's fault hook: counts calls, fails some, and can hold one until it is let go."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.always: dict[str, StoreFault] = {}
-        self.next: dict[str, list[StoreFault]] = {}
-        self.crash: dict[str, int] = {}
-        self._held: dict[str, threading.Event] = {}
-
-    def __call__(self, method: str) -> StoreFault | None:
-        self.calls[method] += 1
-        held = self._held.get(method)
-        if held is not None:
-            held.wait(20.0)
-        if self.crash.get(method, 0) > 0:
-            self.crash[method] -= 1
-            raise RuntimeError(f"a planted bug in {method}")
-        if self.next.get(method):
-            return self.next[method].pop(0)
-        return self.always.get(method) or self.always.get("*")
-
-    def hold(self, method: str) -> None:
-        """Let calls of this method wait."""
-        self._held[method] = threading.Event()
-
-    def let_go(self, method: str) -> None:
-        """Let them go on."""
-        self._held.pop(method).set()
-
-
 class TightJournal(Journal):
     """A journal whose disk is full when the test says so."""
 
@@ -121,60 +92,6 @@ class TightJournal(Journal):
         if self.full:
             raise Unavailable("the disk is full")
         super().append(records)
-
-
-class CalledBus(LoopbackBus):
-    """The loopback with the public RPC's end, as the Thrift bus has one."""
-
-    def __init__(self, network: LoopbackNetwork, settings: BusSettings) -> None:
-        super().__init__(network, settings)
-        self._calls = itertools.count(1)
-        self.answers: dict[str, list[Any]] = {}
-        self.futures: dict[str, Future[Any]] = {}
-
-    def future(self, command: object, role: str) -> Future[Any]:
-        """Give a command as an RpcClient does; raises what an RpcClient would raise."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        future = self.futures[address] = Future()
-        if not self.send(f"{self.name}/judicator", command, sender=address):
-            del self.futures[address]
-            future.set_exception(Unavailable("the judicator is not up"))
-        return future
-
-    def call(self, command: object, role: str = "client") -> Callable[[], list[Any]]:
-        """Give a command; the answer tells which replies have come."""
-        address = f"{RPC}/{role}/someone/1/{next(self._calls)}/method"
-        replies: list[Any] = []
-        self.answers[address] = replies
-        assert self.send(f"{self.name}/judicator", command, sender=address)
-        return lambda: replies
-
-    def _post(self, envelope: Envelope) -> bool:
-        if node_of(envelope.destination) == RPC:
-            future = self.futures.pop(envelope.destination, None)
-            if future is None:
-                self.answers[envelope.destination].append(envelope.payload)
-            elif isinstance(envelope.payload, NotAvailable):
-                future.set_exception(Unavailable(envelope.payload.detail))
-            elif isinstance(envelope.payload, Refused):
-                future.set_exception(Refusal(envelope.payload.detail))
-            else:
-                future.set_result(envelope.payload)
-            return True
-        return super()._post(envelope)
-
-
-class Members:
-    """A replica set's members as the test wants them."""
-
-    def __init__(self) -> None:
-        self.members: list[ReplicaHealth] = []
-        self.primary = True
-
-    def health(self) -> Sequence[ReplicaHealth]:
-        if not self.primary:
-            raise Unavailable("no primary")
-        return self.members
 
 
 class Node:
@@ -189,6 +106,8 @@ class Node:
         self.member = Member(
             name=name, role=role, incarnation=incarnation, address=f"{name}:4000", details=details
         )
+        self.registration = Registration(address=f"{name}:4000", mongod=f"{name}:3000", etcd=name)
+        self.removed = threading.Event()
         self.gave_up: list[str] = []
         self._world = world
         self._ticker = Ticker(name, self.bus, ticks_s)
@@ -232,6 +151,7 @@ class World:
         self.hub = CoordinationHub(clock=lambda: self.clock().boot_s)
         self.network = LoopbackNetwork(seed=7)
         self.replica_set = Members()
+        self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
         self._ids = itertools.count(1)
@@ -247,7 +167,7 @@ class World:
         node = Node(self, f"j{len(self._nodes) + 1}", "judicator", JUDICATOR_TICKS_S, LEADER_LEASE_S)
         self._nodes.append(node)
         node.start(partial(self._judicator_cast, node, secured))
-        node.coordination.register_judicator(node.name, node.member.address)
+        node.coordination.register_judicator(node.name, node.registration)
         if campaign:
             node.coordination.campaign()
         return node
@@ -288,6 +208,15 @@ class World:
             "listeners": ("scheduler", "judicator", "replica-set"),
             "peers_of": lambda view: {n: a for n, a in judicators_of(view).items() if n < node.name},
         }
+        upkeep = Upkeep(
+            replica_set=self.replica_set,
+            etcd=self.etcd,
+            coordination=node.coordination,
+            own=node.registration,
+            give_up_after_s=600.0,
+            removed=node.removed.set,
+        )
+        self.etcd.servers.append(node.name)
         return [
             *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
@@ -296,7 +225,7 @@ class World:
             role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
             role("outputs", Outputs, store=self.store),
-            role("replica-set", ReplicaSet, admin=self.replica_set),
+            role("replica-set", ReplicaSet, upkeep=upkeep),
             role("scheduler", Scheduler, coordination=node.coordination, lease_s=EXECUTOR_LEASE_S),
             role("judicator", Judicator, version="test", secured=secured),
             Role(name="membership", start=partial(Membership.start, stage, **membership), essential=True),
@@ -311,7 +240,7 @@ class World:
             capacity=Capacity(slots=slots, cpus=float(slots)),
             report_interval_s=0.1,
         )
-        files = {"fetch": self._fetch, "release": lambda sha256: None}
+        files = {"spools": spools, "fetch": self._fetch, "release": lambda sha256: None}
         membership = {"coordination": node.coordination, "listeners": (), "peers_of": judicators_of}
         executor = partial(
             Executor.start,
@@ -320,10 +249,17 @@ class World:
             journal=journal,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
+            lease_s=EXECUTOR_LEASE_S,
+            renew=pool.renew,
+            give_up=lambda gone: node.coordination.update(
+                replace(node.member, details={CUT_OFF: "yes"} if gone else {})
+            ),
         )
-        delivery = partial(Delivery.start, stage, spools=spools, put=self._put_output)
+        delivery = partial(Delivery.start, stage, spools=spools, put=self._put)
+        file_delivery = partial(FileDelivery.start, stage, spools=spools, put=self._put)
         return [
             Role(name="delivery", start=delivery, essential=True),
+            Role(name="file-delivery", start=file_delivery, essential=True),
             *(
                 Role(
                     name=f"slot-{number}",
@@ -342,7 +278,7 @@ class World:
         path.write_bytes(self.store.read_file(sha256, 0, 1 << 20)[1])
         return path
 
-    def _put_output(self, put: PutOutput) -> Future[Any]:
+    def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 

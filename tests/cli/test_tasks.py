@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Callable
@@ -41,6 +42,16 @@ def _done(**changes: Any) -> dict[str, Any]:
         "result": {"compile": None, "execute": execute},
     }
     return {**task, **changes}
+
+
+def test_show_says_the_verdict_and_where_it_differs(khala: Khala, gateway: Gateway) -> None:
+    difference = {"line": 3, "column": 5, "expected": "4\x1b[2J2", "actual": ""}
+    served = gateway(Answer(200, _done(verdict="wrong_answer", difference=difference)))
+    shown = khala("show", ID, url=served.url).out
+    assert "verdict   wrong answer\n" in shown
+    assert "line 3, column 5" in shown
+    assert "expected  '4\\x1b[2J2'" in shown
+    assert "actual    the end of the output" in shown
 
 
 def test_run_prints_on_the_right_streams_and_exits_as_the_task(khala: Khala, gateway: Gateway) -> None:
@@ -192,3 +203,46 @@ def test_members_are_listed(khala: Khala, gateway: Gateway) -> None:
         Answer(200, {"judicators": [{"name": "judicator-1", "address": "h:4000", "leader": True}]})
     )
     assert "leads" in khala("judicators", url=served.url).out
+
+
+def test_get_saves_what_is_asked_for(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:
+    files = [
+        {"path": path, "size": 3, "sha256": hashlib.sha256(b"one").hexdigest(), "mode": "644"}
+        for path in ("a", "d/b")
+    ]
+    listed = Answer(200, {"state": "succeeded", "outputs": files})
+    served = gateway(listed, Answer(200, raw=b"one"))
+    ended = khala("get", ID, "d/b", "-o", str(tmp_path / "in"), url=served.url)
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/in/d/b\n")
+    assert (tmp_path / "in/d/b").read_bytes() == b"one"
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["d"]
+    ended = khala("get", ID, "c", url=gateway(listed).url)
+    assert ended.code == 4 and "no output file 'c'" in ended.err
+    ended = khala("get", ID, url=gateway(Answer(200, {"state": "failed", "outputs": []})).url)
+    assert ended.code == 0 and "no output files" in ended.err
+
+
+def test_run_asks_for_outputs_and_says_that_there_are_some(khala: Khala, gateway: Gateway) -> None:
+    kept = [{"path": "out/a", "size": 1, "sha256": "0" * 64, "mode": "644"}]
+    served = gateway(Answer(201, {"id": ID}), Answer(200, _done(outputs=kept)))
+    ended = khala("run", "--output", "out/**", "--output", "log", "--", "make", url=served.url)
+    assert served.seen[0].body["outputs"] == [{"glob": "out/**"}, {"glob": "log"}]
+    assert f"1 output files: khala get {ID}" in ended.err
+
+
+def test_explain_names_what_keeps_each_executor(khala: Khala, gateway: Gateway) -> None:
+    executors = [{"id": "e1", "obstacles": ["has 2 of 8 cpus", "is draining"]}, {"id": "e2", "obstacles": []}]
+    told = {"id": ID, "state": "pending", "reason": "waits for room", "executors": executors, "usage": {}}
+    shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
+    assert "waits for room" in shown
+    assert "has 2 of 8 cpus; is draining" in shown and "could take it" in shown
+
+
+def test_explain_shows_use_beside_limits(khala: Khala, gateway: Gateway) -> None:
+    usage = {
+        "execute": {"memory": {"used": 1000000, "limit": 2000000}, "processes": {"used": None, "limit": 5}}
+    }
+    told = {"id": ID, "state": "failed", "exit_reason": "memory_limit", "usage": usage}
+    shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
+    assert "failed (memory limit)" in shown
+    assert "1000000" in shown and "2000000" in shown and "processes" not in shown

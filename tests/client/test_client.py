@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from client.gateway_stand_in import Answer, ScriptedGateway, serving
@@ -152,3 +154,51 @@ def test_a_finished_task_is_read_whole() -> None:
 def test_states_are_those_of_the_core() -> None:
     assert set(STATES) == set(State)
     assert set(FINISHED) == set(TERMINAL)
+
+
+REPORT = b"all is well\n"
+
+
+def _listed(path: str = "out/report.txt", digest: str = hashlib.sha256(REPORT).hexdigest()) -> Answer:
+    file = {"path": path, "size": len(REPORT), "sha256": digest, "mode": "755"}
+    return Answer(200, {"state": "succeeded", "outputs": [file]})
+
+
+def test_an_output_file_is_saved_whole_with_its_mode(tmp_path: Path) -> None:
+    script = ScriptedGateway(_listed("out/é %.txt"), Answer(200, raw=REPORT))
+    with serving(script) as gateway, Client(gateway.url) as client:
+        (file,) = client.outputs(ID)
+        saved = client.save_output(ID, file, tmp_path)
+    assert script.seen[1].path == f"/api/v1/tasks/{ID}/outputs/out/%C3%A9%20%25.txt"
+    assert saved == tmp_path / "out" / "é %.txt"
+    assert saved.read_bytes() == REPORT
+    assert saved.stat().st_mode & 0o100
+    assert [path.name for path in saved.parent.iterdir()] == ["é %.txt"]
+
+
+@pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../../x", "", "a//b", "./a", "a\\b", "a\0b"])
+def test_a_path_that_leads_elsewhere_is_refused_before_anything_is_asked(tmp_path: Path, path: str) -> None:
+    script = ScriptedGateway(_listed(path))
+    with serving(script) as gateway, Client(gateway.url) as client:
+        with pytest.raises(Refusal, match="no path below a folder"):
+            client.save_output(ID, client.outputs(ID)[0], tmp_path / "in")
+    assert len(script.seen) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(200, raw=REPORT[:-1]), Unavailable),
+        (Answer(200, raw=b"X" + REPORT[1:]), Refusal),
+        (Answer(404, {"detail": "gone", "code": "not_found"}), Refusal),
+        (Answer(drop=True), Unavailable),
+    ],
+)
+def test_what_is_not_whole_is_not_saved(tmp_path: Path, answer: Answer, error: type[Exception]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.txt").write_text("before")
+    with serving(ScriptedGateway(_listed(), answer)) as gateway, Client(gateway.url) as client:
+        with pytest.raises(error):
+            client.save_output(ID, client.outputs(ID)[0], tmp_path)
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["before"]

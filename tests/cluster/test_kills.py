@@ -10,13 +10,13 @@ from typing import Any
 import psutil
 import pytest
 from cluster.conftest import LocalCluster
+from cluster.load import TERMINAL, assert_one_story, listed
 from wait import wait_until
 
 from khala.client import Client
 
 TASKS = 500
 FINISH_WITHIN_S = 100
-TERMINAL = {"succeeded", "failed", "cancelled"}
 
 
 def submit_all(client: Client, name: str) -> list[str]:
@@ -32,18 +32,6 @@ def submit_all(client: Client, name: str) -> list[str]:
 def finished(client: Client, name: str) -> list[Mapping[str, Any]]:
     """The finished tasks of that name."""
     return [task for task in listed(client, name, view="minimal") if task["state"] in TERMINAL]
-
-
-def listed(client: Client, name: str, *, view: str = "full") -> list[Mapping[str, Any]]:
-    """All tasks of that name, page by page."""
-    found: list[Mapping[str, Any]] = []
-    token = ""
-    while True:
-        page = client.list(page_size=100, page_token=token, name_prefix=name, view=view)
-        found += [task.raw for task in page.tasks]
-        token = page.next_page_token
-        if not token:
-            return found
 
 
 def victim(cluster: LocalCluster, kind: str) -> psutil.Process:
@@ -93,11 +81,3 @@ def test_everything_finishes_once_although_one_process_is_killed(running: LocalC
         wait_until(
             lambda: restarts(running, kind) == before + 1, timeout_s=30, what=f"status tells of the {kind}"
         )
-
-
-def assert_one_story(task: Mapping[str, Any]) -> None:
-    """Gap-free revs, and exactly one event that ends the task, the last one."""
-    events = task["events"]
-    assert [event["rev"] for event in events] == list(range(1, len(events) + 1))
-    endings = [event for event in events if event["to"] in TERMINAL]
-    assert endings == [events[-1]]

@@ -49,6 +49,22 @@ def test_tasks_and_token_survive_down_and_up(cluster: LocalCluster) -> None:
     assert cluster.khala("run", "--", "echo", "again").stdout == "again\n"
 
 
+@pytest.mark.timeout(200)
+def test_up_with_more_judicators_grows_and_with_fewer_or_two_is_refused(cluster: LocalCluster) -> None:
+    cluster.up()
+    done = json.loads(cluster.khala("run", "--json", "--name", "kept", "--", "echo", "hi").stdout)
+    assert cluster.khala("down").returncode == 0
+    refused = cluster.khala("up", "--detach", "--judicators", "2")
+    assert (refused.returncode, "give an odd number" in refused.stderr) == (2, True)
+    cluster.up("--judicators", "3")
+    shown = json.loads(cluster.khala("judicators", "--json").stdout)["judicators"]
+    assert sorted(one["replica_state"] for one in shown) == ["primary", "secondary", "secondary"]
+    assert json.loads(cluster.khala("show", done["id"], "--json").stdout) == done
+    assert cluster.khala("down").returncode == 0
+    refused = cluster.khala("up", "--detach", "--judicators", "1")
+    assert (refused.returncode, "--judicators 3 or more" in refused.stderr) == (2, True)
+
+
 def test_ctrl_c_ends_the_foreground_cluster(cluster: LocalCluster) -> None:
     process = cluster.spawn("up", "--port", "0")
     wait_until(lambda: _state(cluster) == "ready", timeout_s=90, what="the cluster")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from coordination.worlds import LEASE_S, Seen, World, a_member
 
-from khala.coordination.interface import ClusterView, Coordination, Member
+from khala.coordination.interface import ClusterView, Coordination, Member, Registration
 from khala.errors import Unavailable
 
 SOON_S = 1.5  # well below a lease and the period of listing: by the watch, or at once
@@ -184,13 +184,28 @@ def test_start_without_service_is_refused(world: World) -> None:
         world.bring_back()
 
 
+def test_a_start_that_failed_may_be_tried_again(world: World) -> None:
+    node = world.node(start_timeout_s=1.5) if hasattr(world, "settings") else world.node()  # type: ignore[call-arg]
+    world.take_away()
+    try:
+        with pytest.raises(Unavailable):
+            node.start(a_member("j1"), Seen())
+    finally:
+        world.bring_back()
+    node.start(a_member("j1"), Seen())
+    world.eventually(lambda: node.view().connected, within_s=SOON_S)
+
+
 def test_registered_judicators_outlive_their_nodes(world: World) -> None:
     first, _ = started(world, a_member("j1"))
     second, _ = started(world, a_member("j2"))
-    second.register_judicator("j2", "h2:4000")
-    second.register_judicator("j2", "h2:4001")
+    registration = Registration(
+        address="h2:4000", mongod="h2:3000", etcd="e2", etcd_client="http://h2:2001", leaving=True
+    )
+    second.register_judicator("j2", replace(registration, leaving=False))
+    second.register_judicator("j2", registration)
     second.close()
-    world.eventually(lambda: first.view().registered == {"j2": "h2:4001"}, within_s=SOON_S)
+    world.eventually(lambda: first.view().registered == {"j2": registration}, within_s=SOON_S)
     world.eventually(lambda: len(first.view().members) == 1, within_s=SOON_S)
     first.unregister_judicator("j2")
     first.unregister_judicator("j2")

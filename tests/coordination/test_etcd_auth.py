@@ -85,7 +85,7 @@ def test_wrong_secret_is_refused(closed: EtcdWorld) -> None:
     with pytest.raises(ConfigurationError, match="the cluster secret does not fit"):
         secure(closed.endpoint, OTHER)
     with pytest.raises(ConfigurationError, match="the cluster secret does not fit"):
-        EtcdMembers(closed.endpoint, secret=OTHER).add("http://127.0.0.1:9")
+        EtcdMembers(lambda: [closed.endpoint], secret=OTHER).add("e2", "http://127.0.0.1:9")
     secure(closed.endpoint, SECRET)
 
 
@@ -101,7 +101,7 @@ def test_khala_reaches_only_its_own_keys(closed: EtcdWorld) -> None:
 
 
 def test_root_administers_members(closed: EtcdWorld) -> None:
-    assert [member.name for member in EtcdMembers(closed.endpoint, secret=SECRET).all()] == ["e1"]
+    assert [member.name for member in EtcdMembers(lambda: [closed.endpoint], secret=SECRET).all()] == ["e1"]
 
 
 def test_tokens_lost_by_a_restart_are_renewed(closed: EtcdWorld) -> None:

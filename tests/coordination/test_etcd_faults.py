@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -15,10 +13,9 @@ from wait import wait_until
 from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_client import EtcdClient
 from khala.coordination.etcd_keys import LEADER, kv2_key, member_key
-from khala.coordination.etcd_members import EtcdMembers
 from khala.coordination.etcd_settings import EtcdSettings, address_of
+from khala.coordination.interface import Registration
 from khala.errors import ConfigurationError, Unavailable
-from khala.services.native_process import NativeService, Patience
 
 
 def values_of(world: EtcdWorld) -> dict[str, str]:
@@ -50,13 +47,13 @@ def test_killed_etcd_comes_back_with_members_and_leader(own_etcd: EtcdWorld) -> 
     node, seen = leading(own_etcd), Seen()
     other = own_etcd.node()
     other.start(a_member("x1", "executor"), seen)
-    other.register_judicator("j1", "h1:4000")
+    other.register_judicator("j1", Registration(address="h1:4000"))
     for _ in range(2):
         own_etcd.kill()
         wait_until(lambda: node.view().connected and other.view().connected, timeout_s=3)
         wait_until(lambda: node.leads_until() > own_etcd.now(), timeout_s=LEASE_S + 1)
         wait_until(lambda: other.view().leader == "j1" and len(other.view().members) == 2, timeout_s=3)
-    assert other.view().registered == {"j1": "h1:4000"}
+    assert other.view().registered == {"j1": Registration(address="h1:4000")}
     assert other.shared("cluster", "c1") == "c1"
 
 
@@ -142,31 +139,3 @@ def test_failed_connection_fails_again_in_the_same_way() -> None:
         with pytest.raises(Unavailable):
             client.keep_alive(1)
     client.close()
-
-
-def test_server_joins_and_is_removed(own_etcd: EtcdWorld, tmp_path: Path) -> None:
-    members = EtcdMembers(own_etcd.endpoint)
-    (first,) = members.all()
-    peer, client = free_ports(2)
-    second = replace(
-        own_etcd.server,
-        directory=tmp_path / "second",
-        name="e2",
-        listen_peer_port=peer,
-        listen_client_port=client,
-        advertise_address="127.0.0.1",
-        initial_cluster=members.add(f"http://127.0.0.1:{peer}"),
-        joining=True,
-    )
-    assert second.initial_cluster == {"e1": first.peer_urls[0]}
-    service = NativeService(second, patience=Patience(stop_grace_s=2))
-    service.start()
-    service.wait_ready(20)
-    node = own_etcd.node(endpoints=[second.client_url])
-    node.start(a_member("j2"), Seen())
-    assert {member.name for member in members.all()} == {"e1", "e2"}
-    node.close()
-    wait_until(lambda: done(lambda: members.remove("e2")), timeout_s=15, what="5 s of health")
-    assert not members.remove("e2")
-    wait_until(lambda: [member.name for member in members.all()] == ["e1"], timeout_s=5)
-    service.stop()

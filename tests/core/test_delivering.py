@@ -32,11 +32,22 @@ def test_pieces_go_in_order_some_ahead() -> None:
     assert list(each.next_pieces(0.0)) == []
     each.stored(sent[0], 10, 0.0)
     assert spans(list(each.next_pieces(0.0))) == [(40, 10)]
-    each.stored(sent[1], 20, 0.0)
-    assert spans(list(each.next_pieces(0.0))) == [(50, 5)]
-    each.spooled(A, 60)
-    each.stored(sent[2], 30, 0.0)
-    assert spans(list(each.next_pieces(0.0))) == [(55, 5)]
+
+
+def test_a_piece_that_may_grow_waits_for_the_one_before() -> None:
+    """Many small writes become few pieces; an ended attempt's last piece does not wait."""
+    each = deliveries()
+    each.spooled(A, 3)
+    (small,) = each.next_pieces(0.0)
+    each.spooled(A, 7)
+    assert list(each.next_pieces(0.0)) == []
+    each.spooled(A, 15)
+    (full,) = each.next_pieces(0.0)
+    assert (full.offset, full.length) == (3, 10)
+    each.stored(small, 3, 0.0)
+    assert list(each.next_pieces(0.0)) == []
+    each.finish(*ATTEMPT, {A: 15})
+    assert spans(list(each.next_pieces(0.0))) == [(13, 2)]
 
 
 def test_so_much_is_on_its_way_and_no_more() -> None:
@@ -71,7 +82,7 @@ def test_a_gap_is_answered_with_the_offset_wanted() -> None:
     each.stored(first, 13, 0.0)
     for piece in rest:
         each.stored(piece, 13, 0.0)
-    assert spans(list(each.next_pieces(9.0))) == [(13, 10), (23, 10), (33, 7)]
+    assert spans(list(each.next_pieces(9.0))) == [(13, 10), (23, 10)]
 
 
 def test_an_attempt_is_delivered_when_its_last_byte_is_stored() -> None:

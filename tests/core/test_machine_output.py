@@ -9,8 +9,17 @@ from core.executor_bench import E1, E2, GOOD, ExecutorBench
 
 from khala.core.effects import DeliverOutput, DropSpool, Journal
 from khala.core.messages import AttemptFinished
-from khala.core.output import StreamKey, cut_streams, has_stored, stored_streams
-from khala.core.task import Epoch, ExitReason, OnDisconnect, Outcome, PhaseResult, Result, StreamCapture
+from khala.core.output import StreamKey, cut_streams, has_files, has_stored, stored_streams
+from khala.core.task import (
+    Epoch,
+    ExitReason,
+    OnDisconnect,
+    Outcome,
+    OutputFile,
+    PhaseResult,
+    Result,
+    StreamCapture,
+)
 
 LONG = StreamCapture(size=90_000, head=b"h", tail=b"t", stored_bytes=90_000, sha256="d" * 64)
 SHORT = StreamCapture(size=1, head=b"h")
@@ -118,3 +127,23 @@ def test_a_new_generation_ends_a_delivery(bench: ExecutorBench) -> None:
     assert bench.dropped() == [("t", 1)]
     bench.deliver()
     assert bench.take(AttemptFinished) == []
+
+
+FILES = (OutputFile(path="out/a", size=3, sha256="a" * 64), OutputFile(path="b", size=0, sha256="b" * 64))
+
+
+def test_output_files_go_before_their_outcome_in_the_next_life_too(bench: ExecutorBench) -> None:
+    """However short its streams are: what the journal promises is stored first."""
+    short = with_streams(SHORT)
+    assert short.result is not None
+    outcome = replace(short, result=replace(short.result, outputs=FILES))
+    assert has_stored(outcome) and has_files(outcome) and not has_files(short)
+    assert [type(effect) for effect in bench.end("t", outcome=outcome)] == [Journal, DeliverOutput]
+    assert bench.take(AttemptFinished) == []
+    second = ExecutorBench(journal=bench.journal, incarnation="i2")
+    assert [type(effect) for effect in second.effects] == [Journal, DeliverOutput]
+    assert second.deliver() == [("t", 1)]
+    (told,) = second.take(AttemptFinished)
+    assert told.outcome == outcome
+    second.settle("t")
+    assert second.dropped() == [("t", 1)]

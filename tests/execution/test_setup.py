@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -105,6 +107,26 @@ def test_a_stored_file_that_is_missing(bench: Bench) -> None:
         outcome = bench.run(spec).outcome
         assert outcome.exit_reason is ExitReason.SETUP_FAILED
         assert "is not on this executor" in outcome.reason
+
+
+def test_a_tar_and_a_tar_gz(bench: Bench, tmp_path: Path) -> None:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        member = tarfile.TarInfo("tool")
+        member.size, member.mode = 18, 0o755
+        archive.addfile(member, io.BytesIO(b"#!/bin/sh\necho ran"))
+    files = stored(tmp_path, target.getvalue()) | stored(tmp_path, gzip.compress(target.getvalue()))
+    archives = tuple(Archive(file_id=file_id, path=path) for file_id, path in zip(files, "ab", strict=True))
+    spec = TaskSpec(archives=archives, execute=Command(shell="a/tool && b/tool"))
+    assert executed(bench.run(spec, files=files)).stdout.head == b"ran\nran\n"
+
+
+def test_an_archive_that_is_not_taken_is_named(bench: Bench, tmp_path: Path) -> None:
+    files = stored(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(600))
+    spec = TaskSpec(archives=(Archive(file_id=next(iter(files))),), execute=Command(shell="true"))
+    outcome = bench.run(spec, files=files).outcome
+    assert outcome.exit_reason is ExitReason.SETUP_FAILED
+    assert "packed by zstd, which is not taken: pack it as one of zip, tar, tar.gz" in outcome.reason
 
 
 def test_a_bomb_is_refused(bench: Bench, tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ MATRIX: dict[tuple[str, str], tuple[tuple[int, int, int, int], object]] = {
     ("POST", f"{OWN}/cancel"): ((202, 202, 403, 404), None),
     ("GET", f"{OWN}/logs/execute/stdout"): ((200, 200, 200, 404), None),
     ("GET", f"{OWN}/events"): ((200, 200, 200, 404), None),
+    ("GET", f"{OWN}/explain"): ((200, 200, 200, 404), None),
+    ("GET", f"{OWN}/outputs"): ((200, 200, 200, 404), None),
+    ("GET", f"{OWN}/outputs/file"): ((404, 404, 404, 404), None),
+    ("GET", f"{OWN}/outputs.zip"): ((404, 404, 404, 404), None),
+    ("DELETE", "/api/v1/judicators/none"): ((404, 403, 403, 403), None),
     ("PATCH", OWN): ((200, 200, 403, 404), {"priority": 1}),
     ("DELETE", OWN): ((200, 200, 403, 404), None),
     ("POST", f"{OWN}/retry"): ((201, 201, 403, 404), None),
@@ -164,6 +169,7 @@ def generic(path: str) -> str:
     for part, name in (
         ("executors/none", "executors/{id}"), ("0" * 64, "{sha256}"), ("0" * 16, "{id}"),
         ("logs/execute/stdout", "logs/{phase}/{stream}"),
+        ("outputs/file", "outputs/{path}"), ("judicators/none", "judicators/{name}"),
         ("users/new", "users/{name}"), ("quotas/eve", "quotas/{name}"),
     ):  # fmt: skip
         plain = plain.replace(part, name)

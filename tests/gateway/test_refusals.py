@@ -75,6 +75,11 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ),
     ({"execute": RUN, "inputs": [{"path": str(n), "content": ""} for n in range(1001)]}, "inputs"),
     ({"execute": RUN, "archives": [{"file_id": "x"}]}, "archives[0].file_id"),
+    ({"execute": RUN, "checker": "fuzzy"}, "checker"),
+    ({"execute": RUN, "outputs": [{"glob": "ok"}, {"glob": "../x"}]}, "outputs[1].glob"),
+    ({"execute": RUN, "outputs": [{"glob": "*"}] * 101}, "outputs"),
+    ({"execute": RUN, "checker_tolerance": -1}, "checker_tolerance"),
+    ({"execute": RUN, "checker_tolerance": 1e300}, "checker_tolerance"),
     ({"execute": RUN, "archives": [{"file_id": "a" * 64, "path": "../up"}]}, "archives[0].path"),
 ]
 UNSAFE_PATHS = (
@@ -82,8 +87,6 @@ UNSAFE_PATHS = (
     "x" * 256, "é" * 128, "/".join(["d" * 100] * 11),
 )  # fmt: skip
 UNSUPPORTED: list[dict[str, Any]] = [
-    {"outputs": [{"glob": "*"}]},
-    {"checker": "exact"},
     {"depends_on": [{"task_id": "0" * 24}]},
     {"queue_timeout": 5},
     {"ttl_after_finished": 5},
@@ -145,7 +148,7 @@ def test_an_unknown_field_is_refused(gateway: Gateway, body: dict[str, Any], fie
     "body",
     [
         b"", b"{", b"nonsense", b"{'a': 1}", b'{"execute": NaN}', b'{"name": "\xff"}', b'{"name": "\\ud800"}',
-        b'{"execute": {"command": "a"}} trailing', b'{"outputs":' + b"[" * 100_000,
+        b'{"execute": {"command": "a"}} trailing', b'{"depends_on":' + b"[" * 100_000,
         b'\xef\xbb\xbf{"execute": {"command": "a"}}', b"\x00",
     ],
     ids=lambda body: repr(body[:20]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from gateway.cluster_model import (
 from gateway.conftest import Gateway, problem
 from wait import wait_until
 
+from khala.core.checking import Difference
 from khala.core.commands import ExecutorView, GetTasks, SearchTasks, SubmitTasks
-from khala.core.task import Phase, Result, State
+from khala.core.task import Phase, Result, State, Verdict
 from khala.errors import OutcomeUnknown
 
 UNKNOWN_ID = "0" * 24
@@ -53,6 +55,8 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
         "constraints": {"gpu": "yes"},
         "expected_output": "out",
         "retry": {"max_attempts": 2},
+        "checker": "float",
+        "checker_tolerance": 0.001,
         "on_disconnect": "stop",
     }
     id = gateway.http.post("/api/v1/tasks", json=asked).json()["id"]
@@ -63,13 +67,26 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
     assert spec.inputs[1].content == b"\x00\xff"
     shown = gateway.http.get(f"/api/v1/tasks/{id}").json()
     for name in ("name", "user", "labels", "priority", "archives", "resources", "constraints", "retry",
-                 "expected_output", "on_disconnect", "compile"):  # fmt: skip
+                 "expected_output", "checker", "checker_tolerance", "on_disconnect", "compile"):  # fmt: skip
         assert shown[name] == asked[name], name
     assert shown["inputs"] == [
         {"path": "a/main.c", "mode": "755", "content": "int main(){}", "encoding": "utf-8"},
         {"path": "b.bin", "mode": "644", "content": "AP8=", "encoding": "base64"},
         {"path": "c", "mode": "644", "file_id": "a" * 64},
     ]
+
+
+def test_a_verdict_is_kept_apart_from_the_state(gateway: Gateway) -> None:
+    difference = Difference(line=2, column=3, expected="<b>", actual="")
+    result = Result(execute=phase_result(), verdict=Verdict.WRONG_ANSWER, difference=difference)
+    id = gateway.submit()
+    assert gateway.http.get(f"/api/v1/tasks/{id}").json()["verdict"] is None
+    gateway.cluster.start(id)
+    gateway.cluster.end(id, replace(succeeded(), result=result))
+    for view in ("minimal", "basic", "full"):
+        shown = gateway.http.get(f"/api/v1/tasks/{id}?view={view}").json()
+        assert (shown["state"], shown["verdict"]) == ("succeeded", "wrong_answer"), view
+    assert shown["difference"] == {"line": 2, "column": 3, "expected": "<b>", "actual": ""}
 
 
 def test_a_result_shows_output_and_its_bytes(gateway: Gateway) -> None:

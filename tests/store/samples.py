@@ -6,13 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from khala.core.changes import Change
+from khala.core.checking import Checker, Difference
 from khala.core.task import (
     Archive,
     Command,
     Epoch,
     ExitReason,
     InputFile,
+    Isolation,
     Limits,
+    OutputFile,
+    OutputGlob,
     Phase,
     PhaseResult,
     Resources,
@@ -22,6 +26,7 @@ from khala.core.task import (
     Task,
     TaskEvent,
     TaskSpec,
+    Verdict,
 )
 
 
@@ -56,6 +61,10 @@ def rich_task(number: int) -> Task:
         resources=Resources(cpus=0.5, memory_bytes=1 << 40),
         constraints={"gpu.kind": "x"},
         expected_output=b"42",
+        outputs=(OutputGlob(glob="*.txt", needed=True),),
+        checker=Checker.FLOAT,
+        checker_tolerance=0.5,
+        isolation=Isolation.STRICT,
         max_attempts=2,
     )
 
@@ -63,7 +72,14 @@ def rich_task(number: int) -> Task:
 def result(text: bytes = b"out") -> Result:
     stream = StreamCapture(size=9, head=text, tail=b"tail", truncated=True)
     phase = PhaseResult(exit_reason=ExitReason.EXITED, exit_code=0, wall_time_s=1.5, stdout=stream)
-    return Result(execute=phase)
+    difference = Difference(line=1, column=2, expected="42", actual="4\ufffd")
+    return Result(
+        execute=phase,
+        enforced=("uid",),
+        outputs=(OutputFile(path="ü/out", size=3, sha256="2" * 64, mode=0o755),),
+        verdict=Verdict.WRONG_ANSWER,
+        difference=difference,
+    )
 
 
 def change(

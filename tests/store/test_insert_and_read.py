@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from store.samples import change, finish, one, result, rich_task, task, task_id
 
-from khala.core.task import Command, State, TaskSpec
+from khala.core.task import Command, Result, State, TaskSpec, Verdict
 from khala.errors import Refusal
 
 
@@ -51,7 +51,8 @@ def test_each_view_holds_what_it_promises(store: Any) -> None:
     assert full.result == result() and full.spec == before.spec
     assert minimal.control == basic.control == full.control
     assert minimal.spec == TaskSpec(name="näme", user=7, labels=before.spec.labels, priority=-3)
-    assert minimal.result is None and minimal.events == ()
+    assert minimal.result == Result(verdict=Verdict.WRONG_ANSWER) and minimal.events == ()
+    assert basic.result.difference == full.result.difference and basic.result.enforced == ("uid",)
     assert basic.events == full.events and basic.spec.expected_output is None
     assert [each.content for each in basic.spec.inputs] == [b"", b""]
     assert basic.spec.compile is not None and basic.spec.compile.stdin == b""

@@ -240,3 +240,10 @@ def _answers(store: MongoStore) -> bool:
         return bool(store.read([task_id(1)]))
     except Unavailable:
         return False
+
+
+def test_the_outputs_are_there_before_the_first_one(mongo_store: MongoStore) -> None:
+    """A backup lists the collections first; one that came later would be missing from it."""
+    connection = mongo_store._connection
+    names = connection.client[connection.settings.database].list_collection_names()
+    assert "outputs" in names

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from store.mongod import Mongod
+from wait import wait_until
 
-from khala.errors import ConfigurationError
+from khala.core.membership import SetMember
+from khala.errors import ConfigurationError, Unavailable
 from khala.store.mongo.replica_set import MongoReplicaSet, initiate_replica_set
 from khala.store.mongo.store import MongoStore
 
@@ -28,7 +30,7 @@ def fresh(tmp_path: Path) -> Iterator[Mongod]:
 def test_initiating_is_idempotent_and_the_set_is_healthy(mongod: Mongod) -> None:
     mongod.initiate()
     with contextlib.closing(MongoReplicaSet(mongod.settings())) as admin:
-        (member,) = admin.health()
+        (member,) = admin.members()
     assert (member.host, member.state, member.healthy, member.lag_s) == (mongod.address, "primary", True, 0.0)
 
 
@@ -75,3 +77,39 @@ def test_an_open_cluster_needs_no_login(tmp_path: Path) -> None:
         store.close()
     finally:
         server.discard()
+
+
+@pytest.mark.timeout(120)
+def test_members_are_added_without_a_vote_given_it_and_taken_out(fresh: Mongod, tmp_path: Path) -> None:
+    fresh.initiate()
+    other = Mongod(tmp_path / "other")
+    other.start()
+    try:
+        with contextlib.closing(MongoReplicaSet(fresh.settings())) as admin:
+
+            def done(act: Callable[[], object]) -> bool:
+                with contextlib.suppress(Unavailable):
+                    act()
+                    return True
+                return False
+
+            def member(host: str) -> SetMember | None:
+                return next((one for one in admin.members() if one.host == host), None)
+
+            admin.add(other.address)
+            admin.add(other.address)
+            added = member(other.address)
+            assert added is not None
+            assert not added.voting
+            wait_until(lambda: member(other.address).state == "secondary", timeout_s=30, what="the data")  # type: ignore[union-attr]
+            wait_until(lambda: done(lambda: admin.give_vote(other.address)), what="the vote")
+            assert member(other.address).voting  # type: ignore[union-attr]
+            with pytest.raises(Unavailable, match="does not add"):
+                admin.add("elsewhere.example:3000")
+            wait_until(lambda: done(admin.step_down), timeout_s=20, what="the step down")
+            wait_until(lambda: done(lambda: member(other.address).state == "primary"), timeout_s=20)  # type: ignore[union-attr]
+            wait_until(lambda: done(lambda: admin.remove(fresh.address)), timeout_s=20, what="the removal")
+            wait_until(lambda: done(lambda: len(admin.members()) == 1), timeout_s=20)
+            assert member(fresh.address) is None
+    finally:
+        other.discard()

@@ -427,7 +427,7 @@ class InputFile(object):
 
 class Archive(object):
     """
-    A stored zip file that is extracted under `path` of the workspace ("" is its top).
+    A stored archive (zip, tar, tar.gz) that is extracted under `path` of the workspace ("" is its top).
 
     Attributes:
      - file_id
@@ -481,6 +481,300 @@ class Archive(object):
         if self.path is not None:
             oprot.writeFieldBegin('path', TType.STRING, 2)
             oprot.writeString(self.path.encode('utf-8') if sys.version_info[0] == 2 else self.path)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class OutputGlob(object):
+    """
+    Which files of the workspace to keep after the run; one at least if `needed`.
+
+    Attributes:
+     - glob
+     - needed
+
+    """
+
+    __slots__ = (
+        'glob',
+        'needed',
+    )
+
+
+    def __init__(self, glob=None, needed=None,):
+        self.glob = glob
+        self.needed = needed
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.glob = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.needed = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('OutputGlob')
+        if self.glob is not None:
+            oprot.writeFieldBegin('glob', TType.STRING, 1)
+            oprot.writeString(self.glob.encode('utf-8') if sys.version_info[0] == 2 else self.glob)
+            oprot.writeFieldEnd()
+        if self.needed is not None:
+            oprot.writeFieldBegin('needed', TType.BOOL, 2)
+            oprot.writeBool(self.needed)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class OutputFile(object):
+    """
+    A file that was kept: where it lay in the workspace, and its content as a stored file's sha256.
+
+    Attributes:
+     - path
+     - size
+     - sha256
+     - mode
+
+    """
+
+    __slots__ = (
+        'path',
+        'size',
+        'sha256',
+        'mode',
+    )
+
+
+    def __init__(self, path=None, size=None, sha256=None, mode=None,):
+        self.path = path
+        self.size = size
+        self.sha256 = sha256
+        self.mode = mode
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.path = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.size = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.sha256 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.mode = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('OutputFile')
+        if self.path is not None:
+            oprot.writeFieldBegin('path', TType.STRING, 1)
+            oprot.writeString(self.path.encode('utf-8') if sys.version_info[0] == 2 else self.path)
+            oprot.writeFieldEnd()
+        if self.size is not None:
+            oprot.writeFieldBegin('size', TType.I64, 2)
+            oprot.writeI64(self.size)
+            oprot.writeFieldEnd()
+        if self.sha256 is not None:
+            oprot.writeFieldBegin('sha256', TType.STRING, 3)
+            oprot.writeString(self.sha256.encode('utf-8') if sys.version_info[0] == 2 else self.sha256)
+            oprot.writeFieldEnd()
+        if self.mode is not None:
+            oprot.writeFieldBegin('mode', TType.I64, 4)
+            oprot.writeI64(self.mode)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Difference(object):
+    """
+    The first place where an output is not what was expected (khala/core/checking.py).
+
+    Attributes:
+     - line
+     - column
+     - expected
+     - actual
+
+    """
+
+    __slots__ = (
+        'line',
+        'column',
+        'expected',
+        'actual',
+    )
+
+
+    def __init__(self, line=None, column=None, expected=None, actual=None,):
+        self.line = line
+        self.column = column
+        self.expected = expected
+        self.actual = actual
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.line = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.column = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.expected = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.actual = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Difference')
+        if self.line is not None:
+            oprot.writeFieldBegin('line', TType.I64, 1)
+            oprot.writeI64(self.line)
+            oprot.writeFieldEnd()
+        if self.column is not None:
+            oprot.writeFieldBegin('column', TType.I64, 2)
+            oprot.writeI64(self.column)
+            oprot.writeFieldEnd()
+        if self.expected is not None:
+            oprot.writeFieldBegin('expected', TType.STRING, 3)
+            oprot.writeString(self.expected.encode('utf-8') if sys.version_info[0] == 2 else self.expected)
+            oprot.writeFieldEnd()
+        if self.actual is not None:
+            oprot.writeFieldBegin('actual', TType.STRING, 4)
+            oprot.writeString(self.actual.encode('utf-8') if sys.version_info[0] == 2 else self.actual)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -609,6 +903,9 @@ class TaskSpec(object):
      - on_disconnect
      - isolation
      - network
+     - outputs
+     - checker
+     - checker_tolerance
 
     """
 
@@ -628,10 +925,13 @@ class TaskSpec(object):
         'on_disconnect',
         'isolation',
         'network',
+        'outputs',
+        'checker',
+        'checker_tolerance',
     )
 
 
-    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None, isolation=None, network=None,):
+    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None, isolation=None, network=None, outputs=None, checker=None, checker_tolerance=None,):
         self.name = name
         self.user = user
         self.labels = labels
@@ -647,6 +947,9 @@ class TaskSpec(object):
         self.on_disconnect = on_disconnect
         self.isolation = isolation
         self.network = network
+        self.outputs = outputs
+        self.checker = checker
+        self.checker_tolerance = checker_tolerance
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -759,6 +1062,27 @@ class TaskSpec(object):
                     self.network = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.LIST:
+                    self.outputs = []
+                    (_etype45, _size42) = iprot.readListBegin()
+                    for _i46 in range(_size42):
+                        _elem47 = OutputGlob()
+                        _elem47.read(iprot)
+                        self.outputs.append(_elem47)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 17:
+                if ftype == TType.STRING:
+                    self.checker = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 18:
+                if ftype == TType.DOUBLE:
+                    self.checker_tolerance = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -780,9 +1104,9 @@ class TaskSpec(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 3)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter42, viter43 in self.labels.items():
-                oprot.writeString(kiter42.encode('utf-8') if sys.version_info[0] == 2 else kiter42)
-                oprot.writeString(viter43.encode('utf-8') if sys.version_info[0] == 2 else viter43)
+            for kiter48, viter49 in self.labels.items():
+                oprot.writeString(kiter48.encode('utf-8') if sys.version_info[0] == 2 else kiter48)
+                oprot.writeString(viter49.encode('utf-8') if sys.version_info[0] == 2 else viter49)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.priority is not None:
@@ -792,15 +1116,15 @@ class TaskSpec(object):
         if self.inputs is not None:
             oprot.writeFieldBegin('inputs', TType.LIST, 5)
             oprot.writeListBegin(TType.STRUCT, len(self.inputs))
-            for iter44 in self.inputs:
-                iter44.write(oprot)
+            for iter50 in self.inputs:
+                iter50.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.archives is not None:
             oprot.writeFieldBegin('archives', TType.LIST, 6)
             oprot.writeListBegin(TType.STRUCT, len(self.archives))
-            for iter45 in self.archives:
-                iter45.write(oprot)
+            for iter51 in self.archives:
+                iter51.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.compile is not None:
@@ -818,9 +1142,9 @@ class TaskSpec(object):
         if self.constraints is not None:
             oprot.writeFieldBegin('constraints', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.constraints))
-            for kiter46, viter47 in self.constraints.items():
-                oprot.writeString(kiter46.encode('utf-8') if sys.version_info[0] == 2 else kiter46)
-                oprot.writeString(viter47.encode('utf-8') if sys.version_info[0] == 2 else viter47)
+            for kiter52, viter53 in self.constraints.items():
+                oprot.writeString(kiter52.encode('utf-8') if sys.version_info[0] == 2 else kiter52)
+                oprot.writeString(viter53.encode('utf-8') if sys.version_info[0] == 2 else viter53)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.expected_output is not None:
@@ -842,6 +1166,21 @@ class TaskSpec(object):
         if self.network is not None:
             oprot.writeFieldBegin('network', TType.BOOL, 15)
             oprot.writeBool(self.network)
+            oprot.writeFieldEnd()
+        if self.outputs is not None:
+            oprot.writeFieldBegin('outputs', TType.LIST, 16)
+            oprot.writeListBegin(TType.STRUCT, len(self.outputs))
+            for iter54 in self.outputs:
+                iter54.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.checker is not None:
+            oprot.writeFieldBegin('checker', TType.STRING, 17)
+            oprot.writeString(self.checker.encode('utf-8') if sys.version_info[0] == 2 else self.checker)
+            oprot.writeFieldEnd()
+        if self.checker_tolerance is not None:
+            oprot.writeFieldBegin('checker_tolerance', TType.DOUBLE, 18)
+            oprot.writeDouble(self.checker_tolerance)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1222,6 +1561,9 @@ class Result(object):
      - compile
      - execute
      - enforced
+     - outputs
+     - verdict
+     - difference
 
     """
 
@@ -1229,13 +1571,19 @@ class Result(object):
         'compile',
         'execute',
         'enforced',
+        'outputs',
+        'verdict',
+        'difference',
     )
 
 
-    def __init__(self, compile=None, execute=None, enforced=None,):
+    def __init__(self, compile=None, execute=None, enforced=None, outputs=None, verdict=None, difference=None,):
         self.compile = compile
         self.execute = execute
         self.enforced = enforced
+        self.outputs = outputs
+        self.verdict = verdict
+        self.difference = difference
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1261,11 +1609,33 @@ class Result(object):
             elif fid == 3:
                 if ftype == TType.LIST:
                     self.enforced = []
-                    (_etype51, _size48) = iprot.readListBegin()
-                    for _i52 in range(_size48):
-                        _elem53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.enforced.append(_elem53)
+                    (_etype58, _size55) = iprot.readListBegin()
+                    for _i59 in range(_size55):
+                        _elem60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.enforced.append(_elem60)
                     iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.LIST:
+                    self.outputs = []
+                    (_etype64, _size61) = iprot.readListBegin()
+                    for _i65 in range(_size61):
+                        _elem66 = OutputFile()
+                        _elem66.read(iprot)
+                        self.outputs.append(_elem66)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.verdict = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRUCT:
+                    self.difference = Difference()
+                    self.difference.read(iprot)
                 else:
                     iprot.skip(ftype)
             else:
@@ -1289,9 +1659,24 @@ class Result(object):
         if self.enforced is not None:
             oprot.writeFieldBegin('enforced', TType.LIST, 3)
             oprot.writeListBegin(TType.STRING, len(self.enforced))
-            for iter54 in self.enforced:
-                oprot.writeString(iter54.encode('utf-8') if sys.version_info[0] == 2 else iter54)
+            for iter67 in self.enforced:
+                oprot.writeString(iter67.encode('utf-8') if sys.version_info[0] == 2 else iter67)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.outputs is not None:
+            oprot.writeFieldBegin('outputs', TType.LIST, 4)
+            oprot.writeListBegin(TType.STRUCT, len(self.outputs))
+            for iter68 in self.outputs:
+                iter68.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.verdict is not None:
+            oprot.writeFieldBegin('verdict', TType.STRING, 5)
+            oprot.writeString(self.verdict.encode('utf-8') if sys.version_info[0] == 2 else self.verdict)
+            oprot.writeFieldEnd()
+        if self.difference is not None:
+            oprot.writeFieldBegin('difference', TType.STRUCT, 6)
+            self.difference.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1827,11 +2212,11 @@ class Demand(object):
             elif fid == 5:
                 if ftype == TType.MAP:
                     self.constraints = {}
-                    (_ktype56, _vtype57, _size55) = iprot.readMapBegin()
-                    for _i59 in range(_size55):
-                        _key60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val61 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.constraints[_key60] = _val61
+                    (_ktype70, _vtype71, _size69) = iprot.readMapBegin()
+                    for _i73 in range(_size69):
+                        _key74 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val75 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.constraints[_key74] = _val75
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -1879,9 +2264,9 @@ class Demand(object):
         if self.constraints is not None:
             oprot.writeFieldBegin('constraints', TType.MAP, 5)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.constraints))
-            for kiter62, viter63 in self.constraints.items():
-                oprot.writeString(kiter62.encode('utf-8') if sys.version_info[0] == 2 else kiter62)
-                oprot.writeString(viter63.encode('utf-8') if sys.version_info[0] == 2 else viter63)
+            for kiter76, viter77 in self.constraints.items():
+                oprot.writeString(kiter76.encode('utf-8') if sys.version_info[0] == 2 else kiter76)
+                oprot.writeString(viter77.encode('utf-8') if sys.version_info[0] == 2 else viter77)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.max_attempts is not None:
@@ -2184,11 +2569,11 @@ class Task(object):
             elif fid == 9:
                 if ftype == TType.LIST:
                     self.events = []
-                    (_etype67, _size64) = iprot.readListBegin()
-                    for _i68 in range(_size64):
-                        _elem69 = TaskEvent()
-                        _elem69.read(iprot)
-                        self.events.append(_elem69)
+                    (_etype81, _size78) = iprot.readListBegin()
+                    for _i82 in range(_size78):
+                        _elem83 = TaskEvent()
+                        _elem83.read(iprot)
+                        self.events.append(_elem83)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2237,8 +2622,8 @@ class Task(object):
         if self.events is not None:
             oprot.writeFieldBegin('events', TType.LIST, 9)
             oprot.writeListBegin(TType.STRUCT, len(self.events))
-            for iter70 in self.events:
-                iter70.write(oprot)
+            for iter84 in self.events:
+                iter84.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3147,11 +3532,11 @@ class ExecutorReport(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype72, _vtype73, _size71) = iprot.readMapBegin()
-                    for _i75 in range(_size71):
-                        _key76 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val77 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key76] = _val77
+                    (_ktype86, _vtype87, _size85) = iprot.readMapBegin()
+                    for _i89 in range(_size85):
+                        _key90 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val91 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key90] = _val91
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3173,32 +3558,32 @@ class ExecutorReport(object):
             elif fid == 14:
                 if ftype == TType.LIST:
                     self.attempts = []
-                    (_etype81, _size78) = iprot.readListBegin()
-                    for _i82 in range(_size78):
-                        _elem83 = AttemptView()
-                        _elem83.read(iprot)
-                        self.attempts.append(_elem83)
+                    (_etype95, _size92) = iprot.readListBegin()
+                    for _i96 in range(_size92):
+                        _elem97 = AttemptView()
+                        _elem97.read(iprot)
+                        self.attempts.append(_elem97)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 15:
                 if ftype == TType.LIST:
                     self.isolation = []
-                    (_etype87, _size84) = iprot.readListBegin()
-                    for _i88 in range(_size84):
-                        _elem89 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.isolation.append(_elem89)
+                    (_etype101, _size98) = iprot.readListBegin()
+                    for _i102 in range(_size98):
+                        _elem103 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem103)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 16:
                 if ftype == TType.MAP:
                     self.layers = {}
-                    (_ktype91, _vtype92, _size90) = iprot.readMapBegin()
-                    for _i94 in range(_size90):
-                        _key95 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val96 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.layers[_key95] = _val96
+                    (_ktype105, _vtype106, _size104) = iprot.readMapBegin()
+                    for _i108 in range(_size104):
+                        _key109 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val110 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key109] = _val110
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3251,9 +3636,9 @@ class ExecutorReport(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter97, viter98 in self.labels.items():
-                oprot.writeString(kiter97.encode('utf-8') if sys.version_info[0] == 2 else kiter97)
-                oprot.writeString(viter98.encode('utf-8') if sys.version_info[0] == 2 else viter98)
+            for kiter111, viter112 in self.labels.items():
+                oprot.writeString(kiter111.encode('utf-8') if sys.version_info[0] == 2 else kiter111)
+                oprot.writeString(viter112.encode('utf-8') if sys.version_info[0] == 2 else viter112)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.hostname is not None:
@@ -3271,23 +3656,23 @@ class ExecutorReport(object):
         if self.attempts is not None:
             oprot.writeFieldBegin('attempts', TType.LIST, 14)
             oprot.writeListBegin(TType.STRUCT, len(self.attempts))
-            for iter99 in self.attempts:
-                iter99.write(oprot)
+            for iter113 in self.attempts:
+                iter113.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.isolation is not None:
             oprot.writeFieldBegin('isolation', TType.LIST, 15)
             oprot.writeListBegin(TType.STRING, len(self.isolation))
-            for iter100 in self.isolation:
-                oprot.writeString(iter100.encode('utf-8') if sys.version_info[0] == 2 else iter100)
+            for iter114 in self.isolation:
+                oprot.writeString(iter114.encode('utf-8') if sys.version_info[0] == 2 else iter114)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.layers is not None:
             oprot.writeFieldBegin('layers', TType.MAP, 16)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
-            for kiter101, viter102 in self.layers.items():
-                oprot.writeString(kiter101.encode('utf-8') if sys.version_info[0] == 2 else kiter101)
-                oprot.writeString(viter102.encode('utf-8') if sys.version_info[0] == 2 else viter102)
+            for kiter115, viter116 in self.layers.items():
+                oprot.writeString(kiter115.encode('utf-8') if sys.version_info[0] == 2 else kiter115)
+                oprot.writeString(viter116.encode('utf-8') if sys.version_info[0] == 2 else viter116)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -3925,11 +4310,11 @@ class TasksQueued(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype106, _size103) = iprot.readListBegin()
-                    for _i107 in range(_size103):
-                        _elem108 = QueuedTask()
-                        _elem108.read(iprot)
-                        self.tasks.append(_elem108)
+                    (_etype120, _size117) = iprot.readListBegin()
+                    for _i121 in range(_size117):
+                        _elem122 = QueuedTask()
+                        _elem122.read(iprot)
+                        self.tasks.append(_elem122)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -3946,8 +4331,8 @@ class TasksQueued(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter109 in self.tasks:
-                iter109.write(oprot)
+            for iter123 in self.tasks:
+                iter123.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4004,11 +4389,11 @@ class CancelsRequested(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype113, _size110) = iprot.readListBegin()
-                    for _i114 in range(_size110):
-                        _elem115 = QueuedTask()
-                        _elem115.read(iprot)
-                        self.tasks.append(_elem115)
+                    (_etype127, _size124) = iprot.readListBegin()
+                    for _i128 in range(_size124):
+                        _elem129 = QueuedTask()
+                        _elem129.read(iprot)
+                        self.tasks.append(_elem129)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4025,8 +4410,8 @@ class CancelsRequested(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter116 in self.tasks:
-                iter116.write(oprot)
+            for iter130 in self.tasks:
+                iter130.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4083,10 +4468,10 @@ class TasksSettled(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype120, _size117) = iprot.readListBegin()
-                    for _i121 in range(_size117):
-                        _elem122 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem122)
+                    (_etype134, _size131) = iprot.readListBegin()
+                    for _i135 in range(_size131):
+                        _elem136 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem136)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4103,8 +4488,8 @@ class TasksSettled(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter123 in self.task_ids:
-                oprot.writeString(iter123.encode('utf-8') if sys.version_info[0] == 2 else iter123)
+            for iter137 in self.task_ids:
+                oprot.writeString(iter137.encode('utf-8') if sys.version_info[0] == 2 else iter137)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4543,11 +4928,11 @@ class SubmitTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype127, _size124) = iprot.readListBegin()
-                    for _i128 in range(_size124):
-                        _elem129 = NewTask()
-                        _elem129.read(iprot)
-                        self.tasks.append(_elem129)
+                    (_etype141, _size138) = iprot.readListBegin()
+                    for _i142 in range(_size138):
+                        _elem143 = NewTask()
+                        _elem143.read(iprot)
+                        self.tasks.append(_elem143)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4570,8 +4955,8 @@ class SubmitTasks(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter130 in self.tasks:
-                iter130.write(oprot)
+            for iter144 in self.tasks:
+                iter144.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -4750,11 +5135,11 @@ class TasksAccepted(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype134, _size131) = iprot.readListBegin()
-                    for _i135 in range(_size131):
-                        _elem136 = TaskAccepted()
-                        _elem136.read(iprot)
-                        self.results.append(_elem136)
+                    (_etype148, _size145) = iprot.readListBegin()
+                    for _i149 in range(_size145):
+                        _elem150 = TaskAccepted()
+                        _elem150.read(iprot)
+                        self.results.append(_elem150)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4771,8 +5156,8 @@ class TasksAccepted(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter137 in self.results:
-                iter137.write(oprot)
+            for iter151 in self.results:
+                iter151.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4835,10 +5220,10 @@ class CancelTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype141, _size138) = iprot.readListBegin()
-                    for _i142 in range(_size138):
-                        _elem143 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem143)
+                    (_etype155, _size152) = iprot.readListBegin()
+                    for _i156 in range(_size152):
+                        _elem157 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem157)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4866,8 +5251,8 @@ class CancelTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter144 in self.task_ids:
-                oprot.writeString(iter144.encode('utf-8') if sys.version_info[0] == 2 else iter144)
+            for iter158 in self.task_ids:
+                oprot.writeString(iter158.encode('utf-8') if sys.version_info[0] == 2 else iter158)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -5026,11 +5411,11 @@ class TaskCancels(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype148, _size145) = iprot.readListBegin()
-                    for _i149 in range(_size145):
-                        _elem150 = TaskCancel()
-                        _elem150.read(iprot)
-                        self.results.append(_elem150)
+                    (_etype162, _size159) = iprot.readListBegin()
+                    for _i163 in range(_size159):
+                        _elem164 = TaskCancel()
+                        _elem164.read(iprot)
+                        self.results.append(_elem164)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5047,8 +5432,8 @@ class TaskCancels(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter151 in self.results:
-                iter151.write(oprot)
+            for iter165 in self.results:
+                iter165.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5117,10 +5502,10 @@ class GetTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype155, _size152) = iprot.readListBegin()
-                    for _i156 in range(_size152):
-                        _elem157 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem157)
+                    (_etype169, _size166) = iprot.readListBegin()
+                    for _i170 in range(_size166):
+                        _elem171 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem171)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5158,8 +5543,8 @@ class GetTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter158 in self.task_ids:
-                oprot.writeString(iter158.encode('utf-8') if sys.version_info[0] == 2 else iter158)
+            for iter172 in self.task_ids:
+                oprot.writeString(iter172.encode('utf-8') if sys.version_info[0] == 2 else iter172)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.view is not None:
@@ -5232,11 +5617,11 @@ class TaskViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype162, _size159) = iprot.readListBegin()
-                    for _i163 in range(_size159):
-                        _elem164 = Task()
-                        _elem164.read(iprot)
-                        self.tasks.append(_elem164)
+                    (_etype176, _size173) = iprot.readListBegin()
+                    for _i177 in range(_size173):
+                        _elem178 = Task()
+                        _elem178.read(iprot)
+                        self.tasks.append(_elem178)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5253,8 +5638,8 @@ class TaskViews(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter165 in self.tasks:
-                iter165.write(oprot)
+            for iter179 in self.tasks:
+                iter179.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5361,10 +5746,10 @@ class SearchTasks(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.states = []
-                    (_etype169, _size166) = iprot.readListBegin()
-                    for _i170 in range(_size166):
-                        _elem171 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.states.append(_elem171)
+                    (_etype183, _size180) = iprot.readListBegin()
+                    for _i184 in range(_size180):
+                        _elem185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.states.append(_elem185)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5456,8 +5841,8 @@ class SearchTasks(object):
         if self.states is not None:
             oprot.writeFieldBegin('states', TType.LIST, 2)
             oprot.writeListBegin(TType.STRING, len(self.states))
-            for iter172 in self.states:
-                oprot.writeString(iter172.encode('utf-8') if sys.version_info[0] == 2 else iter172)
+            for iter186 in self.states:
+                oprot.writeString(iter186.encode('utf-8') if sys.version_info[0] == 2 else iter186)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.name_prefix is not None:
@@ -5576,11 +5961,11 @@ class TaskPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype176, _size173) = iprot.readListBegin()
-                    for _i177 in range(_size173):
-                        _elem178 = Task()
-                        _elem178.read(iprot)
-                        self.tasks.append(_elem178)
+                    (_etype190, _size187) = iprot.readListBegin()
+                    for _i191 in range(_size187):
+                        _elem192 = Task()
+                        _elem192.read(iprot)
+                        self.tasks.append(_elem192)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5607,8 +5992,8 @@ class TaskPage(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter179 in self.tasks:
-                iter179.write(oprot)
+            for iter193 in self.tasks:
+                iter193.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -5818,11 +6203,11 @@ class ExecutorView(object):
             elif fid == 8:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype181, _vtype182, _size180) = iprot.readMapBegin()
-                    for _i184 in range(_size180):
-                        _key185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val186 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key185] = _val186
+                    (_ktype195, _vtype196, _size194) = iprot.readMapBegin()
+                    for _i198 in range(_size194):
+                        _key199 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val200 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key199] = _val200
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -5844,31 +6229,31 @@ class ExecutorView(object):
             elif fid == 12:
                 if ftype == TType.LIST:
                     self.running = []
-                    (_etype190, _size187) = iprot.readListBegin()
-                    for _i191 in range(_size187):
-                        _elem192 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.running.append(_elem192)
+                    (_etype204, _size201) = iprot.readListBegin()
+                    for _i205 in range(_size201):
+                        _elem206 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.running.append(_elem206)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 13:
                 if ftype == TType.LIST:
                     self.isolation = []
-                    (_etype196, _size193) = iprot.readListBegin()
-                    for _i197 in range(_size193):
-                        _elem198 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.isolation.append(_elem198)
+                    (_etype210, _size207) = iprot.readListBegin()
+                    for _i211 in range(_size207):
+                        _elem212 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem212)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 14:
                 if ftype == TType.MAP:
                     self.layers = {}
-                    (_ktype200, _vtype201, _size199) = iprot.readMapBegin()
-                    for _i203 in range(_size199):
-                        _key204 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val205 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.layers[_key204] = _val205
+                    (_ktype214, _vtype215, _size213) = iprot.readMapBegin()
+                    for _i217 in range(_size213):
+                        _key218 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val219 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key218] = _val219
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -5913,9 +6298,9 @@ class ExecutorView(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 8)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter206, viter207 in self.labels.items():
-                oprot.writeString(kiter206.encode('utf-8') if sys.version_info[0] == 2 else kiter206)
-                oprot.writeString(viter207.encode('utf-8') if sys.version_info[0] == 2 else viter207)
+            for kiter220, viter221 in self.labels.items():
+                oprot.writeString(kiter220.encode('utf-8') if sys.version_info[0] == 2 else kiter220)
+                oprot.writeString(viter221.encode('utf-8') if sys.version_info[0] == 2 else viter221)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.load is not None:
@@ -5933,23 +6318,23 @@ class ExecutorView(object):
         if self.running is not None:
             oprot.writeFieldBegin('running', TType.LIST, 12)
             oprot.writeListBegin(TType.STRING, len(self.running))
-            for iter208 in self.running:
-                oprot.writeString(iter208.encode('utf-8') if sys.version_info[0] == 2 else iter208)
+            for iter222 in self.running:
+                oprot.writeString(iter222.encode('utf-8') if sys.version_info[0] == 2 else iter222)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.isolation is not None:
             oprot.writeFieldBegin('isolation', TType.LIST, 13)
             oprot.writeListBegin(TType.STRING, len(self.isolation))
-            for iter209 in self.isolation:
-                oprot.writeString(iter209.encode('utf-8') if sys.version_info[0] == 2 else iter209)
+            for iter223 in self.isolation:
+                oprot.writeString(iter223.encode('utf-8') if sys.version_info[0] == 2 else iter223)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.layers is not None:
             oprot.writeFieldBegin('layers', TType.MAP, 14)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
-            for kiter210, viter211 in self.layers.items():
-                oprot.writeString(kiter210.encode('utf-8') if sys.version_info[0] == 2 else kiter210)
-                oprot.writeString(viter211.encode('utf-8') if sys.version_info[0] == 2 else viter211)
+            for kiter224, viter225 in self.layers.items():
+                oprot.writeString(kiter224.encode('utf-8') if sys.version_info[0] == 2 else kiter224)
+                oprot.writeString(viter225.encode('utf-8') if sys.version_info[0] == 2 else viter225)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -6006,11 +6391,11 @@ class ExecutorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.executors = []
-                    (_etype215, _size212) = iprot.readListBegin()
-                    for _i216 in range(_size212):
-                        _elem217 = ExecutorView()
-                        _elem217.read(iprot)
-                        self.executors.append(_elem217)
+                    (_etype229, _size226) = iprot.readListBegin()
+                    for _i230 in range(_size226):
+                        _elem231 = ExecutorView()
+                        _elem231.read(iprot)
+                        self.executors.append(_elem231)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6027,8 +6412,8 @@ class ExecutorViews(object):
         if self.executors is not None:
             oprot.writeFieldBegin('executors', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.executors))
-            for iter218 in self.executors:
-                iter218.write(oprot)
+            for iter232 in self.executors:
+                iter232.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -6137,6 +6522,8 @@ class JudicatorView(object):
      - leader
      - restarts
      - replica_state
+     - live
+     - leaving
 
     """
 
@@ -6146,15 +6533,19 @@ class JudicatorView(object):
         'leader',
         'restarts',
         'replica_state',
+        'live',
+        'leaving',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None,):
         self.name = name
         self.address = address
         self.leader = leader
         self.restarts = restarts
         self.replica_state = replica_state
+        self.live = live
+        self.leaving = leaving
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6183,17 +6574,27 @@ class JudicatorView(object):
             elif fid == 4:
                 if ftype == TType.MAP:
                     self.restarts = {}
-                    (_ktype220, _vtype221, _size219) = iprot.readMapBegin()
-                    for _i223 in range(_size219):
-                        _key224 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val225 = iprot.readI64()
-                        self.restarts[_key224] = _val225
+                    (_ktype234, _vtype235, _size233) = iprot.readMapBegin()
+                    for _i237 in range(_size233):
+                        _key238 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val239 = iprot.readI64()
+                        self.restarts[_key238] = _val239
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 5:
                 if ftype == TType.STRING:
                     self.replica_state = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.BOOL:
+                    self.live = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.BOOL:
+                    self.leaving = iprot.readBool()
                 else:
                     iprot.skip(ftype)
             else:
@@ -6221,14 +6622,22 @@ class JudicatorView(object):
         if self.restarts is not None:
             oprot.writeFieldBegin('restarts', TType.MAP, 4)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.restarts))
-            for kiter226, viter227 in self.restarts.items():
-                oprot.writeString(kiter226.encode('utf-8') if sys.version_info[0] == 2 else kiter226)
-                oprot.writeI64(viter227)
+            for kiter240, viter241 in self.restarts.items():
+                oprot.writeString(kiter240.encode('utf-8') if sys.version_info[0] == 2 else kiter240)
+                oprot.writeI64(viter241)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.replica_state is not None:
             oprot.writeFieldBegin('replica_state', TType.STRING, 5)
             oprot.writeString(self.replica_state.encode('utf-8') if sys.version_info[0] == 2 else self.replica_state)
+            oprot.writeFieldEnd()
+        if self.live is not None:
+            oprot.writeFieldBegin('live', TType.BOOL, 6)
+            oprot.writeBool(self.live)
+            oprot.writeFieldEnd()
+        if self.leaving is not None:
+            oprot.writeFieldBegin('leaving', TType.BOOL, 7)
+            oprot.writeBool(self.leaving)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6287,11 +6696,11 @@ class JudicatorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.judicators = []
-                    (_etype231, _size228) = iprot.readListBegin()
-                    for _i232 in range(_size228):
-                        _elem233 = JudicatorView()
-                        _elem233.read(iprot)
-                        self.judicators.append(_elem233)
+                    (_etype245, _size242) = iprot.readListBegin()
+                    for _i246 in range(_size242):
+                        _elem247 = JudicatorView()
+                        _elem247.read(iprot)
+                        self.judicators.append(_elem247)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6314,13 +6723,166 @@ class JudicatorViews(object):
         if self.judicators is not None:
             oprot.writeFieldBegin('judicators', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.judicators))
-            for iter234 in self.judicators:
-                iter234.write(oprot)
+            for iter248 in self.judicators:
+                iter248.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.epoch is not None:
             oprot.writeFieldBegin('epoch', TType.STRUCT, 2)
             self.epoch.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class RemoveJudicator(object):
+    """
+    Take a judicator out of the cluster, live or not, if the others are a majority without it.
+
+    Attributes:
+     - name
+     - caller
+
+    """
+
+    __slots__ = (
+        'name',
+        'caller',
+    )
+
+
+    def __init__(self, name=None, caller=None,):
+        self.name = name
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('RemoveJudicator')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class JudicatorRemoval(object):
+    """
+    The removal of this judicator has begun; the leader carries it out.
+
+    Attributes:
+     - name
+
+    """
+
+    __slots__ = (
+        'name',
+    )
+
+
+    def __init__(self, name=None,):
+        self.name = name
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('JudicatorRemoval')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6459,11 +7021,11 @@ class TaskCounts(object):
             if fid == 1:
                 if ftype == TType.MAP:
                     self.counts = {}
-                    (_ktype236, _vtype237, _size235) = iprot.readMapBegin()
-                    for _i239 in range(_size235):
-                        _key240 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val241 = iprot.readI64()
-                        self.counts[_key240] = _val241
+                    (_ktype250, _vtype251, _size249) = iprot.readMapBegin()
+                    for _i253 in range(_size249):
+                        _key254 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val255 = iprot.readI64()
+                        self.counts[_key254] = _val255
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -6480,9 +7042,9 @@ class TaskCounts(object):
         if self.counts is not None:
             oprot.writeFieldBegin('counts', TType.MAP, 1)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.counts))
-            for kiter242, viter243 in self.counts.items():
-                oprot.writeString(kiter242.encode('utf-8') if sys.version_info[0] == 2 else kiter242)
-                oprot.writeI64(viter243)
+            for kiter256, viter257 in self.counts.items():
+                oprot.writeString(kiter256.encode('utf-8') if sys.version_info[0] == 2 else kiter256)
+                oprot.writeI64(viter257)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -8402,11 +8964,11 @@ class UserViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.users = []
-                    (_etype247, _size244) = iprot.readListBegin()
-                    for _i248 in range(_size244):
-                        _elem249 = UserView()
-                        _elem249.read(iprot)
-                        self.users.append(_elem249)
+                    (_etype261, _size258) = iprot.readListBegin()
+                    for _i262 in range(_size258):
+                        _elem263 = UserView()
+                        _elem263.read(iprot)
+                        self.users.append(_elem263)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -8423,8 +8985,8 @@ class UserViews(object):
         if self.users is not None:
             oprot.writeFieldBegin('users', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.users))
-            for iter250 in self.users:
-                iter250.write(oprot)
+            for iter264 in self.users:
+                iter264.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -8790,11 +9352,11 @@ class TokenViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tokens = []
-                    (_etype254, _size251) = iprot.readListBegin()
-                    for _i255 in range(_size251):
-                        _elem256 = TokenView()
-                        _elem256.read(iprot)
-                        self.tokens.append(_elem256)
+                    (_etype268, _size265) = iprot.readListBegin()
+                    for _i269 in range(_size265):
+                        _elem270 = TokenView()
+                        _elem270.read(iprot)
+                        self.tokens.append(_elem270)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -8811,8 +9373,8 @@ class TokenViews(object):
         if self.tokens is not None:
             oprot.writeFieldBegin('tokens', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tokens))
-            for iter257 in self.tokens:
-                iter257.write(oprot)
+            for iter271 in self.tokens:
+                iter271.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -9109,11 +9671,11 @@ class AuditPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.entries = []
-                    (_etype261, _size258) = iprot.readListBegin()
-                    for _i262 in range(_size258):
-                        _elem263 = AuditEntry()
-                        _elem263.read(iprot)
-                        self.entries.append(_elem263)
+                    (_etype275, _size272) = iprot.readListBegin()
+                    for _i276 in range(_size272):
+                        _elem277 = AuditEntry()
+                        _elem277.read(iprot)
+                        self.entries.append(_elem277)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -9135,8 +9697,8 @@ class AuditPage(object):
         if self.entries is not None:
             oprot.writeFieldBegin('entries', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.entries))
-            for iter264 in self.entries:
-                iter264.write(oprot)
+            for iter278 in self.entries:
+                iter278.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -9214,11 +9776,11 @@ class AmendTask(object):
             elif fid == 2:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype266, _vtype267, _size265) = iprot.readMapBegin()
-                    for _i269 in range(_size265):
-                        _key270 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val271 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key270] = _val271
+                    (_ktype280, _vtype281, _size279) = iprot.readMapBegin()
+                    for _i283 in range(_size279):
+                        _key284 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val285 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key284] = _val285
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -9255,9 +9817,9 @@ class AmendTask(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 2)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter272, viter273 in self.labels.items():
-                oprot.writeString(kiter272.encode('utf-8') if sys.version_info[0] == 2 else kiter272)
-                oprot.writeString(viter273.encode('utf-8') if sys.version_info[0] == 2 else viter273)
+            for kiter286, viter287 in self.labels.items():
+                oprot.writeString(kiter286.encode('utf-8') if sys.version_info[0] == 2 else kiter286)
+                oprot.writeString(viter287.encode('utf-8') if sys.version_info[0] == 2 else viter287)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.priority is not None:
@@ -9598,11 +10160,11 @@ class Sample(object):
             elif fid == 2:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype275, _vtype276, _size274) = iprot.readMapBegin()
-                    for _i278 in range(_size274):
-                        _key279 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val280 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key279] = _val280
+                    (_ktype289, _vtype290, _size288) = iprot.readMapBegin()
+                    for _i292 in range(_size288):
+                        _key293 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val294 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key293] = _val294
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -9628,9 +10190,9 @@ class Sample(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 2)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter281, viter282 in self.labels.items():
-                oprot.writeString(kiter281.encode('utf-8') if sys.version_info[0] == 2 else kiter281)
-                oprot.writeString(viter282.encode('utf-8') if sys.version_info[0] == 2 else viter282)
+            for kiter295, viter296 in self.labels.items():
+                oprot.writeString(kiter295.encode('utf-8') if sys.version_info[0] == 2 else kiter295)
+                oprot.writeString(viter296.encode('utf-8') if sys.version_info[0] == 2 else viter296)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.value is not None:
@@ -9691,11 +10253,11 @@ class Metrics(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.samples = []
-                    (_etype286, _size283) = iprot.readListBegin()
-                    for _i287 in range(_size283):
-                        _elem288 = Sample()
-                        _elem288.read(iprot)
-                        self.samples.append(_elem288)
+                    (_etype300, _size297) = iprot.readListBegin()
+                    for _i301 in range(_size297):
+                        _elem302 = Sample()
+                        _elem302.read(iprot)
+                        self.samples.append(_elem302)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -9712,8 +10274,8 @@ class Metrics(object):
         if self.samples is not None:
             oprot.writeFieldBegin('samples', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.samples))
-            for iter289 in self.samples:
-                iter289.write(oprot)
+            for iter303 in self.samples:
+                iter303.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -10096,6 +10658,8 @@ class Payload(object):
      - output_stored
      - get_output
      - output_part
+     - remove_judicator
+     - judicator_removal
      - get_me
      - me
      - put_user
@@ -10158,6 +10722,8 @@ class Payload(object):
         'output_stored',
         'get_output',
         'output_part',
+        'remove_judicator',
+        'judicator_removal',
         'get_me',
         'me',
         'put_user',
@@ -10179,7 +10745,7 @@ class Payload(object):
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -10220,6 +10786,8 @@ class Payload(object):
         self.output_stored = output_stored
         self.get_output = get_output
         self.output_part = output_part
+        self.remove_judicator = remove_judicator
+        self.judicator_removal = judicator_removal
         self.get_me = get_me
         self.me = me
         self.put_user = put_user
@@ -10484,6 +11052,18 @@ class Payload(object):
                 if ftype == TType.STRUCT:
                     self.output_part = OutputPart()
                     self.output_part.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 41:
+                if ftype == TType.STRUCT:
+                    self.remove_judicator = RemoveJudicator()
+                    self.remove_judicator.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 42:
+                if ftype == TType.STRUCT:
+                    self.judicator_removal = JudicatorRemoval()
+                    self.judicator_removal.read(iprot)
                 else:
                     iprot.skip(ftype)
             elif fid == 70:
@@ -10763,6 +11343,14 @@ class Payload(object):
         if self.output_part is not None:
             oprot.writeFieldBegin('output_part', TType.STRUCT, 40)
             self.output_part.write(oprot)
+            oprot.writeFieldEnd()
+        if self.remove_judicator is not None:
+            oprot.writeFieldBegin('remove_judicator', TType.STRUCT, 41)
+            self.remove_judicator.write(oprot)
+            oprot.writeFieldEnd()
+        if self.judicator_removal is not None:
+            oprot.writeFieldBegin('judicator_removal', TType.STRUCT, 42)
+            self.judicator_removal.write(oprot)
             oprot.writeFieldEnd()
         if self.get_me is not None:
             oprot.writeFieldBegin('get_me', TType.STRUCT, 70)
@@ -11380,6 +11968,28 @@ Archive.thrift_spec = (
     (1, TType.STRING, 'file_id', 'UTF8', None, ),  # 1
     (2, TType.STRING, 'path', 'UTF8', None, ),  # 2
 )
+all_structs.append(OutputGlob)
+OutputGlob.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'glob', 'UTF8', None, ),  # 1
+    (2, TType.BOOL, 'needed', None, None, ),  # 2
+)
+all_structs.append(OutputFile)
+OutputFile.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'path', 'UTF8', None, ),  # 1
+    (2, TType.I64, 'size', None, None, ),  # 2
+    (3, TType.STRING, 'sha256', 'UTF8', None, ),  # 3
+    (4, TType.I64, 'mode', None, None, ),  # 4
+)
+all_structs.append(Difference)
+Difference.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'line', None, None, ),  # 1
+    (2, TType.I64, 'column', None, None, ),  # 2
+    (3, TType.STRING, 'expected', 'UTF8', None, ),  # 3
+    (4, TType.STRING, 'actual', 'UTF8', None, ),  # 4
+)
 all_structs.append(Resources)
 Resources.thrift_spec = (
     None,  # 0
@@ -11404,6 +12014,9 @@ TaskSpec.thrift_spec = (
     (13, TType.STRING, 'on_disconnect', 'UTF8', None, ),  # 13
     (14, TType.STRING, 'isolation', 'UTF8', None, ),  # 14
     (15, TType.BOOL, 'network', None, None, ),  # 15
+    (16, TType.LIST, 'outputs', (TType.STRUCT, [OutputGlob, None], False), None, ),  # 16
+    (17, TType.STRING, 'checker', 'UTF8', None, ),  # 17
+    (18, TType.DOUBLE, 'checker_tolerance', None, None, ),  # 18
 )
 all_structs.append(StreamCapture)
 StreamCapture.thrift_spec = (
@@ -11438,6 +12051,9 @@ Result.thrift_spec = (
     (1, TType.STRUCT, 'compile', [PhaseResult, None], None, ),  # 1
     (2, TType.STRUCT, 'execute', [PhaseResult, None], None, ),  # 2
     (3, TType.LIST, 'enforced', (TType.STRING, 'UTF8', False), None, ),  # 3
+    (4, TType.LIST, 'outputs', (TType.STRUCT, [OutputFile, None], False), None, ),  # 4
+    (5, TType.STRING, 'verdict', 'UTF8', None, ),  # 5
+    (6, TType.STRUCT, 'difference', [Difference, None], None, ),  # 6
 )
 all_structs.append(Outcome)
 Outcome.thrift_spec = (
@@ -11796,12 +12412,25 @@ JudicatorView.thrift_spec = (
     (3, TType.BOOL, 'leader', None, None, ),  # 3
     (4, TType.MAP, 'restarts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 4
     (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
+    (6, TType.BOOL, 'live', None, None, ),  # 6
+    (7, TType.BOOL, 'leaving', None, None, ),  # 7
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (
     None,  # 0
     (1, TType.LIST, 'judicators', (TType.STRUCT, [JudicatorView, None], False), None, ),  # 1
     (2, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 2
+)
+all_structs.append(RemoveJudicator)
+RemoveJudicator.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(JudicatorRemoval)
+JudicatorRemoval.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
 )
 all_structs.append(CountTasks)
 CountTasks.thrift_spec = (
@@ -12114,8 +12743,8 @@ Payload.thrift_spec = (
     (38, TType.STRUCT, 'output_stored', [OutputStored, None], None, ),  # 38
     (39, TType.STRUCT, 'get_output', [GetOutput, None], None, ),  # 39
     (40, TType.STRUCT, 'output_part', [OutputPart, None], None, ),  # 40
-    None,  # 41
-    None,  # 42
+    (41, TType.STRUCT, 'remove_judicator', [RemoveJudicator, None], None, ),  # 41
+    (42, TType.STRUCT, 'judicator_removal', [JudicatorRemoval, None], None, ),  # 42
     None,  # 43
     None,  # 44
     None,  # 45

@@ -1,8 +1,9 @@
 """The bookkeeping of a delivery: which piece of which spooled stream goes to the store next. Pure.
 
 A stream's pieces go out in order, some ahead of the answers; an answer says from where the store wants
-more, and that is where the stream goes on. What cannot be sent now is sent later, without end. Times
-are CLOCK_BOOTTIME, in seconds; sizes are bytes.
+more, and that is where the stream goes on. A piece of a running attempt that is not full goes when no
+other is on its way (Nagle's rule, RFC 896): the busier the store, the fewer and larger the pieces. What
+cannot be sent now is sent later, without end. Times are CLOCK_BOOTTIME, in seconds; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class Piece:
 @dataclass(slots=True)
 class _Stream:
     """`spooled` bytes can be read; those before `stored` are on a majority, those before `sent` are on
-    their way. `asked` False: how far an earlier life came must be asked first. `over`: no more will be
-    delivered than `stored`."""
+    their way. `ended`: `spooled` grows no more. `asked` False: how far an earlier life came must be asked
+    first. `over`: no more will be delivered than `stored`."""
 
     spooled: int = 0
     stored: int = 0
     sent: int = 0
     in_flight: int = 0
+    ended: bool = False
     asked: bool = True
     again: bool = False
     over: bool = False
@@ -74,7 +76,7 @@ class Deliveries:
             del self._streams[key]
         for key, size in sizes.items():
             stream = self._streams.setdefault(key, _Stream(asked=False))
-            stream.spooled, stream.not_before = size, float("-inf")
+            stream.spooled, stream.ended, stream.not_before = size, True, float("-inf")
         self._ended[(task_id, attempt)] = tuple(sizes)
 
     def shrink(self, key: StreamKey, size: int) -> None:
@@ -148,7 +150,10 @@ class Deliveries:
         if not stream.asked:
             return None if stream.in_flight else Piece(key, 0, 0)
         length = min(self._chunk_bytes, stream.spooled - stream.sent)
-        return Piece(key, stream.sent, length) if length > 0 else None
+        may_grow = length < self._chunk_bytes and not stream.ended
+        if length <= 0 or (may_grow and stream.in_flight):
+            return None
+        return Piece(key, stream.sent, length)
 
     def _landed(self, piece: Piece) -> _Stream | None:
         self._in_flight -= 1

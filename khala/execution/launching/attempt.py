@@ -18,13 +18,16 @@ from .command import BadCommand
 from .filling import FILLED, REFUSED, Filling
 from .framing import Header
 from .guard import Disk, Guard
+from .judging import CUT_OFF
 from .limits import PhaseLimits
+from .outputs import collect
 from .phase import Ground, PhaseRun
 from .run import Run
 from .slot import Slot
 
 BYTES_PER_INODE = 4096
 LEAST_INODES = 64
+MAX_LACKING_CHARS = 500
 PHASES = ("compile", "execute")
 
 
@@ -50,6 +53,7 @@ class Attempt:
         self._enforced: list[str] = []
         self._phases: dict[str, Header] = {}
         self._kept: list[bytes] = []
+        self._outputs: list[Header] = []
         self._end: Header = {}
         self.tree_survived = False
 
@@ -61,6 +65,7 @@ class Attempt:
             "attempt": self._attempt,
             "finished_at": time.time(),
             **{phase: self._phases.get(phase) for phase in PHASES},
+            "outputs": self._outputs,
             "enforced": [*self._slot.enforced, *self._box_names(), *self._enforced],
             **self._end,
         }
@@ -68,6 +73,7 @@ class Attempt:
 
     def run(self) -> None:
         """The whole attempt. Raises ExecutorGone; nothing of the attempt is left then either."""
+        self._slot.control.deadline_s = self._job["deadline_s"]
         try:
             try:
                 self._run_in_workspace()
@@ -92,6 +98,7 @@ class Attempt:
         try:
             if self._fill(fd):
                 self._run_phases(fd)
+                self._keep_outputs(fd)
         finally:
             os.close(fd)
 
@@ -142,6 +149,8 @@ class Attempt:
             self._finish(
                 "disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes"
             )
+        elif run.ended_by == "cut_off":
+            self._finish("executor_lost", CUT_OFF)
         elif run.ended_by:
             self._finish("cancelled", "aborted while its workspace was prepared")
         elif status == REFUSED:
@@ -178,6 +187,25 @@ class Attempt:
             self._finish(run.exit_reason, run.reason, phase=phase)
             if not self._is_gone(run.run) or run.reason:
                 return
+
+    def _keep_outputs(self, fd: int) -> None:
+        """However its last phase ended, unless it was aborted: what there is may tell why."""
+        wanted, ended_by = self._job["outputs"], self._end["exit_reason"]
+        if not wanted or not self._phases or self.tree_survived or ended_by == "cancelled":
+            return
+        collected = collect(self._slot, self._task_id, self._attempt, fd, wanted)
+        self._outputs = collected.files
+        if collected.left:
+            self.tree_survived = True
+            self._finish("internal_error", f"processes {collected.left} of its collection could not be ended")
+        elif collected.aborted:
+            self._finish("cancelled", "aborted while its outputs were collected")
+        elif self._end["succeeded"] and collected.lacking:
+            lacking = ", ".join(repr(glob) for glob in collected.lacking)[:MAX_LACKING_CHARS]
+            why = f"; {collected.reason}" if collected.reason else ""
+            self._finish("setup_failed", f"required outputs are lacking: {lacking}{why}")
+        elif collected.reason:
+            self._end["reason"] = "; ".join(filter(None, (self._end["reason"], collected.reason)))
 
     def _tell_start(self, phase: str, run: Run) -> None:
         self._slot.control.send(

@@ -1,4 +1,4 @@
-"""The launcher's end of its socket to the executor: jobs and aborts in, frames out.
+"""The launcher's end of its socket to the executor: jobs, aborts and renewals in, frames out.
 
 Used by the launcher's only thread. The executor is trusted: its frames are taken as they are.
 """
@@ -20,9 +20,14 @@ class ExecutorGone(Exception):
 
 
 class Control:
-    """Frames over one connected stream socket."""
+    """Frames over one connected stream socket.
+
+    `deadline_s` (CLOCK_BOOTTIME) is until when the attempt at hand may run unless the executor renews it,
+    as it does while its lease holds (P11); None for an attempt that needs no renewal.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.deadline_s: float | None = None
         self._sock = sock
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._frames: deque[tuple[Header, list[bytes]]] = deque()
@@ -74,4 +79,8 @@ class Control:
             raise ExecutorGone("the executor closed the socket") from error
         if not data:
             raise ExecutorGone("the executor closed the socket")
-        self._frames.extend(self._reader.feed(data))
+        for header, blobs in self._reader.feed(data):
+            if "renewed_s" not in header:
+                self._frames.append((header, blobs))
+            elif self.deadline_s is not None:
+                self.deadline_s = float(header["renewed_s"])

@@ -11,6 +11,7 @@ from .run import Run
 
 # What a shell makes of a child that a signal ended, and what programs do by themselves.
 OVER_CPU = (-signal.SIGXCPU, SIGNALED_FROM + signal.SIGXCPU)
+CUT_OFF = "ended by its launcher: the executor did not say that it still belongs to the cluster"
 OVER_FILE_SIZE = (-signal.SIGXFSZ, SIGNALED_FROM + signal.SIGXFSZ)
 
 
@@ -32,6 +33,8 @@ def judge(phase: str, run: Run, guard: Guard, status: int | None) -> tuple[str, 
     """The exit reason of a phase and, unless it succeeded, why in words."""
     if run.ended_by == "cancelled":
         return "cancelled", f"aborted in {phase}"
+    if run.ended_by == "cut_off":
+        return "executor_lost", CUT_OFF
     if run.ended_by == "disk_reserve":
         return "disk_limit", f"{phase} was ended: less than the free-space reserve is left on the executor"
     exit_reason = run.ended_by or _limit_found_late(run, guard, status)

@@ -108,6 +108,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         head_bytes=settings["head_bytes"],
         tail_bytes=settings["tail_bytes"],
         reserve_bytes=settings["reserve_bytes"],
+        kill_grace_s=settings["kill_grace_s"],
         task_priority=os.getpriority(os.PRIO_PROCESS, 0),
         control=Control(sock),
         watch=ChildWatch(),
@@ -121,4 +122,5 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
+        kept_bytes=settings["kept_bytes"],
     )

@@ -29,7 +29,8 @@ LONGEST_POLL_S = 3600.0
 class Run:
     """One child with its process tree, from fork until nothing of it is left.
 
-    `ended_by` is "" (it ended by itself), "cancelled", or what a limit is called; `left` lists pids
+    `ended_by` is "" (it ended by itself), "cancelled", "cut_off" (the executor did not renew it), or what
+    a limit is called; `left` lists pids
     that even SIGKILL did not end in time. Times are seconds; `started_at` is Unix time. `boxed` says
     that the child is bwrap and the command is below it. `spool` gets the whole output.
     """
@@ -146,6 +147,9 @@ class Run:
     def _is_over_limit(self) -> bool:
         """Is it time to kill? Sets `ended_by` unless it has been aborted before."""
         now, limits = now_s(), self._guard.limits
+        deadline_s = self._slot.control.deadline_s
+        if deadline_s is not None and now >= deadline_s:
+            self._end_softly("cut_off", self._slot.kill_grace_s)
         if self._kill_at_s is not None and now >= self._kill_at_s:
             self.ended_by = self.ended_by or "wall_time_limit"
             return True
@@ -158,16 +162,23 @@ class Run:
         return bool(exceeded)
 
     def _pause_ms(self) -> float | None:
-        """How long poll may sleep: until the next look, the kill, or the spool's turn, is due."""
+        """How long poll may sleep: until the next look, a kill or the spool's turn is due."""
         spool_s = None if self._spool is None else self._spool.due_s
-        due_s = [at_s for at_s in (self._kill_at_s, self._guard.next_look_s, spool_s) if at_s is not None]
+        deadline_s = None if self.ended_by else self._slot.control.deadline_s
+        times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s)
+        due_s = [at_s for at_s in times_s if at_s is not None]
         return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
 
     def _heed_executor(self) -> None:
         grace_s = self._slot.control.abort_of(*self._attempt)
-        if grace_s is None or self.ended_by:
+        if grace_s is not None:
+            self._end_softly("cancelled", grace_s)
+
+    def _end_softly(self, why: str, grace_s: float) -> None:
+        """SIGTERM to the whole tree now, and the kill after the grace; once."""
+        if self.ended_by:
             return
-        self.ended_by = "cancelled"
+        self.ended_by = why
         self._kill_at_s = now_s() + grace_s
         family = descendants()
         if self._boxed:

@@ -25,7 +25,8 @@ class Slot:
     part of the environment that all tasks share. `other_processes` is how many processes, threads
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
     has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
-    Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase.
+    Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase; so are
+    output files, at most `kept_bytes` of an attempt.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Slot:
     head_bytes: int
     tail_bytes: int
     reserve_bytes: int
+    kill_grace_s: float
     task_priority: int
     control: Control
     watch: ChildWatch
@@ -50,6 +52,7 @@ class Slot:
     tmpfs_bytes: int
     spool_root: str
     stored_bytes: int
+    kept_bytes: int
 
     @property
     def enforced(self) -> list[str]:

@@ -26,6 +26,10 @@ def folder_name(task_id: str, attempt: int) -> str:
     return f"{task_id}-{attempt}"
 
 
+OUTPUT_FILES = "outputs"
+"""The file of an attempt's output files, one after the other, in its folder."""
+
+
 def file_name(phase: str, stream: str) -> str:
     """The file of a stream in its attempt's folder."""
     return f"{phase}.{stream}"

@@ -25,7 +25,9 @@ _HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELD
 _STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
 
 PROJECTIONS: Mapping[str, Document | None] = {
-    "minimal": dict.fromkeys((*_HEAD, "spec.name", "spec.user", "spec.labels", "spec.priority"), 1),
+    "minimal": dict.fromkeys(
+        (*_HEAD, "spec.name", "spec.user", "spec.labels", "spec.priority", "result.verdict"), 1
+    ),
     "basic": dict.fromkeys(
         (
             "spec.inputs.content",

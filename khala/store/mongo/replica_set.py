@@ -1,24 +1,26 @@
-"""Making a replica set of one fresh mongod, and telling how a replica set is.
+"""Making a replica set of one fresh mongod, and changing its members.
 
-Called by the node that starts the mongod, before a store is opened. Adding and removing members is
-not its business (P19).
+The first is called by the node that starts the mongod, before a store is opened; the second by the
+leader, one change at a time (P19).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from khala.core.membership import SetMember
 from khala.errors import ConfigurationError, Unavailable
-from khala.store.interface import ReplicaHealth
 from khala.store.mongo.client import USER, Document, MongoSettings, login, mongo_password, open_client
 from khala.store.mongo.failures import AUTHENTICATION_FAILED, UNAUTHORIZED, first_line, translated
 
 ALREADY_INITIALIZED, USER_EXISTS = 23, 51003
 ELECTION_TIMEOUT_MS, HEARTBEAT_MS = 2_000, 500
 POLL_S = 0.05
+STEPPED_DOWN_S = 30
 
 
 def initiate_replica_set(settings: MongoSettings, member_host: str, *, timeout_s: float = 30.0) -> None:
@@ -38,19 +40,10 @@ def initiate_replica_set(settings: MongoSettings, member_host: str, *, timeout_s
             _create_user(local, settings)
 
 
-def _health(client: MongoClient[Document]) -> tuple[ReplicaHealth, ...]:
-    with translated("read the replica set's status", writes=False):
-        members = client.admin.command("replSetGetStatus")["members"]
-    newest = max(member["optimeDate"] for member in members if "optimeDate" in member)
-    return tuple(
-        ReplicaHealth(
-            host=member["name"],
-            state=member["stateStr"].lower(),
-            healthy=member["health"] == 1,
-            lag_s=(newest - member["optimeDate"]).total_seconds() if "optimeDate" in member else 0.0,
-        )
-        for member in members
-    )
+def check_member(settings: MongoSettings, member_host: str) -> None:
+    """Refuse, by ConfigurationError, a mongod at `settings.hosts[0]` whose data are another set's."""
+    with _direct(settings, {}) as local, translated("say who it is", writes=False):
+        _check_identity(local.admin.command("hello"), settings, member_host)
 
 
 def _direct(settings: MongoSettings, credentials: Document) -> MongoClient[Document]:
@@ -79,7 +72,7 @@ def _check_identity(hello: Document, settings: MongoSettings, member_host: str) 
             f"mongod at {settings.hosts[0]} belongs to replica set {name!r}, not {settings.replica_set!r}: "
             f"start with --mongodb-replica-set={name}, or with an empty data directory"
         )
-    if hosts and member_host not in hosts:
+    if len(hosts) == 1 and member_host not in hosts:  # of several, the leader will exchange the member
         raise ConfigurationError(
             f"the data directory of mongod at {settings.hosts[0]} was made for {', '.join(hosts)}, not for "
             f"{member_host}: advertise one of those addresses, or start with an empty data directory"
@@ -163,10 +156,67 @@ class MongoReplicaSet:
     def __init__(self, settings: MongoSettings) -> None:
         self._client = open_client(settings)
 
-    def health(self) -> tuple[ReplicaHealth, ...]:
+    def members(self) -> tuple[SetMember, ...]:
         """See ReplicaSetAdmin."""
-        return _health(self._client)
+        with translated("read the replica set's status", writes=False):
+            members = self._client.admin.command("replSetGetStatus")["members"]
+            votes = {member["host"]: member.get("votes", 1) for member in self._config()["members"]}
+        newest = max(member["optimeDate"] for member in members if "optimeDate" in member)
+        return tuple(
+            SetMember(
+                host=member["name"],
+                voting=votes.get(member["name"], 0) > 0,
+                state=member["stateStr"].lower(),
+                healthy=member["health"] == 1,
+                lag_s=(newest - member["optimeDate"]).total_seconds() if "optimeDate" in member else 0.0,
+            )
+            for member in members
+        )
+
+    def add(self, host: str) -> None:
+        """See ReplicaSetAdmin."""
+
+        def add(members: list[Document]) -> list[Document]:
+            new = {"_id": max(m["_id"] for m in members) + 1, "host": host, "votes": 0, "priority": 0}
+            return members if any(m["host"] == host for m in members) else [*members, new]
+
+        self._reconfigure(f"add {host}", add)
+
+    def give_vote(self, host: str) -> None:
+        """See ReplicaSetAdmin."""
+
+        def promote(members: list[Document]) -> list[Document]:
+            return [{**m, "votes": 1, "priority": 1} if m["host"] == host else m for m in members]
+
+        self._reconfigure(f"let {host} vote", promote)
+
+    def step_down(self) -> None:
+        """See ReplicaSetAdmin."""
+        with translated("step down", writes=True):
+            self._client.admin.command("replSetStepDown", STEPPED_DOWN_S, secondaryCatchUpPeriodSecs=5)
+
+    def remove(self, host: str) -> None:
+        """See ReplicaSetAdmin."""
+        self._reconfigure(f"remove {host}", lambda members: [m for m in members if m["host"] != host])
 
     def close(self) -> None:
         """Release the connections."""
         self._client.close()
+
+    def _config(self) -> Document:
+        return dict(self._client.admin.command("replSetGetConfig")["config"])
+
+    def _reconfigure(self, doing: str, change: Callable[[list[Document]], list[Document]]) -> None:
+        """Change the members; of two changes at once the set refuses the one with the older version."""
+        with translated(doing, writes=True):
+            config = self._config()
+            config["members"] = change(config["members"])
+            config["version"] += 1
+            try:
+                self._client.admin.command("replSetReconfig", config)
+            except OperationFailure as error:
+                if error.code in (UNAUTHORIZED, AUTHENTICATION_FAILED):
+                    raise
+                # A change under way, a member that does not answer, an address that does not go with the
+                # others': whatever it is, the leader must live with it and try again.
+                raise Unavailable(f"the replica set does not {doing}: {first_line(error)}") from error

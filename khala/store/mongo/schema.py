@@ -64,6 +64,8 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
         connection.collection(CHUNKS).create_indexes(
             [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
         )
+        # Only to be there: a backup names the collections before it chooses its moment.
+        connection.collection(OUTPUTS).create_indexes([IndexModel([("_id", ASCENDING)], name="_id_")])
         _once(
             connection, LEADER_ID, {"generation": first_generation, "number": 0, "holder": "", "batches": 0}
         )

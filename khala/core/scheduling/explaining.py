@@ -1,0 +1,60 @@
+"""Why a task waits: what keeps it from each executor for good. Pure.
+
+Computed where somebody asks, from the leader's view of its executors, so that a million waiting tasks
+cost no write. It follows `Room.could_ever_fit`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from khala.core.commands import ExecutorView
+from khala.core.task import Demand
+
+EXAMPLES = 3
+NO_EXECUTOR = "no executor is connected"
+
+
+def obstacles(demand: Demand, executor: ExecutorView) -> tuple[str, ...]:
+    """Why this executor would not take the task if it were idle; nothing if it would."""
+    found = []
+    if not executor.slots:
+        found.append("has not reported yet")
+    if executor.draining:
+        found.append("is draining")
+    if demand.cpus > executor.cpus:
+        found.append(f"has {executor.cpus:g} of {demand.cpus:g} cpus")
+    if executor.memory_bytes and demand.memory_bytes > executor.memory_bytes:
+        found.append(f"has {executor.memory_bytes} of {demand.memory_bytes} bytes of memory")
+    if demand.isolation not in executor.isolation:
+        found.append(f"does not hold isolation {demand.isolation}")
+    for name, wanted in sorted(demand.constraints.items()):
+        if name not in executor.labels:
+            found.append(f"has no label {name!r}")
+        elif executor.labels[name] != wanted:
+            found.append(f"has label {name!r} as {executor.labels[name]!r}, not {wanted!r}")
+    return tuple(found)
+
+
+def why_stuck(demand: Demand, executors: Sequence[ExecutorView]) -> str:
+    """Why no executor will ever take the task as things are; "" if one could."""
+    if not executors:
+        return NO_EXECUTOR
+    told = []
+    for executor in sorted(executors, key=lambda each: each.executor):
+        why = obstacles(demand, executor)
+        if not why:
+            return ""
+        told.append(f"{executor.executor} {', '.join(why)}")
+    more = len(told) - EXAMPLES
+    shown = "; ".join(told[:EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
+    return f"no executor can take it: {shown}"
+
+
+def why_waiting(demand: Demand, executors: Sequence[ExecutorView]) -> str:
+    """Why the task is not placed at this moment; never empty."""
+    stuck = why_stuck(demand, executors)
+    if stuck:
+        return stuck
+    able = sum(not obstacles(demand, executor) for executor in executors)
+    return f"waits for room or for its turn: {able} of {len(executors)} executors can take it"

@@ -1,0 +1,116 @@
+"""`/api/v1/tasks/{id}/explain`, and the reason of a task that nothing can take. Runs on the event loop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sanic.response import HTTPResponse
+
+from khala.core.commands import ExecutorView, ExecutorViews, GetTasks, ListExecutors, TaskViews
+from khala.core.scheduling.explaining import obstacles, why_stuck, why_waiting
+from khala.core.task import LIMIT_FIELDS, TERMINAL, Command, PhaseResult, State, Task, demand_of
+from khala.errors import Refusal, Unavailable
+from khala.gateway.exchange import Call, json_response
+from khala.gateway.queries import Query, task_id
+from khala.gateway.routes import Route
+from khala.gateway.views import task_view
+
+FRESH_S = 1.0
+LEADER_WITHIN_S = 2.0
+
+Json = dict[str, Any]
+
+
+class KnownExecutors:
+    """The leader's executors as one worker heard of them last, for a second: who looks at many waiting
+    tasks asks the leader once. None: it could not be asked."""
+
+    def __init__(self) -> None:
+        self._executors: tuple[ExecutorView, ...] | None = None
+        self._heard_at = float("-inf")
+
+    async def get(self, call: Call) -> tuple[ExecutorView, ...] | None:
+        """What is known now."""
+        if time.monotonic() - self._heard_at > FRESH_S:
+            try:
+                self._executors = await _executors(call)
+            except Unavailable:
+                self._executors = None
+            except Refusal:
+                return None  # this caller may not ask; others may
+            self._heard_at = time.monotonic()
+        return self._executors
+
+
+def explain_routes() -> tuple[Route, ...]:
+    """The one route."""
+    return (
+        Route(
+            method="GET",
+            path="/api/v1/tasks/<id>/explain",
+            handler=explain_task,
+            summary="Why a task waits, or how it came to its end",
+        ),
+    )
+
+
+async def add_reason(call: Call, task: Task, shown: Json) -> None:
+    """Say in the view of a pending task that nothing can take it, if that is so.
+
+    Only for a task that was read with its specification.
+    """
+    if task.control.state == State.PENDING:
+        executors = await call.request.app.ctx.known_executors.get(call)
+        stuck = "" if executors is None else why_stuck(demand_of(task), executors)
+        shown["reason"] = stuck or shown["reason"]
+
+
+async def explain_task(call: Call, id: str) -> HTTPResponse:
+    """Pending: what keeps each executor from it. Finished: the cause, and what it used of its limits."""
+    Query(call.request, ())
+    command = GetTasks(task_ids=(task_id(id),), view="basic", caller=call.caller)
+    found = (await call.ask(command, TaskViews)).tasks
+    if not found:
+        raise Refusal(f"there is no task {id}", code="not_found", field="id")
+    task = found[0]
+    control = task.control
+    shown: Json = {name: task_view(task, "minimal")[name] for name in ("id", "state", "phase", "verdict")}
+    shown |= {"reason": control.reason, "exit_reason": control.exit_reason, "executors": [], "usage": {}}
+    if control.state == State.PENDING:
+        executors = await _executors(call)
+        shown["reason"] = why_waiting(demand_of(task), executors)
+        shown["earlier_reason"] = control.reason or None
+        shown["executors"] = [
+            {"id": each.executor, "obstacles": list(obstacles(demand_of(task), each))} for each in executors
+        ]
+    if control.state in TERMINAL and task.result is not None:
+        phases = (
+            ("compile", task.spec.compile, task.result.compile),
+            ("execute", task.spec.execute, task.result.execute),
+        )
+        shown["usage"] = {
+            name: _usage(command, result) for name, command, result in phases if command and result
+        }
+    return json_response(shown)
+
+
+def _usage(command: Command, result: PhaseResult) -> Json:
+    """What the phase used, beside what it had asked for (null: the executor's default held)."""
+    used: Json = {
+        "wall_time": result.wall_time_s,
+        "cpu_time": result.cpu_user_s + result.cpu_system_s,
+        "memory": result.max_memory_bytes or result.max_rss_bytes,
+        "processes": result.max_processes or None,
+        "output_size": result.stdout.size + result.stderr.size,
+        "disk": result.disk_bytes,
+    }
+    return {
+        name: {"used": value, "limit": getattr(command.limits, LIMIT_FIELDS[name])}
+        for name, value in used.items()
+    }
+
+
+async def _executors(call: Call) -> tuple[ExecutorView, ...]:
+    command = ListExecutors(caller=call.caller)
+    return (await call.ask(command, ExecutorViews, timeout_s=LEADER_WITHIN_S)).executors

@@ -1,0 +1,126 @@
+"""Three judicators and four executors as real processes: what they survive, and what they never say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+from cluster.conftest import LocalCluster, make_cluster
+from cluster.load import ECHO, Load, assert_all_ended_once, listed
+from freezing import freeze
+from wait import wait_until
+
+from khala.client import Client
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Three judicators, four executors of one slot; each test leaves it whole."""
+    for cluster in make_cluster(tmp_path_factory.mktemp("trio") / "cluster"):
+        cluster.up("--judicators", "3", "--executors", "4", "--slots", "1")
+        yield cluster
+
+
+@pytest.fixture
+def client(trio: LocalCluster) -> Iterator[Client]:
+    with Client(trio.ready["gateway"], trio.ready["token"], patience_s=60) as made:
+        wait_until(lambda: whole(made), timeout_s=60, what="a whole cluster before")
+        yield made
+        wait_until(lambda: whole(made), timeout_s=60, what="a whole cluster afterwards")
+
+
+def whole(client: Client) -> bool:
+    cluster = client.cluster()
+    return bool(cluster["ready"]) and cluster["survives"] == 1 and len(client.executors()) == 4
+
+
+def leader(client: Client) -> str:
+    return str(client.cluster()["leader"])
+
+
+def pid_of(cluster: LocalCluster, name: str) -> int:
+    (entry,) = [entry for entry in cluster.record().processes if entry.name == name]
+    assert entry.identity is not None
+    return entry.identity.pid
+
+
+def processes_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
+    """The node, its etcd and mongod, and their guards."""
+    place = f"{cluster.directory / name}"
+    return [p for p in cluster.processes() if any(place in word for word in p.cmdline())]
+
+
+@pytest.mark.timeout(120)
+def test_each_has_its_part_and_every_one_knows_the_leader(trio: LocalCluster, client: Client) -> None:
+    shown = json.loads(trio.khala("judicators", "--json").stdout)["judicators"]
+    assert [one["name"] for one in shown] == ["judicator-1", "judicator-2", "judicator-3"]
+    assert sorted(one["replica_state"] for one in shown) == ["primary", "secondary", "secondary"]
+    assert [one["leader"] for one in shown].count(True) == 1
+    assert client.cluster()["epoch"]["number"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_the_leader_is_killed_under_load(trio: LocalCluster, client: Client) -> None:
+    lost = leader(client)
+    with Load(trio.ready["gateway"], trio.ready["token"], "leader-killed-") as load:
+        os.kill(pid_of(trio, lost), signal.SIGKILL)
+        load.goes_on(timeout_s=15)
+        wait_until(lambda: leader(client) not in ("None", lost), timeout_s=15, what="another leader")
+        load.goes_on(timeout_s=10)
+    assert_all_ended_once(client, load.ids, "leader-killed-")
+
+
+@pytest.mark.timeout(180)
+def test_everything_of_the_primarys_judicator_is_killed_at_once(trio: LocalCluster, client: Client) -> None:
+    (lost,) = [one["name"] for one in client.judicators() if one["replica_state"] == "primary"]
+    with Load(trio.ready["gateway"], trio.ready["token"], "all-killed-") as load:
+        for process in processes_of(trio, lost):
+            process.send_signal(signal.SIGKILL)
+        load.goes_on(timeout_s=15)
+    assert_all_ended_once(client, load.ids, "all-killed-")
+
+
+@pytest.mark.timeout(180)
+def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalCluster, client: Client) -> None:
+    running = client.submit({"name": "no-majority-", "execute": {"command": "sleep 5; echo $KHALA_TASK_ID"}})
+    wait_until(lambda: client.get(running).state == "running", what="a running task")
+    frozen = [p for name in ("judicator-2", "judicator-3") for p in processes_of(trio, name)]
+    for process in frozen:
+        freeze(process.pid)
+    try:
+        headers = {"Authorization": f"Bearer {trio.ready['token']}"}
+        url = f"{trio.ready['gateway']}/api/v1/tasks"
+        began = time.monotonic()
+        answer = httpx.post(url, json={**ECHO, "name": "refused-"}, headers=headers, timeout=30)
+        took_s = time.monotonic() - began
+        assert answer.status_code == 503, answer.text
+        assert float(answer.headers["Retry-After"]) > 0
+        assert took_s <= 11.0
+    finally:
+        for process in frozen:
+            process.send_signal(signal.SIGCONT)
+    done = client.wait(running, timeout_s=60)
+    assert (done.state, done.attempt) == ("succeeded", 1), "it went on running, and was recorded"
+    assert_all_ended_once(client, [running], "no-majority-")
+
+
+@pytest.mark.timeout(180)
+def test_one_is_removed_and_down_and_up_brings_it_and_all_tasks_back(
+    trio: LocalCluster, client: Client
+) -> None:
+    ids = [str(one["id"]) for one in client.submit_many([{**ECHO, "name": "kept-"}] * 50)]
+    before = assert_all_ended_once(client, ids, "kept-")
+    assert trio.khala("judicators", "remove", "judicator-3").returncode == 0
+    shown = {"judicator-1", "judicator-2"}
+    wait_until(lambda: {one["name"] for one in client.judicators()} == shown, timeout_s=30, what="two")
+    wait_until(lambda: not processes_of(trio, "judicator-3"), timeout_s=30, what="its end")
+    assert trio.khala("down").returncode == 0
+    assert trio.khala("up", "--detach", "--executors", "4", "--slots", "1", timeout_s=100).returncode == 0
+    wait_until(lambda: whole(client), timeout_s=60, what="a whole cluster")
+    assert listed(client, "kept-") == before

@@ -1,0 +1,80 @@
+"""Why a task waits: agrees with placement, names everything, stays short."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from khala.core.commands import ExecutorView
+from khala.core.scheduling.explaining import NO_EXECUTOR, obstacles, why_stuck, why_waiting
+from khala.core.scheduling.placement import Room
+from khala.core.scheduling.queue import signature_of
+from khala.core.task import Demand, Isolation
+
+
+def executor(name: str = "e1", **changes: object) -> ExecutorView:
+    plain = {"slots": 2, "cpus": 2.0, "isolation": ("none", "basic")}
+    return ExecutorView(executor=name, incarnation="i", **{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_each_obstacle_is_named() -> None:
+    demand = Demand(
+        cpus=4.0,
+        memory_bytes=100,
+        isolation=Isolation.STRICT,
+        constraints={"gpu": "a", "zone": "x", "os": "l"},
+    )
+    worst = executor(memory_bytes=50, draining=True, labels={"gpu": "b", "os": "l"})
+    assert obstacles(demand, worst) == (
+        "is draining", "has 2 of 4 cpus", "has 50 of 100 bytes of memory", "does not hold isolation strict",
+        "has label 'gpu' as 'b', not 'a'", "has no label 'zone'",
+    )  # fmt: skip
+    assert obstacles(Demand(), executor(slots=0)) == ("has not reported yet",)
+    assert obstacles(Demand(memory_bytes=100), executor(memory_bytes=0)) == (), "0: memory is not counted"
+
+
+def test_the_reason_of_a_task_that_nothing_can_take() -> None:
+    assert why_stuck(Demand(), []) == NO_EXECUTOR
+    assert why_stuck(Demand(), [executor()]) == ""
+    small = [executor(f"e{n}", cpus=float(n)) for n in (3, 1, 2)]
+    assert why_stuck(Demand(cpus=8), small) == (
+        "no executor can take it: e1 has 1 of 8 cpus; e2 has 2 of 8 cpus; e3 has 3 of 8 cpus"
+    )
+    many = [executor(f"e{n:04}") for n in range(1000)]
+    assert why_stuck(Demand(cpus=8), many).endswith("e0002 has 2 of 8 cpus; and 997 more")
+    assert why_stuck(Demand(cpus=3), small) == ""
+
+
+def test_the_reason_of_a_task_that_waits_for_room() -> None:
+    two = [executor("e1"), executor("e2", draining=True)]
+    assert why_waiting(Demand(), two) == "waits for room or for its turn: 1 of 2 executors can take it"
+    assert why_waiting(Demand(cpus=9), two).startswith("no executor can take it: e1")
+
+
+LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"))
+DEMANDS = st.builds(
+    Demand,
+    cpus=st.sampled_from([0.5, 1.0, 4.0]),
+    memory_bytes=st.sampled_from([0, 10, 1000]),
+    constraints=LABELS,
+    isolation=st.sampled_from(Isolation),
+)
+
+
+@settings(deadline=None, database=None)
+@given(
+    demand=DEMANDS,
+    slots=st.integers(0, 2),
+    cpus=st.sampled_from([0.5, 2.0]),
+    memory_bytes=st.sampled_from([0, 100]),
+    labels=LABELS,
+    isolation=st.sets(st.sampled_from(Isolation)),
+    draining=st.booleans(),
+)
+def test_as_placement_has_it(
+    demand: Demand, draining: bool, isolation: set[Isolation], **offers: object
+) -> None:
+    view = executor(isolation=tuple(isolation), draining=draining, **offers)
+    room = Room(isolation=frozenset(isolation), open=not draining, **offers)  # type: ignore[arg-type]
+    could = room.open and room.could_ever_fit(signature_of(demand, suspect=False))
+    assert (obstacles(demand, view) == ()) is could
