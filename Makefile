@@ -9,11 +9,16 @@ SEEDS ?= 2000
 JOBS ?= 2
 FIRST ?= 0
 
-# What is used beyond Python, as program or library=Debian package: by a cluster and its demo, by the tests.
+# What is used beyond Python, as program or library=Debian package: to build vfork.c (Khala works without
+# it), by a cluster and its demo, by the tests.
+BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
 TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps
 
-.PHONY: help setup system demo test check format lint types imports gen drift simulate clean
+SEED ?= $(shell shuf -i 0-999999 -n 1)
+MINUTES ?= 20
+
+.PHONY: help setup system demo test check format lint types imports gen drift simulate faults clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
@@ -23,15 +28,17 @@ help:
 	@echo "make format     rewrite the code in the common format"
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
+	@echo "make faults SEED=N MINUTES=M   every fault test, then a cluster under seeded faults"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
 
-$(STAMP): setup.py
+$(STAMP): setup.py khala/execution/launching/vfork.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Khala needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/pip || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \
 	    { rm -rf $(VENV); $(MAKE) --no-print-directory install-venv && $(PYTHON) -m venv $(VENV); }
+	@$(call install_missing,$(BUILD_NEEDS))
 	@echo "installing Khala and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
 	@touch $(STAMP)
@@ -99,6 +106,10 @@ gen:
 
 simulate: setup
 	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
+
+faults: setup system
+	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
+	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

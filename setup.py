@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "khala/__init__.py").read_text(), re.MULTILINE)
@@ -26,6 +26,10 @@ DEV = [
     "types-psutil>=7,<8",
 ]
 
+# A plain shared library, not a module: it needs a C compiler and no header of Python. Without one Khala
+# works all the same, and starts its commands by forking.
+VFORK = Extension("khala.execution.launching._vfork", ["khala/execution/launching/vfork.c"], optional=True)
+
 setup(
     name="khala",
     version=VERSION.group(1),
@@ -36,6 +40,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["khala", "khala.*"]),
     package_data={"khala": ["py.typed"], "khala.gateway": ["web/*", "web/**/*"]},
+    ext_modules=[VFORK],
     install_requires=[
         "click>=8.1,<9",
         "cslab-etcd3==0.12.1",

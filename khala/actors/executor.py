@@ -175,8 +175,11 @@ class Executor(NodeActor):
         self._take(self._machine.output_delivered(task_id, attempt, outcome, self.now()))
 
     def handle_load_measured(self, measured: LoadMeasured, envelope: Envelope) -> None:
-        """The next report carries it."""
+        """The next report carries the load; without room nothing more is taken."""
         self._machine.load = measured.load
+        if measured.room != self._machine.has_room:
+            self.log.warning("the disk has room" if measured.room else "the disk has no room for workspaces")
+        self._take(self._machine.room_measured(self.now(), room=measured.room))
 
     def handle_drain(self, drain: Drain, envelope: Envelope) -> None:
         """Hand back what has not started; end when the rest is done."""

@@ -366,9 +366,10 @@ class OutputGrew:
 
 @dataclass(frozen=True, slots=True)
 class LoadMeasured:
-    """The host's load average of the last minute."""
+    """The host's load average of the last minute, and if there is room for another workspace."""
 
     load: float
+    room: bool = True
 
 
 @dataclass(frozen=True, slots=True)

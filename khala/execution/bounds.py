@@ -12,6 +12,8 @@ from khala.core.task import Limits, TaskSpec
 from khala.execution.launching.framing import Header
 from khala.execution.settings import ExecutionSettings
 
+NAMES = tuple(item.name for item in dataclasses.fields(Limits))
+
 
 class Unrunnable(Exception):
     """The task cannot be run here as it asks; says why."""
@@ -32,14 +34,14 @@ def phase_limits(phase: str, wished: Limits, settings: ExecutionSettings) -> Hea
     Unrunnable if a wish is above its ceiling.
     """
     return {
-        item.name: _one(
+        name: _one(
             phase,
-            item.name,
-            getattr(wished, item.name) or 0,
-            getattr(settings.default_limits, item.name) or 0,
-            getattr(settings.ceilings, item.name) or 0,
+            name,
+            getattr(wished, name) or 0,
+            getattr(settings.default_limits, name) or 0,
+            getattr(settings.ceilings, name) or 0,
         )
-        for item in dataclasses.fields(Limits)
+        for name in NAMES
     }
 
 

@@ -87,6 +87,11 @@ class LauncherPool:
             self.close()
             raise Fault(f"no launchers after {READY_WITHIN_S} s; the executor's log says why")
 
+    def has_room(self) -> bool:
+        """Is more than the free-space reserve left where the workspaces lie? Without it no job starts."""
+        disk = os.statvfs(self._settings.workspace_root)
+        return disk.f_bavail * disk.f_frsize >= self._settings.reserve_bytes
+
     def run(self, slot: int, job: Job) -> None:
         """Run `job` in an idle slot. Fault if the slot has a job already, or the pool is closed."""
         with self._lock:

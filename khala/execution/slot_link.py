@@ -25,6 +25,7 @@ class SlotLink:
         self._selector = selector
         self._wake = wake
         self._unsent = bytearray()
+        self._waits_to_send = False
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self.closed_by_launcher = False
         selector.register(sock, selectors.EVENT_READ, wake)
@@ -40,12 +41,11 @@ class SlotLink:
             while self._unsent:
                 del self._unsent[: self._sock.send(memoryview(self._unsent)[: 1 << 20].tobytes())]
         except BlockingIOError:
-            wanted = selectors.EVENT_READ | selectors.EVENT_WRITE
-            self._selector.modify(self._sock, wanted, self._wake)
+            self._wait_to_send(True)
             return
         except (BrokenPipeError, ConnectionResetError):
             self._unsent.clear()
-        self._selector.modify(self._sock, selectors.EVENT_READ, self._wake)
+        self._wait_to_send(False)
 
     def frames(self) -> Iterator[tuple[Header, list[bytes]]]:
         """The frames that have arrived; sets `closed_by_launcher` at the end of the stream.
@@ -63,6 +63,15 @@ class SlotLink:
                 self.closed_by_launcher = True
                 return
             yield from self._reader.feed(data)
+            if len(data) < READ_BYTES:
+                # That was all there was; the selector tells of more, and of the end.
+                return
+
+    def _wait_to_send(self, waits: bool) -> None:
+        if waits != self._waits_to_send:
+            self._waits_to_send = waits
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
+            self._selector.modify(self._sock, wanted, self._wake)
 
     def close(self) -> None:
         """Let go of the launcher: it ends its job, if any, and itself."""

@@ -92,6 +92,7 @@ def event_view(event: TaskEvent) -> Json:
         "from": event.from_state,
         "to": event.to_state,
         "attempt": event.attempt,
+        "epoch": {"generation": event.epoch.generation, "number": event.epoch.number},
         "executor": event.executor or None,
         "detail": event.detail,
     }

@@ -191,7 +191,7 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
             for number in range(slots)
         ),
         Role(name="executor", start=executor, essential=True),
-        Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
+        Role(name="heartbeat", start=partial(Heartbeat.start, stage, has_room=parts.pool.has_room)),
         Role(name="membership", start=membership),
     ]
 

@@ -20,6 +20,7 @@ from khala.execution.probing import HostIsolation, probe_isolation
 
 REUSABLE_WITHIN_S = 2.0
 CGROUPS = Path("/sys/fs/cgroup")
+FRESH = ("cgroup.procs", "pids.current", "pids.peak", "memory.usage_in_bytes", "memory.max_usage_in_bytes")
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
@@ -30,7 +31,7 @@ def leftovers(bench: Bench, uid_base: int) -> dict[str, object]:
     found: dict[str, object] = {
         "workspaces": [path.name for path in bench.root.iterdir()],
         "mounts": [line for line in _mounts_seen_by(bench) if str(bench.root) in line.split()[1]],
-        "groups": [str(path) for path in groups_of(bench.root) if path.name == "phase"],
+        "groups": [str(path) for path in groups_of(bench.root) if path.name == "phase" and _was_used(path)],
         "files": [str(path) for folder in SHARED for path in _listed(folder) if path.lstat().st_uid in uids],
         "children": [_children(pid) for pid in launcher_pids(bench.root).values() if _children(pid)],
     }
@@ -43,6 +44,16 @@ def groups_of(root: Path) -> list[Path]:
     """The control groups of the executor that has this workspace root; others may run beside it."""
     name = cgroup_name(root)
     return [Path(folder) for folder, _, _ in os.walk(CGROUPS) if name in Path(folder).parts]
+
+
+def _was_used(group: Path) -> bool:
+    """Has anything ever been in the group? An idle slot has a fresh one ready."""
+    try:
+        files = {path.name: path.read_text().split() for path in group.iterdir() if path.name in FRESH}
+    except OSError:
+        return False
+    assert files.pop("cgroup.procs") == []
+    return any(text != ["0"] for text in files.values())
 
 
 def descriptors(bench: Bench) -> dict[int, int]:

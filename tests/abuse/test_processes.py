@@ -27,7 +27,9 @@ def test_daemon_that_ignores_sigterm_and_holds_stdout(bench: Bench, level: Isola
 
 def test_abort_ends_a_daemon(bench: Bench, level: Isolation, phase: str) -> None:
     name = mark()
-    bench.start(attacking(leave_behind(name) + "trap '' TERM; sleep 30", level, phase, wall_time_s=30.0))
+    # A last command would take the shell's place, and its mark with it.
+    attack_ = leave_behind(name) + "trap '' TERM; sleep 30; true"
+    bench.start(attacking(attack_, level, phase, wall_time_s=30.0))
     bench.wait_for(PhaseStarted)
     wait_until(lambda: len(processes_marked(name)) >= 4, what="all are up")
     began = time.monotonic()

@@ -269,7 +269,7 @@ class World:
                 for number in range(slots)
             ),
             Role(name="executor", start=executor, essential=True),
-            Role(name="heartbeat", start=partial(Heartbeat.start, stage, "heartbeat")),
+            Role(name="heartbeat", start=partial(Heartbeat.start, stage, has_room=pool.has_room)),
             Role(name="membership", start=partial(Membership.start, stage, **membership)),
         ]
 

@@ -48,7 +48,10 @@ class LocalCluster:
 
     def up(self, *words: str) -> Mapping[str, Any]:
         """`khala up --detach`, which must succeed."""
-        ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+        try:
+            ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+        except subprocess.TimeoutExpired as silent:
+            raise AssertionError(f"{silent}\n{self.logs()}") from silent
         assert ended.returncode == 0, f"{ended.stderr}\n{self.logs()}"
         self.ready = json.loads(ended.stdout)
         return self.ready
@@ -59,15 +62,17 @@ class LocalCluster:
         assert found is not None
         return found
 
-    def processes(self) -> list[psutil.Process]:
-        """Every process on this machine that works in the data directory, etcd and mongod too."""
+    def processes(self, role: str = "") -> list[psutil.Process]:
+        """Every process on this machine that works in the data directory, or in that of one role process;
+        etcd, mongod and their guards too."""
+        place = str(self.directory / role)
         found = []
         for process in psutil.process_iter():
             try:
                 words = process.cmdline()
             except psutil.Error:
                 continue
-            if process.pid != os.getpid() and any(str(self.directory) in word for word in words):
+            if process.pid != os.getpid() and any(place in word for word in words):
                 found.append(process)
         return found
 

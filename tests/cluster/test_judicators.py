@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 
 import httpx
-import psutil
 import pytest
 from cluster.conftest import LocalCluster, make_cluster
 from cluster.load import ECHO, Load, assert_all_ended_once, listed
@@ -50,12 +49,6 @@ def pid_of(cluster: LocalCluster, name: str) -> int:
     return entry.identity.pid
 
 
-def processes_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
-    """The node, its etcd and mongod, and their guards."""
-    place = f"{cluster.directory / name}"
-    return [p for p in cluster.processes() if any(place in word for word in p.cmdline())]
-
-
 @pytest.mark.timeout(120)
 def test_each_has_its_part_and_every_one_knows_the_leader(trio: LocalCluster, client: Client) -> None:
     shown = json.loads(trio.khala("judicators", "--json").stdout)["judicators"]
@@ -80,7 +73,7 @@ def test_the_leader_is_killed_under_load(trio: LocalCluster, client: Client) -> 
 def test_everything_of_the_primarys_judicator_is_killed_at_once(trio: LocalCluster, client: Client) -> None:
     (lost,) = [one["name"] for one in client.judicators() if one["replica_state"] == "primary"]
     with Load(trio.ready["gateway"], trio.ready["token"], "all-killed-") as load:
-        for process in processes_of(trio, lost):
+        for process in trio.processes(lost):
             process.send_signal(signal.SIGKILL)
         load.goes_on(timeout_s=15)
     assert_all_ended_once(client, load.ids, "all-killed-")
@@ -90,7 +83,7 @@ def test_everything_of_the_primarys_judicator_is_killed_at_once(trio: LocalClust
 def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalCluster, client: Client) -> None:
     running = client.submit({"name": "no-majority-", "execute": {"command": "sleep 5; echo $KHALA_TASK_ID"}})
     wait_until(lambda: client.get(running).state == "running", what="a running task")
-    frozen = [p for name in ("judicator-2", "judicator-3") for p in processes_of(trio, name)]
+    frozen = [p for name in ("judicator-2", "judicator-3") for p in trio.processes(name)]
     for process in frozen:
         freeze(process.pid)
     try:
@@ -119,7 +112,7 @@ def test_one_is_removed_and_down_and_up_brings_it_and_all_tasks_back(
     assert trio.khala("judicators", "remove", "judicator-3").returncode == 0
     shown = {"judicator-1", "judicator-2"}
     wait_until(lambda: {one["name"] for one in client.judicators()} == shown, timeout_s=30, what="two")
-    wait_until(lambda: not processes_of(trio, "judicator-3"), timeout_s=30, what="its end")
+    wait_until(lambda: not trio.processes("judicator-3"), timeout_s=30, what="its end")
     assert trio.khala("down").returncode == 0
     assert trio.khala("up", "--detach", "--executors", "4", "--slots", "1", timeout_s=100).returncode == 0
     wait_until(lambda: whole(client), timeout_s=60, what="a whole cluster")

@@ -313,6 +313,25 @@ def test_drain(bench: ExecutorBench) -> None:
     assert bench.started() == []
 
 
+def test_a_full_disk(bench: ExecutorBench) -> None:
+    """Closed while it lasts: what waits and what comes is handed back, what runs goes on; then open again."""
+    bench.assign("runs")
+    bench.assign("waits")
+    bench.effects.clear()
+    bench.do(bench.machine.room_measured(bench.now(), room=False))
+    assert [each.draining for each in bench.take(AttemptReturned | ExecutorReport)[1:]] == [True]
+    bench.assign("late")
+    assert bench.returned() == [("late", 1)]
+    bench.end("runs")
+    bench.settle("runs")
+    bench.effects.clear()
+    assert bench.do(bench.machine.room_measured(bench.now(), room=False)) == []
+    bench.do(bench.machine.room_measured(bench.now(), room=True))
+    assert [each.draining for each in bench.take(ExecutorReport)] == [False]
+    bench.assign("welcome")
+    assert bench.started() == [("welcome", 1)]
+
+
 def test_a_lost_lease_hands_back_what_must_not_overlap(bench: ExecutorBench) -> None:
     """Waiting `stop` attempts; `continue` ones and what runs are kept (P11)."""
     bench.assign("runs", spec=STOP)

@@ -15,7 +15,7 @@ from wait import wait_until
 from khala.errors import Fault
 from khala.execution.cgroup_hosts import Places, find_places
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.launching.cgroup import TaskGroup
+from khala.execution.launching.cgroup import TaskGroup, write
 from khala.execution.launching.cgroup_v1 import GroupV1
 from khala.execution.launching.cgroup_v2 import GroupV2
 
@@ -24,8 +24,13 @@ NAME = f"khala-test-{os.getpid()}"
 FORKER = "import os, signal\nfor _ in range(20):\n    os.fork() or signal.pause()\nsignal.pause()"
 
 
+def enter(group: TaskGroup) -> None:
+    for file in group.entrances:
+        write(file, 0)
+
+
 def started(group: TaskGroup, script: str = "sleep 60") -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["/bin/bash", "-c", script], preexec_fn=group.enter)  # noqa: PLW1509
+    return subprocess.Popen(["/bin/bash", "-c", script], preexec_fn=lambda: enter(group))  # noqa: PLW1509
 
 
 def driver(tree: CgroupTree) -> TaskGroup:
@@ -75,6 +80,22 @@ def test_a_leftover_group_is_cleared(tree: CgroupTree) -> None:
     assert process.wait(5) == -signal.SIGKILL
     assert again.pids() == []
     again.close()
+
+
+def test_a_group_is_made_ahead(tree: CgroupTree) -> None:
+    group, other = driver(tree), driver(tree)
+    group.prepare()
+    group.open(memory_bytes=0, processes=0)
+    process = started(group)
+    wait_until(group.pids, what="it is up")
+    other.prepare()
+    assert process.poll() is None, "a launcher that is being replaced does no harm"
+    group.kill()
+    process.wait(5)
+    wait_until(lambda: not group.pids(), what="none is left")
+    group.close()
+    group.prepare()
+    assert (group.pids(), group.use().processes) == ([], 0)
 
 
 def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree) -> None:
@@ -131,7 +152,7 @@ def test_files_of_version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("khala.execution.launching.cgroup_v2.os.mkdir", made)
     group = GroupV2(str(tmp_path), frozenset({"pids", "memory", "cpu"}))
     group.open(memory_bytes=1000, processes=7)
-    group.enter()
+    enter(group)
     group.kill()
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         "pids.max": "7", "memory.max": "1000", "memory.swap.max": "0", "memory.oom.group": "1",

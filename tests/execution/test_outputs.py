@@ -139,7 +139,7 @@ def test_an_abort_ends_the_collection(keeping: Bench) -> None:
     # Globs that take long to try on each name.
     job = keeping.start(asking(shell, *(f"d/{'*a' * 100}{n}" for n in range(100))))
     keeping.wait_for(PhaseStarted)
-    wait_until(_is_collecting, what="the child that collects")
+    wait_until(_is_collecting, timeout_s=60, what="the child that collects")
     keeping.pool.abort(0, kill_grace_s=0)
     outcome = keeping.end_of(job).outcome
     assert outcome.exit_reason is ExitReason.CANCELLED

@@ -151,6 +151,14 @@ def test_a_disk_without_room_ends_the_spool_only(root: Path, tmp_path: Path) -> 
     assert (tmp_path / "a-1" / "execute.stdout").read_bytes() == b"x" * WRITE_BYTES
 
 
+def test_a_spool_without_a_byte_leaves_nothing(tmp_path: Path) -> None:
+    """Nobody is told of it, so nobody would remove it."""
+    stream = make_spool(tmp_path, reserve_bytes=1 << 60).streams["stdout"]
+    stream.feed(b"x" * WRITE_BYTES)
+    stream.close(wanted=True)
+    assert (stream.written, list(tmp_path.iterdir())) == (0, [])
+
+
 def test_a_telling_that_must_wait_is_made_up_for(tmp_path: Path) -> None:
     """The executor does not read just now."""
     answers = [False, False, True]

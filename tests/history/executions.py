@@ -1,4 +1,4 @@
-"""The invariants that executors must keep: I7, I9, I10, I12, I13 and I17."""
+"""The invariants that executors must keep: I7, I9, I10, I12, I13, I17 and I18."""
 
 from __future__ import annotations
 
@@ -47,9 +47,11 @@ class Use:
 
 @dataclass(slots=True)
 class ExecutionHistories:
-    """What the executors have done so far. `margin_s` is the clock margin of I10, in seconds."""
+    """What the executors have done so far. In seconds: `margin_s` is the clock margin of I10, `grace_s` what
+    an attempt may take beyond its wall limit."""
 
     margin_s: float = 0.0
+    grace_s: float = 0.0
     limits: dict[str, TaskInserted] = field(default_factory=dict)
     begun: dict[Attempt, str] = field(default_factory=dict)
     ended: dict[Attempt, str] = field(default_factory=dict)
@@ -130,11 +132,14 @@ class ExecutionHistories:
         require(right, "I17", "{} has digest {}, said {}, journalled {}", key, digest, said, journalled)
 
     def over(self, record: ProcessEnded) -> None:
-        """I10: the attempts of a `stop` task do not overlap."""
+        """I10: attempts of a `stop` task do not overlap. I18: no run is longer than its limit and grace."""
         key = (record.task_id, record.attempt)
         mine = self.uses[record.executor].running.pop(key)
         others = self.processes[record.task_id]
         others.remove(mine)
+        limit_s, ran_s = self.limits[record.task_id].wall_time_s, record.at - mine.at
+        bounded = limit_s is None or ran_s <= limit_s + self.grace_s
+        require(bounded, "I18", "{} ran {} s with a limit of {} s", key, round(ran_s, 3), limit_s)
         if self.limits[record.task_id].on_disconnect == OnDisconnect.STOP:
             for other in others:
                 overlap_s = record.at - max(mine.at, other.at)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from khala.core.journal import JournalRecord
 from khala.core.output import StreamKey
-from khala.core.task import Epoch, OnDisconnect, StreamCapture, TaskControl, TaskEvent
+from khala.core.task import Epoch, OnDisconnect, State, StreamCapture, TaskControl, TaskEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CancelAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class TaskInserted:
-    """The store has a new task."""
+    """The store has a new task. `wall_time_s` is the sum of its phases' limits; None is unlimited."""
 
     at: float
     task_id: str
@@ -49,6 +49,7 @@ class TaskInserted:
     max_attempts: int
     on_disconnect: OnDisconnect
     control: TaskControl
+    wall_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,62 @@ class OutputSettled:
     stored: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class TaskRead:
+    """A client read a task through one gateway; it asked at `began` and had the answer at `at`.
+
+    `rev` 0: the gateway said that there is no such task.
+    """
+
+    at: float
+    began: float
+    gateway: str
+    task_id: str
+    rev: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class OutputProduced:
+    """An executor's disk has the output of one stream (`execute.stdout`) of an attempt that ended."""
+
+    at: float
+    task_id: str
+    attempt: int
+    stream: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStored:
+    """The store has that stream; `kept` of its bytes are there."""
+
+    at: float
+    task_id: str
+    attempt: int
+    stream: str
+    size: int
+    digest: str
+    kept: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """Every fault so far is over: all parts run and reach each other."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remained:
+    """Something of a task is there although all is at rest: a process, a control group, a mount, a file."""
+
+    at: float
+    what: str
+
+
 Record = (
     Submitted
     | SubmitAcknowledged
@@ -157,4 +214,9 @@ Record = (
     | ProcessBegan
     | ProcessEnded
     | OutputSettled
+    | TaskRead
+    | OutputProduced
+    | OutputStored
+    | Healed
+    | Remained
 )

@@ -38,6 +38,7 @@ from khala.core.task import Epoch, OnDisconnect, Outcome, Phase
 
 LEADER = "leader/scheduler"
 CUT_OFF = "the executor was cut off from the cluster for longer than its lease"
+NO_ROOM = "its executor's disk has no room for another workspace"
 SAY_AGAIN_S = 1.0
 LEASE_GAP = 1 << 20
 """How many assignment numbers are refused when a lease runs out: more than can be under way."""
@@ -60,6 +61,7 @@ class ExecutorMachine:
         self._reported_at = float("-inf")
         self._effects: list[Effect] = []
         self.draining = False
+        self.has_room = True
         self.load = 0.0
 
     @property
@@ -152,9 +154,7 @@ class ExecutorMachine:
     def drain(self, at: Instant) -> list[Effect]:
         """Hand back what has not started and take nothing more; what runs goes on."""
         self.draining = True
-        for holding in self._holdings:
-            if holding.status in (Status.HELD, Status.ASKED):
-                self._hand_back(holding, "the executor is draining")
+        self._hand_back_waiting("the executor is draining")
         self._report(at)
         return self._take_effects()
 
@@ -162,6 +162,16 @@ class ExecutorMachine:
         """Take attempts again."""
         self.draining = False
         self._report(at)
+        return self._take_effects()
+
+    def room_measured(self, at: Instant, *, room: bool) -> list[Effect]:
+        """While its disk is full an executor is closed: what started there could only fail. What waits is
+        handed back, what runs goes on."""
+        if room != self.has_room:
+            self.has_room = room
+            if not room:
+                self._hand_back_waiting(NO_ROOM)
+            self._report(at)
         return self._take_effects()
 
     def lease_lost(self, at: Instant) -> list[Effect]:
@@ -237,8 +247,9 @@ class ExecutorMachine:
         self._highest = (message.epoch, message.sequence)
         if key in self._holdings.by_key:
             return
-        if key in self._tombstones or self.draining:
-            self._return(message.task_id, message.attempt, "draining" if self.draining else "recalled")
+        if key in self._tombstones or self.draining or not self.has_room:
+            why = "draining" if self.draining else "recalled" if self.has_room else NO_ROOM
+            self._return(message.task_id, message.attempt, why)
             return
         self._holdings.add(
             Holding(
@@ -317,6 +328,11 @@ class ExecutorMachine:
                 StopAttempt(slot=holding.slot, task_id=holding.task_id, attempt=holding.attempt)
             )
 
+    def _hand_back_waiting(self, reason: str) -> None:
+        for holding in self._holdings:
+            if holding.status in (Status.HELD, Status.ASKED):
+                self._hand_back(holding, reason)
+
     def _hand_back(self, holding: Holding, reason: str) -> None:
         self._holdings.drop(holding)
         self._return(holding.task_id, holding.attempt, reason)
@@ -361,7 +377,8 @@ class ExecutorMachine:
         said = speech.report(
             self._me, self._capacity, self._holdings, epoch=self._epoch, highest=self._highest
         )
-        self._send(replace(said, number=self._report_number, draining=self.draining, load=self.load))
+        closed = self.draining or not self.has_room
+        self._send(replace(said, number=self._report_number, draining=closed, load=self.load))
 
     def _journal(self, record: JournalRecord) -> None:
         self._effects.append(Journal(record))

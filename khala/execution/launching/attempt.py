@@ -24,6 +24,7 @@ from .outputs import collect
 from .phase import Ground, PhaseRun
 from .run import Run
 from .slot import Slot
+from .starting import fork
 
 BYTES_PER_INODE = 4096
 LEAST_INODES = 64
@@ -86,14 +87,11 @@ class Attempt:
     def _run_in_workspace(self) -> None:
         disk = os.fstatvfs(self._slot.root_fd)
         if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
-            self._finish("internal_error", f"less than the free-space reserve is left on {self._slot.root}")
+            self._finish("executor_lost", f"less than the free-space reserve is left on {self._slot.root}")
             return
         if self._boxed and (self._slot.box is None or self._slot.group is None):
             self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
             return
-        if self._slot.own_mounts:
-            # Shared memory and queues of the attempt before end with its last process.
-            self._slot.kernel.take_own_ipc()
         fd = self._make_workspace()
         try:
             if self._fill(fd):
@@ -138,14 +136,16 @@ class Attempt:
         run = Run(self._slot, self._task_id, self._attempt, guard)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            run.start(Filling(self._slot, fd, self._job, self._blobs), stdin_fd=null)
+            run.start(partial(fork, Filling(self._slot, fd, self._job, self._blobs)), stdin_fd=null)
         finally:
             os.close(null)
         run.finish()
         status = os.waitstatus_to_exitcode(run.use.main_status or 0)
         if not self._is_gone(run):
             return False
-        if run.ended_by in ("disk_limit", "disk_reserve"):
+        if run.ended_by == "disk_reserve":
+            self._finish("executor_lost", "less than the free-space reserve is left for its inputs")
+        elif run.ended_by == "disk_limit":
             self._finish(
                 "disk_limit", f"its inputs are larger than its disk limit of {bound.disk_bytes} bytes"
             )
@@ -208,7 +208,7 @@ class Attempt:
             self._end["reason"] = "; ".join(filter(None, (self._end["reason"], collected.reason)))
 
     def _tell_start(self, phase: str, run: Run) -> None:
-        self._slot.control.send(
+        self._slot.control.send_soon(
             {"phase": phase, "at": run.started_at, "task_id": self._task_id, "attempt": self._attempt}
         )
 

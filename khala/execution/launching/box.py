@@ -10,8 +10,10 @@ descriptors that nobody else can read.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from .workspace import write_all
+from .program import Program
+from .sealed import sealed_file
 
 HOSTNAME = "khala"
 # bwrap itself outside, and the first process of the process namespace inside.
@@ -31,8 +33,9 @@ class Box:
     def __init__(self, bwrap: str, owner: tuple[int, int], extra_paths: list[str]) -> None:
         self.bwrap = bwrap
         uid, gid = owner
-        self._passwd = f"root:x:0:0::/root:/bin/sh\ntask:x:{uid}:{gid}::/tmp:/bin/bash\n".encode()
-        self._group = f"root:x:0:\ntask:x:{gid}:\n".encode()
+        passwd = f"root:x:0:0::/root:/bin/sh\ntask:x:{uid}:{gid}::/tmp:/bin/bash\n"
+        self._passwd = sealed_file("passwd", passwd.encode())
+        self._group = sealed_file("group", f"root:x:0:\ntask:x:{gid}:\n".encode())
         self._common = [*NAMESPACES, "--disable-userns", "--die-with-parent", "--new-session"]
         self._common += ["--hostname", HOSTNAME, "--ro-bind", "/usr", "/usr"]
         for path in ROOT_LINKS:
@@ -45,7 +48,7 @@ class Box:
         self._network = _shown(ETC_FOR_NETWORK)
 
     def arguments(self, workspace: str, env: dict[str, str], *, network: bool, tmp_bytes: int) -> list[str]:
-        """bwrap's options for one phase, but for those that `descriptors` gives. `tmp_bytes` is the
+        """bwrap's options for one phase, but for those that `around` adds. `tmp_bytes` is the
         size of /tmp, or 0 for the kernel's own idea."""
         options = [*self._common, *(self._network if network else ("--unshare-net",))]
         size = ["--size", str(tmp_bytes)] if tmp_bytes else []
@@ -57,17 +60,23 @@ class Box:
             options += ["--setenv", key, value]
         return options
 
-    def exec(self, options: list[str], argv: list[str], status_fd: int) -> None:
-        """In the child that is the slot's user already: become bwrap. OSError if that fails."""
-        passwd, group = _readable(self._passwd), _readable(self._group)
+    def around(self, program: Program, options: list[str], status_fd: int) -> Program:
+        """bwrap with `program` in it; the first of its `kept_fds` is to be closed when it is started."""
+        for fd in (self._passwd, self._group):
+            os.lseek(fd, 0, os.SEEK_SET)
         options = [
-            *options, "--perms", "0644", "--file", str(passwd), "/etc/passwd",
-            "--perms", "0644", "--file", str(group), "/etc/group",
+            *options, "--perms", "0644", "--file", str(self._passwd), "/etc/passwd",
+            "--perms", "0644", "--file", str(self._group), "/etc/group",
             "--json-status-fd", str(status_fd), "--remount-ro", "/",
         ]  # fmt: skip
-        given = _readable("\0".join(options).encode("utf-8", "surrogateescape") + b"\0")
-        os.set_inheritable(status_fd, True)
-        os.execve(self.bwrap, ["bwrap", "--args", str(given), "--", *argv], {})
+        given = sealed_file("box", "\0".join(options).encode("utf-8", "surrogateescape") + b"\0")
+        return replace(
+            program,
+            argv=["bwrap", "--args", str(given), "--", *program.argv],
+            env={},
+            box=self.bwrap,
+            kept_fds=(given, self._passwd, self._group, status_fd),
+        )
 
 
 def box_started(status_fd: int) -> bool:
@@ -80,10 +89,3 @@ def box_started(status_fd: int) -> bool:
 
 def _shown(paths: tuple[str, ...]) -> list[str]:
     return [part for path in paths if os.path.exists(path) for part in ("--ro-bind", path, path)]
-
-
-def _readable(content: bytes) -> int:
-    fd = os.memfd_create("box", 0)
-    write_all(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd

@@ -1,8 +1,8 @@
 """A control group for one phase: what a driver does, whichever version of cgroups the host has.
 
-Used by the launcher; `enter` by its forked child. The executor has made the folder of each slot
+Used by the launcher. The executor has made the folder of each slot
 before (khala.execution.cgroup_tree); the group itself is made fresh for every phase, for that costs
-50 µs and leaves no counter and no page of an earlier phase in it.
+130 µs and leaves no counter and no page of an earlier phase in it. It is made while the slot is idle.
 """
 
 # Works by names of control files and starts without pathlib.
@@ -35,7 +35,8 @@ class GroupUse:
 
 
 class TaskGroup(ABC):
-    """`open`, then `enter` in the child, and at the end `kill` until `pids` is empty, `use`, `close`.
+    """`prepare` if there is time, `open`, then `entrances` for the child, and at the end `kill` until
+    `pids` is empty, `use`, `close`.
 
     `enforces` holds the names of what it can hold: `memory`, `pids`, `cpu`; `label` is the version.
     OSError from every method if the host does not do as it did when it was probed.
@@ -43,14 +44,38 @@ class TaskGroup(ABC):
 
     label: str
     enforces: frozenset[str]
+    _is_prepared = False
 
-    @abstractmethod
+    def prepare(self) -> None:
+        """Make the group ahead if that can be done; `open` tells why not."""
+        with contextlib.suppress(OSError):
+            self._make()
+            self._is_prepared = True
+
     def open(self, *, memory_bytes: int, processes: int) -> None:
-        """Make the group; 0 is no limit. A leftover of the same name is ended and removed first."""
+        """Have the group; 0 is no limit. A leftover of the same name is ended and removed first."""
+        if not self._is_prepared:
+            try:
+                self._make()
+            except FileExistsError:
+                self.clear()
+                self._make()
+        self._is_prepared = False
+        self._bound(memory_bytes, processes)
 
     @abstractmethod
-    def enter(self) -> None:
-        """Move the calling process, and so all that it will fork, into the group."""
+    def _make(self) -> None:
+        """Make it, with every counter at zero. FileExistsError if it exists."""
+
+    @abstractmethod
+    def _bound(self, memory_bytes: int, processes: int) -> None:
+        """Set its limits."""
+
+    @property
+    @abstractmethod
+    def entrances(self) -> list[str]:
+        """Files that each take "0" to move the calling process, which must have one thread only, and
+        all that it will fork, into the group."""
 
     @abstractmethod
     def pids(self) -> list[int]:

@@ -20,12 +20,10 @@ class GroupV2(TaskGroup):
         self._group = f"{folder}/{PHASE}"
         self.enforces = controllers & {"pids", "memory", "cpu"}
 
-    def open(self, *, memory_bytes: int, processes: int) -> None:
-        try:
-            os.mkdir(self._group)
-        except FileExistsError:
-            self.clear()
-            os.mkdir(self._group)
+    def _make(self) -> None:
+        os.mkdir(self._group)
+
+    def _bound(self, memory_bytes: int, processes: int) -> None:
         if processes and "pids" in self.enforces:
             write(f"{self._group}/pids.max", processes)
         if memory_bytes and "memory" in self.enforces:
@@ -35,8 +33,9 @@ class GroupV2(TaskGroup):
                 write(f"{self._group}/memory.swap.max", 0)
             write(f"{self._group}/memory.oom.group", 1)
 
-    def enter(self) -> None:
-        write(f"{self._group}/cgroup.procs", 0)
+    @property
+    def entrances(self) -> list[str]:
+        return [f"{self._group}/cgroup.procs"]
 
     def pids(self) -> list[int]:
         return pids_in(f"{self._group}/cgroup.procs")

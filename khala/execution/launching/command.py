@@ -1,83 +1,33 @@
-"""From a command of a specification to an exec: checks, environment, standard input, the exec itself."""
-# Starts without pathlib.
-# ruff: noqa: PTH113
+"""From a command of a specification to what an exec takes: arguments, environment, standard input."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
-from .box import Box
-from .guard import Guard
+from .sealed import sealed_file
 from .slot import Slot
-from .workspace import write_all
-
-NOT_FOUND, NOT_RUNNABLE = 127, 126
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 class BadCommand(Exception):
     """The command cannot even be tried; says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a command runs: under `guard`, and inside of `box`, if there is one, with these options of
-    it; it tells on `status_fd` how far it came."""
-
-    guard: Guard
-    box: Box | None = None
-    box_options: list[str] = field(default_factory=list)
-    status_fd: int = -1
-
-
-class CommandRun:
-    """One phase's command, checked and ready to be run by a forked child: call it there."""
-
-    def __init__(
-        self, slot: Slot, workspace_fd: int, command: dict[str, Any], env: dict[str, str], place: Place
-    ) -> None:
-        self._slot = slot
-        self._place = place
-        self._workspace_fd = workspace_fd
-        self._argv = ["/bin/bash", "-c", command["shell"]] if command["shell"] else list(command["argv"])
-        self._env = env
-        if not self._argv:
-            raise BadCommand("has neither shell nor argv")
-        if any("\0" in part for part in self._argv):
-            raise BadCommand("has a NUL byte")
-
-    def __call__(self) -> int:
-        """Become the task and exec; returns a shell's exit code for a command that cannot start."""
-        self._place.guard.enter()
-        self._slot.become_task()
-        os.fchdir(self._workspace_fd)
-        box = self._place.box
-        try:
-            if box is None:
-                os.execvpe(self._argv[0], self._argv, self._env)
-            else:
-                _require_program(self._argv[0], self._env.get("PATH", os.defpath))
-                box.exec(self._place.box_options, self._argv, self._place.status_fd)
-        except (OSError, UnicodeError) as error:
-            text = error.strerror if isinstance(error, OSError) else str(error)
-            os.write(2, f"khala: {self._argv[0]}: {text}\n".encode(errors="replace"))
-            missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
-            return NOT_FOUND if missing else NOT_RUNNABLE
-        return NOT_RUNNABLE
+def arguments(command: dict[str, Any]) -> list[str]:
+    """What to exec. BadCommand for what is nothing, or what exec cannot take."""
+    argv = ["/bin/bash", "-c", command["shell"]] if command["shell"] else list(command["argv"])
+    if not argv:
+        raise BadCommand("has neither shell nor argv")
+    if any("\0" in part for part in argv):
+        raise BadCommand("has a NUL byte")
+    return argv
 
 
-def _require_program(name: str, path: str) -> None:
-    """FileNotFoundError or PermissionError as exec would raise, for bwrap's own words say less."""
-    places = [name] if "/" in name else [f"{folder or '.'}/{name}" for folder in path.split(":")]
-    found = [place for place in places if os.path.isfile(place)]
-    if not found:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if not any(os.access(place, os.X_OK) for place in found):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+def places_of(name: str, env: dict[str, str]) -> list[str]:
+    """Where the program `name` may be, as execvp(3) looks for it."""
+    if "/" in name:
+        return [name]
+    return [f"{folder or '.'}/{name}" for folder in env.get("PATH", os.defpath).split(":")]
 
 
 def task_environment(
@@ -107,13 +57,4 @@ def open_stdin(command: dict[str, Any], blobs: list[bytes]) -> int:
     content = blobs[command["stdin"]]
     if not content:
         return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    fd = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        write_all(fd, content)
-        # Sealed, or a task could grow it without bound.
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-        os.lseek(fd, 0, os.SEEK_SET)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return sealed_file("stdin", content)

@@ -10,9 +10,11 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
+from .children import now_s
 from .framing import FrameReader, Header, encode
 
 MAX_FRAME_BYTES = 1 << 30
+SOON_S = 0.005
 
 
 class ExecutorGone(Exception):
@@ -31,6 +33,8 @@ class Control:
         self._sock = sock
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._frames: deque[tuple[Header, list[bytes]]] = deque()
+        self._unsent = b""
+        self._unsent_until_s: float | None = None
 
     def fileno(self) -> int:
         """For poll."""
@@ -42,10 +46,13 @@ class Control:
             self._receive(0)
         return self._frames.popleft()
 
-    def abort_of(self, task_id: str, attempt: int) -> float | None:
-        """Read what has arrived; the kill grace in seconds if it asks to abort this attempt."""
+    def receive(self) -> None:
+        """Read what has arrived."""
         with contextlib.suppress(BlockingIOError):
             self._receive(socket.MSG_DONTWAIT)
+
+    def abort_of(self, task_id: str, attempt: int) -> float | None:
+        """The kill grace in seconds if what was read asks to abort this attempt."""
         grace_s = None
         for header, _ in self._frames:
             if header.get("abort") == [task_id, attempt]:
@@ -53,17 +60,37 @@ class Control:
         return grace_s
 
     def send(self, header: Header, blobs: Sequence[bytes] = ()) -> None:
-        """Send a frame."""
+        """Send a frame, after those that were to be sent soon."""
+        self._send(self._unsent + encode(header, blobs))
+
+    def send_soon(self, header: Header) -> None:
+        """Send a frame with the next one, or by `send_due`: one wake-up of the executor for both."""
+        self._unsent += encode(header)
+        self._unsent_until_s = now_s() + SOON_S
+
+    @property
+    def due_s(self) -> float | None:
+        """When `send_due` is to be called, on the clock of `now_s`; None: nothing waits."""
+        return self._unsent_until_s
+
+    def send_due(self) -> None:
+        """Send what has waited long enough."""
+        if self._unsent_until_s is not None and now_s() >= self._unsent_until_s:
+            self._send(self._unsent)
+
+    def _send(self, data: bytes) -> None:
+        self._unsent, self._unsent_until_s = b"", None
         try:
-            self._sock.sendall(encode(header, blobs))
+            self._sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ExecutorGone("the executor closed the socket") from error
 
     def try_send(self, header: Header) -> bool:
         """Send a small frame if that needs no waiting; False if it would have."""
-        frame = encode(header)
+        frame = self._unsent + encode(header)
         try:
             sent = self._sock.send(frame, socket.MSG_DONTWAIT)
+            self._unsent, self._unsent_until_s = b"", None
             if sent < len(frame):
                 self._sock.sendall(frame[sent:])
         except BlockingIOError:

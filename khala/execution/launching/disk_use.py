@@ -50,6 +50,8 @@ class DiskUse:
 def measure(top_fd: int, enough_bytes: int = 0) -> DiskUse:
     """Measure the tree below `top_fd`; stops early above `enough_bytes` (0: never)."""
     use = DiskUse(enough_bytes=enough_bytes)
+    if not os.listdir(top_fd):
+        return use
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     deepest = min(MOST_DEEP, soft - SPARE_DESCRIPTORS)
     pending = [(os.dup(top_fd), _names(top_fd, use))]

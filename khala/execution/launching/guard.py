@@ -1,7 +1,7 @@
 """Holds one phase within its limits: control group and rlimits at its start, looks at what it uses
 while it runs, and tells at the end what it used and what held.
 
-The launcher's thread, `enter` in the forked child. What needs no look costs none: between two looks
+The launcher's thread. What needs no look costs none: between two looks
 the launcher sleeps.
 """
 
@@ -14,7 +14,7 @@ from .cgroup import GroupUse, TaskGroup
 from .children import Reaper, now_s
 from .disk_use import DiskUse, measure
 from .limits import PhaseLimits
-from .rlimits import set_rlimits
+from .rlimits import Rlimit, rlimits_for
 from .slot import Slot
 from .tree import cpu_time_of, descendants
 
@@ -89,17 +89,21 @@ class Guard:
             processes = limits.processes and limits.processes + self._extra
             self.group.open(memory_bytes=limits.memory_bytes, processes=processes)
 
-    def enter(self) -> None:
-        """In the child, before it gives up root."""
+    @property
+    def entrances(self) -> list[str]:
+        """The files of the group that the child enters."""
+        return [] if self.group is None else self.group.entrances
+
+    @property
+    def rlimits(self) -> list[Rlimit]:
+        """What the child sets for itself before it gives up root."""
         held = frozenset[str]() if self.group is None else self.group.enforces
-        if self.group is not None:
-            self.group.enter()
         processes = 0
         if self.limits.processes and "pids" not in held:
             # RLIMIT_NPROC counts all that the user runs: exact for a slot's own user, and for another
             # one only a stop for fork bombs between two looks.
             processes = self.limits.processes + self._extra + self._slot.other_processes
-        set_rlimits(self.limits, processes=processes, memory="memory" not in held)
+        return rlimits_for(self.limits, processes=processes, memory="memory" not in held)
 
     def start(self, reaper: Reaper) -> None:
         """The phase runs from now on; `reaper` counts its ended processes."""
@@ -162,6 +166,11 @@ class Guard:
     def processes(self) -> int:
         """The most processes of the task at once, as far as they were counted."""
         return max(0, self.use.processes - self._extra)
+
+    @property
+    def holds_much(self) -> bool:
+        """At the end: is this workspace as large as the reserve? A smaller one did not fill the disk."""
+        return self.disk_use.size_bytes >= self._slot.reserve_bytes
 
     @property
     def disk_is_over(self) -> bool:

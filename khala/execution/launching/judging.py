@@ -36,7 +36,8 @@ def judge(phase: str, run: Run, guard: Guard, status: int | None) -> tuple[str, 
     if run.ended_by == "cut_off":
         return "executor_lost", CUT_OFF
     if run.ended_by == "disk_reserve":
-        return "disk_limit", f"{phase} was ended: less than the free-space reserve is left on the executor"
+        why = f"{phase} was ended: less than the free-space reserve is left on the executor"
+        return "disk_limit" if guard.holds_much else "executor_lost", why
     exit_reason = run.ended_by or _limit_found_late(run, guard, status)
     if exit_reason:
         return exit_reason, f"{phase} {_what_was_exceeded(exit_reason, guard)}"

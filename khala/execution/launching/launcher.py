@@ -28,6 +28,7 @@ from .slot import Slot
 from .strays import end_strays
 from .traces import Traces
 from .tree import threads_of
+from .vforking import Vfork
 
 LAUNCHER_PRIORITY = -15
 SPARE_THREADS = 1024
@@ -51,6 +52,7 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
         slot.group.clear()
     _sweep(slot, settings["slots"])
     with contextlib.suppress(ExecutorGone):
+        _prepare(slot)
         slot.control.send({"ready": os.getpid()})
         for done in itertools.count(1):
             header, blobs = slot.control.next_frame()
@@ -62,8 +64,18 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
             slot.control.send(*attempt.report)
             if attempt.tree_survived:
                 return
+            _prepare(slot)
             if done % COLLECT_EVERY == 0:
                 gc.collect()
+
+
+def _prepare(slot: Slot) -> None:
+    """While the slot is idle: what the next attempt would wait for."""
+    if slot.own_mounts:
+        # Shared memory and queues of the attempt before end with their last user, which is this process.
+        slot.kernel.take_own_ipc()
+    if slot.group is not None:
+        slot.group.prepare()
 
 
 def _sweep(slot: Slot, slots: int) -> None:
@@ -123,4 +135,6 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
         kept_bytes=settings["kept_bytes"],
+        # Until its exec the child has the launcher's memory: no other process may have its uid then.
+        vfork=Vfork.here() if uid_is_own or owner is None else None,
     )

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .collecting import COLLECT_WITHIN_S, COLLECTED, MAX_FILES, MAX_PATHS_BYTES, Collecting
@@ -20,6 +21,7 @@ from .limits import PhaseLimits
 from .run import Run
 from .slot import Slot
 from .spool import OUTPUT_FILES, folder_name
+from .starting import fork
 
 MAX_REPORT_BYTES = 64 * MAX_FILES + 8 * MAX_PATHS_BYTES + (1 << 20)
 MAX_REASON_CHARS = 1000
@@ -73,13 +75,13 @@ def _collect_into(
         bound = PhaseLimits(wall_time_s=COLLECT_WITHIN_S)
         run = Run(slot, *attempt, Guard(slot, bound, Disk(workspace_fd, 0), group=None))
         entry = Collecting(slot, workspace_fd, outputs, spool_fd, report_fd, slot.kept_bytes)
-        run.start(entry, stdin_fd=null)
+        run.start(partial(fork, entry), stdin_fd=null)
         run.finish()
         report = os.pread(report_fd, MAX_REPORT_BYTES, 0)
     finally:
         os.close(null)
         os.close(report_fd)
-    if run.left or run.ended_by == "cancelled":
+    if run.left or run.ended_by in ("cancelled", "cut_off"):
         return Collected(aborted=not run.left, left=run.left)
     if run.ended_by:
         return _nothing(outputs, f"collecting them took longer than {COLLECT_WITHIN_S:g} s")

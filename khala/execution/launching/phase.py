@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .box import BOX_PROCESSES, Box, box_started
-from .command import CommandRun, Place, open_stdin, task_environment
+from .command import arguments, open_stdin, places_of, task_environment
 from .framing import Header
 from .guard import Disk, Guard
 from .judging import exit_status, judge
 from .limits import PhaseLimits
+from .program import Program
 from .run import Run
 from .slot import Slot
 from .spool import Spool, folder_name
+from .starting import start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +67,23 @@ class PhaseRun:
 
         BadCommand if it cannot even be tried, ExecutorGone when the executor is.
         """
-        status_read, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if self._ground.box else (-1, -1)
-        try:
-            entry = self._entry(status_write)
+        with ExitStack() as held:
+            program = self._program()
+            status_fd = -1
+            if (box := self._ground.box) is not None:
+                status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                held.callback(os.close, status_fd)
+                held.callback(os.close, told_fd)
+                program = self._boxed(program, box, told_fd)
+                held.callback(os.close, program.kept_fds[0])
             stdin_fd = open_stdin(self._command, blobs)
-            try:
-                self.run.start(entry, stdin_fd=stdin_fd)
-            finally:
-                os.close(stdin_fd)
+            held.callback(os.close, stdin_fd)
+            self.run.start(partial(start, self._ground.slot, program), stdin_fd=stdin_fd)
             try:
                 started()
             finally:
                 self.run.finish()
-            self._judge(status_read)
-        finally:
-            for fd in (status_read, status_write):
-                if fd >= 0:
-                    os.close(fd)
+            self._judge(status_fd)
 
     @property
     def header(self) -> Header:
@@ -118,17 +122,28 @@ class PhaseRun:
         spooled = {"spooled": self._phase, "task_id": ground.task_id, "attempt": ground.attempt}
         return ground.slot.control.try_send({**spooled, **self._spool.written})
 
-    def _entry(self, status_fd: int) -> CommandRun:
-        ground, command = self._ground, self._command
-        slot, box = ground.slot, ground.box
-        env = task_environment(slot, ground.path, command["env"], ground.task_id, ground.attempt)
-        place = Place(guard=self.guard)
-        if box is not None:
-            options = box.arguments(
-                ground.path, env, network=ground.network, tmp_bytes=self.guard.limits.disk_bytes
-            )
-            place = Place(guard=self.guard, box=box, box_options=options, status_fd=status_fd)
-        return CommandRun(slot, ground.disk.fd, command, env, place)
+    def _program(self) -> Program:
+        ground, slot, guard = self._ground, self._ground.slot, self.guard
+        argv = arguments(self._command)
+        env = task_environment(slot, ground.path, self._command["env"], ground.task_id, ground.attempt)
+        return Program(
+            group_files=guard.entrances,
+            limits=guard.rlimits,
+            priority=slot.task_priority,
+            owner=slot.owner,
+            folder_fd=ground.disk.fd,
+            name=argv[0],
+            places=places_of(argv[0], env),
+            argv=argv,
+            env=env,
+        )
+
+    def _boxed(self, program: Program, box: Box, told_fd: int) -> Program:
+        ground = self._ground
+        options = box.arguments(
+            ground.path, program.env, network=ground.network, tmp_bytes=self.guard.limits.disk_bytes
+        )
+        return box.around(program, options, told_fd)
 
     def _judge(self, status_fd: int) -> None:
         boxed = self._ground.box is not None

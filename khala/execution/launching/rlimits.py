@@ -1,4 +1,4 @@
-"""What setrlimit(2) holds for a phase's processes, set by its forked child while it still may.
+"""What setrlimit(2) holds for a phase's processes, set by its first one while it still may.
 
 Bounds of single processes, all but RLIMIT_NPROC: they back up what a control group and the guard
 hold for the whole tree, and stand in for them, named as what they are, where there are none.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import resource
+from typing import NamedTuple
 
 from .limits import PhaseLimits
 
@@ -15,27 +16,34 @@ XCPU_AFTER_S = 1
 CPU_KILL_AFTER_S = 2
 
 
-def set_rlimits(limits: PhaseLimits, *, processes: int, memory: bool) -> None:
-    """Apply `limits` to this process and all it will start. `processes` is RLIMIT_NPROC, or 0; `memory`
-    says whether to bound each process's data."""
-    _set(resource.RLIMIT_CORE, 0)
-    if limits.open_files:
-        _set(resource.RLIMIT_NOFILE, limits.open_files)
-    if limits.largest_file_bytes:
-        _set(resource.RLIMIT_FSIZE, limits.largest_file_bytes)
+class Rlimit(NamedTuple):
+    """One limit of setrlimit(2)."""
+
+    resource: int
+    soft: int
+    hard: int
+
+
+def rlimits_for(limits: PhaseLimits, *, processes: int, memory: bool) -> list[Rlimit]:
+    """What to set for `limits`, never above what this process has itself. `processes` is RLIMIT_NPROC,
+    or 0; `memory` says whether to bound each process's data."""
+    wanted = [Rlimit(resource.RLIMIT_CORE, 0, 0)]
     if limits.cpu_time_s:
         # The guard is exact; this is for the case that it does not get to run.
         soft = math.ceil(limits.cpu_time_s) + XCPU_AFTER_S
-        _set(resource.RLIMIT_CPU, soft, soft + CPU_KILL_AFTER_S)
-    if processes:
-        _set(resource.RLIMIT_NPROC, processes)
-    if memory and limits.memory_bytes:
-        _set(resource.RLIMIT_DATA, limits.memory_bytes)
+        wanted.append(Rlimit(resource.RLIMIT_CPU, soft, soft + CPU_KILL_AFTER_S))
+    for which, most in (
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_FSIZE, limits.largest_file_bytes),
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_DATA, limits.memory_bytes if memory else 0),
+    ):
+        if most:
+            wanted.append(Rlimit(which, most, most))
+    return [_allowed(limit) for limit in wanted]
 
 
-def _set(which: int, soft: int, hard: int | None = None) -> None:
-    """Lower both limits to `soft` and `hard`; never above what this process has itself."""
-    _, most = resource.getrlimit(which)
-    wanted = soft if hard is None else hard
-    hard = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(which, (min(soft, hard), hard))
+def _allowed(limit: Rlimit) -> Rlimit:
+    _, most = resource.getrlimit(limit.resource)
+    hard = limit.hard if most == resource.RLIM_INFINITY else min(limit.hard, most)
+    return Rlimit(limit.resource, min(limit.soft, hard), hard)

@@ -10,12 +10,12 @@ import os
 import select
 import signal
 import time
-import traceback
 from collections.abc import Callable
 
 from .capture import Capture
 from .children import Reaper, now_s
 from .guard import Guard
+from .program import Stdio
 from .slot import Slot
 from .spool import Spool
 from .tree import descendants, end_all, signal_family
@@ -23,11 +23,12 @@ from .tree import descendants, end_all, signal_family
 READ_BYTES = 1 << 16
 DRAIN_READS = 64
 KILL_WITHIN_S = 0.8
+BOX_ENDS_WITHIN_S = 0.05
 LONGEST_POLL_S = 3600.0
 
 
 class Run:
-    """One child with its process tree, from fork until nothing of it is left.
+    """One child with its process tree, from its start until nothing of it is left.
 
     `ended_by` is "" (it ended by itself), "cancelled", "cut_off" (the executor did not renew it), or what
     a limit is called; `left` lists pids
@@ -74,8 +75,8 @@ class Run:
         """The wait status of the child, and the CPU time and memory of its tree."""
         return self._reaper
 
-    def start(self, entry: Callable[[], int], *, stdin_fd: int) -> None:
-        """Fork; the child runs `entry`, in its own session, and exits with what it returns."""
+    def start(self, start_child: Callable[[Stdio], int], *, stdin_fd: int) -> None:
+        """Start the child by `start_child`, which returns its pid."""
         out_read, out_write = self._pipe()
         err_read, err_write = self._pipe()
         self.started_at = time.time()
@@ -84,14 +85,12 @@ class Run:
             self._kill_at_s = self._started_s + self._guard.limits.wall_time_s
         try:
             self._guard.open()
-            self._pid = os.fork()
+            self._pid = start_child(Stdio(stdin_fd, out_write, err_write))
         except OSError:
             for fd in (out_read, out_write, err_read, err_write):
                 os.close(fd)
             self._guard.close(gone=True)
             raise
-        if self._pid == 0:
-            _be_child(entry, stdin_fd, out_write, err_write)
         os.close(out_write)
         os.close(err_write)
         self._reaper = Reaper(self._pid)
@@ -109,6 +108,8 @@ class Run:
             self._watch_child()
         finally:
             group = self._guard.group
+            if self._boxed and self._reaper.main_status is not None:
+                self._let_box_end()
             self.left = end_all(self._reaper.reap, self._slot.watch, within_s=KILL_WITHIN_S, group=group)
             if not self.wall_time_s:
                 self.wall_time_s = now_s() - self._started_s
@@ -117,6 +118,12 @@ class Run:
                 os.close(fd)
                 capture.close()
             self._guard.close(gone=not self.left)
+
+    def _let_box_end(self) -> None:
+        """bwrap has ended, and the kernel ends all that was in its process namespace: cheaper than a kill."""
+        until_s = now_s() + BOX_ENDS_WITHIN_S
+        while self._reaper.reap() and (left_s := until_s - now_s()) > 0:
+            self._slot.watch.wait(left_s)
 
     def _pipe(self) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -134,11 +141,13 @@ class Run:
         while self._reaper.main_status is None and not self._is_over_limit():
             if self._spool is not None:
                 self._spool.tend()
+            self._slot.control.send_due()
             for fd, _ in self._poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
                     self._reaper.reap()
                 elif fd == control:
+                    self._slot.control.receive()
                     self._heed_executor()
                 elif not _pump(fd, open_streams[fd]):
                     self._poll.unregister(fd)
@@ -162,10 +171,11 @@ class Run:
         return bool(exceeded)
 
     def _pause_ms(self) -> float | None:
-        """How long poll may sleep: until the next look, a kill or the spool's turn is due."""
+        """How long poll may sleep: until the next look, a kill, the spool's turn or a frame is due."""
         spool_s = None if self._spool is None else self._spool.due_s
-        deadline_s = None if self.ended_by else self._slot.control.deadline_s
-        times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s)
+        control = self._slot.control
+        deadline_s = None if self.ended_by else control.deadline_s
+        times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s, control.due_s)
         due_s = [at_s for at_s in times_s if at_s is not None]
         return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
 
@@ -203,20 +213,3 @@ def _drain(fd: int, capture: Capture) -> None:
         before = capture.size
         if not _pump(fd, capture) or capture.size == before:
             return
-
-
-def _be_child(entry: Callable[[], int], stdin_fd: int, out_fd: int, err_fd: int) -> None:
-    """The child's whole life; never returns."""
-    code = 127
-    try:
-        os.setsid()
-        os.dup2(stdin_fd, 0)
-        os.dup2(out_fd, 1)
-        os.dup2(err_fd, 2)
-        # What was blocked when the launcher forked, an abort's SIGTERM too, comes now.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        code = entry()
-    except BaseException:  # noqa: BLE001 - a forked child must not return into the launcher's frames
-        os.write(2, traceback.format_exc().encode(errors="replace"))
-    finally:
-        os._exit(code)

@@ -11,9 +11,9 @@ from .cgroup import TaskGroup
 from .children import ChildWatch
 from .control import Control
 from .kernel import Kernel
+from .program import OOM_SCORE
 from .traces import Traces
-
-OOM_SCORE = b"700"
+from .vforking import Vfork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,8 @@ class Slot:
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
     has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
     Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase; so are
-    output files, at most `kept_bytes` of an attempt.
+    output files, at most `kept_bytes` of an attempt. A command is started by `vfork`, or forked if that
+    is None.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Slot:
     spool_root: str
     stored_bytes: int
     kept_bytes: int
+    vfork: Vfork | None
 
     @property
     def enforced(self) -> list[str]:
@@ -64,8 +66,7 @@ class Slot:
     def become_task(self) -> None:
         """In a forked child: give up root for good (P18).
 
-        PR_SET_PDEATHSIG is not used: the zygote ends what a dead launcher leaves, and the call through
-        ctypes took 0.4 ms, a tenth of a short task.
+        PR_SET_PDEATHSIG is not used: the zygote ends what a dead launcher leaves.
         """
         os.setpriority(os.PRIO_PROCESS, 0, self.task_priority)
         _prefer_as_victim()

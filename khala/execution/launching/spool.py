@@ -5,7 +5,7 @@ a folder that no task can enter. What ends soon and is short makes no file at al
 the frame of the end have all of it. Trouble with the disk ends the spool, never the task.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH102, PTH118, PTH120
+# ruff: noqa: PTH102, PTH118, PTH120, PTH106, PTH108
 
 from __future__ import annotations
 
@@ -81,6 +81,8 @@ class StreamSpool:
             self.write()
         if self._fd >= 0:
             os.close(self._fd)
+            if not self.written:
+                self._take_back()
         self._fd, self._ended = -1, True
         self._pending.clear()
 
@@ -89,6 +91,12 @@ class StreamSpool:
             os.mkdir(os.path.dirname(self._path), 0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o600)
+
+    def _take_back(self) -> None:
+        """No byte had room: nobody is told of this file, so nobody would remove it."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+            os.rmdir(os.path.dirname(self._path))
 
     def _write_pending(self) -> None:
         # The executor's journal, on the same disk, must not be left without room.

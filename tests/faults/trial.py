@@ -1,0 +1,308 @@
+"""One cluster under load and faults, and the judgement of all that happened on it since it was made.
+
+`begin` and `judge` may alternate: each judgement is of the whole history so far.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cluster.conftest import LocalCluster
+from faults.evidence import Verdict, assemble, verdict_of
+from faults.journals import JournalKeeper
+from faults.load import Load
+from faults.oplog import writes
+from faults.recording import Recorder, Struck
+from faults.remains import remains
+from faults.stored import settled
+from faults.witness import Witness
+from faults.workload import Workload
+from history.checker import check
+from history.records import ExecutorOffered, Healed, OutputSettled, Record
+from history.violation import Violation
+from wait import wait_until
+
+from khala.client.transport import Transport
+from khala.errors import Unavailable
+
+Task = Mapping[str, Any]
+OVERLAP_MARGIN_S = 0.3
+"""I10: a witness speaks every 0.2 s, so it may be silent that long before it is really over."""
+GRACE_S = 3.0
+BOUND_S = 60.0
+ASK_S, ASK_PAUSE_S, ASK_WITHIN_S = 12.0, 0.2, 90.0
+HELD_S, HELD_MOST = 12.0, 12
+REST_WITHIN_S = 150.0
+ACTIVE = ("pending", "assigned", "running")
+
+
+class Trial:
+    """`cluster` is up. What `extra` has goes into every task."""
+
+    def __init__(
+        self,
+        cluster: LocalCluster,
+        seed: int,
+        *,
+        rate: float = 12.0,
+        longest_s: float = 3.0,
+        **extra: object,
+    ) -> None:
+        self.cluster = cluster
+        self.seed = seed
+        self.recorder = Recorder()
+        self.witness = Witness()
+        record = cluster.record()
+        others = [
+            f"http://127.0.0.1:{port}"
+            for name, port in sorted(record.ports.items())
+            if name.startswith("gateway-") and name != "gateway-1"
+        ]
+        self.urls = [record.gateway, *others]
+        self.workload = Workload(self.witness, random.Random(seed), f"t{seed}", longest_s=longest_s, **extra)
+        self.load = Load(self.urls, record.token, self.recorder, self.workload, rate=rate)
+        own = {e.name: cluster.directory / e.name for e in record.processes if e.role == "executor"}
+        self.keeper = JournalKeeper(own)
+        self._doors = {
+            url: Transport(url, record.token, patience_s=0.0, timeout_s=ASK_S) for url in self.urls
+        }
+        self._pause = threading.Event()
+        self._offers: dict[str, ExecutorOffered] = {}
+        self._long_outputs: dict[str, list[OutputSettled]] = {}
+        self.look_at_executors()
+
+    def close(self) -> None:
+        """Stop all that this trial runs."""
+        for door in self._doors.values():
+            door.close()
+        self.keeper.close()
+        self.witness.close()
+
+    # --- during the run --------------------------------------------------------------------------
+
+    def ask(self, path: str, **query: str) -> Any:
+        """GET through the first gateway that answers; Unavailable when none does for long."""
+        deadline = time.monotonic() + ASK_WITHIN_S
+        for door in cycle(self._doors.values()):
+            try:
+                return door.call("GET", f"/api/v1/{path}", query=query)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            self._pause.wait(ASK_PAUSE_S)
+        raise AssertionError("there is no gateway")
+
+    def look_at_executors(self) -> None:
+        """Learn what the executors offer; those that are gone are remembered, those without a report wait."""
+        for shown in self.ask("executors")["executors"]:
+            if shown["slots"]:
+                room = shown["resources"]
+                self._offers[shown["id"]] = ExecutorOffered(
+                    0.0, shown["id"], shown["slots"], room["cpus"], room["memory"]
+                )
+
+    def welcome(self, name: str, data_dir: Path) -> None:
+        """Wait for a further executor, and take its journal as evidence."""
+        self.keeper.data_dirs[name] = data_dir
+
+        def known() -> bool:
+            self.look_at_executors()
+            return name in {each["id"] for each in self.ask("executors")["executors"] if each["slots"]}
+
+        wait_until(known, timeout_s=60, what=f"the leader to know {name}")
+
+    def wait_whole(self) -> None:
+        """Until every judicator is back, and the cluster survives as many losses as it can."""
+
+        def whole() -> bool:
+            cluster = self.ask("cluster")
+            assert cluster["ready"], cluster
+            assert cluster["survives"] == (self.cluster.record().judicators - 1) // 2, cluster
+            return True
+
+        wait_until(whole, timeout_s=120, what="a whole cluster")
+
+    def begin(self) -> None:
+        """Load, until `judge`; returns when something runs."""
+        self.load.begin()
+        self.wait_running()
+
+    def wait_running(self, *executors: str) -> None:
+        """Until each of these executors (or any) runs an attempt."""
+
+        def running() -> bool:
+            busy = {each["id"] for each in self.ask("executors")["executors"] if each["running"]}
+            return bool(busy) and busy >= set(executors)
+
+        wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
+
+    def hold(self, executor: str) -> str:
+        """Submit `stop` tasks that outlast a lease, until `executor` runs one; its id."""
+        held: set[str] = set()
+
+        def runs() -> str:
+            if len(held) < HELD_MOST:
+                held.add(self.load.submit(self.workload.lasting(HELD_S)))
+            running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
+            return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
+
+        return wait_until(runs, timeout_s=60, what=f"a long task on {executor}")
+
+    def wait_progress(self, count: int = 5) -> None:
+        """Until `count` more submits are acknowledged, and the task of the last of them has ended."""
+        before = self._acknowledged()
+        wait_until(lambda: self._acknowledged() >= before + count, timeout_s=90, what="acknowledged submits")
+        task_id = self.load.acknowledged[-1]
+        wait_until(
+            lambda: self.ask(f"tasks/{task_id}")["state"] not in ACTIVE,
+            timeout_s=90,
+            what=f"the end of {task_id}",
+        )
+
+    @staticmethod
+    def now() -> float:
+        """Unix seconds, as the history has them."""
+        return time.time()
+
+    @staticmethod
+    def wait_past(at: float) -> None:
+        """Until that time, in Unix seconds."""
+        wait_until(lambda: time.time() > at, timeout_s=at - time.time() + 5)
+
+    def unanswered(self, since: float = 0.0) -> list[str]:
+        """What was said to each POST that was begun since then and was not acknowledged."""
+        calls = list(self.recorder.calls)
+        return [c.detail for c in calls if c.verb == "POST" and c.outcome != "ok" and c.began >= since]
+
+    def acknowledged_between(self, began: float, ended: float) -> list[str]:
+        """The POSTs that were begun and acknowledged in that time."""
+        calls = list(self.recorder.calls)
+        inside = [call for call in calls if began <= call.began and call.ended <= ended]
+        return [call.subject for call in inside if call.verb == "POST" and call.outcome == "ok"]
+
+    def silent_s(self) -> float:
+        """For how long no submit has been acknowledged, in seconds."""
+        posts = [call.ended for call in list(self.recorder.calls) if call.outcome == "ok"]
+        return time.time() - max(posts, default=0.0)
+
+    def losses(self) -> int:
+        """How many attempts have been lost so far, by the stored tasks' stories."""
+        return sum(event["kind"] == "lost" for task in self.tasks() for event in task["events"])
+
+    def _acknowledged(self) -> int:
+        return sum(call.outcome == "ok" and call.verb == "POST" for call in list(self.recorder.calls))
+
+    @contextmanager
+    def fault(self, kind: str, victim: str, *executors: str) -> Iterator[Struck]:
+        """A fault that lasts as long as the block, on `executors` (or, if none are named, on all)."""
+        names = executors or tuple(self.keeper.data_dirs)
+        with self.recorder.fault(kind, victim, names) as struck:
+            yield struck
+
+    # --- the judgement ---------------------------------------------------------------------------
+
+    def judge(self, *, bound_s: float = BOUND_S) -> Verdict:
+        """All faults are over: finish the load, wait for rest, check the whole history. Raises Violation."""
+        self.recorder.add(Healed(time.time()))
+        self.load.finish()
+        self.wait_rest()
+        tasks, counts = self.tasks(), self.ask("stats")["tasks"]
+        history = self.history(tasks)
+        left = self._remains(tasks)
+        try:
+            check([*history, *left], counts, margin_s=OVERLAP_MARGIN_S, grace_s=GRACE_S, bound_s=bound_s)
+            verdict = verdict_of(tasks, history, self.recorder)
+            verdict.require_work()
+        except AssertionError as wrong:
+            kept = self.keep(history, tasks, str(wrong))
+            wrong.add_note(f"the history is kept in {kept}")
+            raise
+        return verdict
+
+    def wait_rest(self) -> None:
+        """Until every stored task has ended and every executor is idle."""
+
+        def at_rest() -> bool:
+            counts = self.ask("stats")["tasks"]
+            assert not any(counts[state] for state in ACTIVE), counts
+            executors = self.ask("executors")["executors"]
+            assert not any(each["running"] or each["assigned"] for each in executors), executors
+            return True
+
+        try:
+            wait_until(at_rest, timeout_s=REST_WITHIN_S, what="rest")
+        except AssertionError as unrest:
+            tasks = self.tasks()
+            kept = self.keep(self.history(tasks), tasks, str(unrest))
+            raise Violation("I20", f"{unrest}; the history is kept in {kept}") from unrest
+
+    def tasks(self) -> list[Task]:
+        """Every stored task, whole."""
+        found: list[Task] = []
+        token = ""
+        while True:
+            page = self.ask("tasks", page_size="100", view="full", **({"page_token": token} if token else {}))
+            found += page["tasks"]
+            token = page["next_page_token"] or ""
+            if not token:
+                return found
+
+    def history(self, tasks: Sequence[Task]) -> list[Record]:
+        """All records of clients, store, journals and processes, in the order of their times."""
+        return assemble(
+            tasks,
+            self.recorder,
+            [*self._offers.values(), *self.keeper.records(), *self._settled(tasks)],
+            self.witness.runs(),
+            writes(self.cluster),
+        )
+
+    def _settled(self, tasks: Sequence[Task]) -> list[Record]:
+        """Long outputs, each fetched once: a finished task never changes."""
+        for task in tasks:
+            if task["id"] not in self._long_outputs:
+                url = f"{self.urls[0]}/api/v1/tasks/{task['id']}"
+                headers = {"Authorization": f"Bearer {self.cluster.record().token}"}
+
+                def fetch(path: str, url: str = url, headers: dict[str, str] = headers) -> bytes:
+                    return httpx.get(f"{url}/{path}", headers=headers, timeout=60).raise_for_status().content
+
+                self._long_outputs[task["id"]] = list(settled(task, fetch))
+        return [record for found in self._long_outputs.values() for record in found]
+
+    def _remains(self, tasks: Sequence[Task]) -> list[Record]:
+        """What is left; the last workspace may go a moment after its outcome."""
+        ids = {task["id"] for task in tasks}
+        found: list[Record] = []
+
+        def nothing() -> bool:
+            found[:] = remains(self.keeper.data_dirs, ids)
+            return not found
+
+        try:
+            wait_until(nothing, timeout_s=10)
+        except AssertionError:
+            return found
+        return []
+
+    def keep(self, history: Sequence[Record], tasks: Sequence[Task], why: str) -> Path:
+        """Write all of it down, for whoever looks into a violation."""
+        folder = Path(tempfile.mkdtemp(prefix=f"khala-history-{self.seed}-"))
+        lines = "\n".join(f"{record.at:.6f} {record}" for record in history)
+        (folder / "history").write_text(f"seed {self.seed}: {why}\n{lines}\n")
+        (folder / "calls").write_text("\n".join(map(str, self.recorder.calls)) + "\n")
+        (folder / "faults.json").write_text(json.dumps([asdict(f) for f in self.recorder.faults], indent=1))
+        (folder / "tasks.json").write_text(json.dumps(list(tasks), indent=1))
+        (folder / "logs").write_text(self.cluster.logs())
+        return folder
