@@ -22,6 +22,7 @@ DEV = [
     "pytest-xdist>=3.6,<4",
     "requests>=2.31,<3",
     "ruff>=0.14,<1",
+    "schemathesis>=4,<5",
     "types-psutil>=7,<8",
 ]
 
@@ -48,6 +49,7 @@ setup(
         "msgspec>=0.19,<1",
         "multipart>=2,<3",
         "orjson>=3.10,<4",
+        "prometheus-client>=0.20,<1",
         "psutil>=6,<8",
         "pykka>=4.1,<5",
         "pymongo>=4.10,<5",

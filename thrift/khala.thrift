@@ -402,6 +402,7 @@ struct TasksAccepted {
 struct CancelTasks {
   1: list<string> task_ids;
   2: Caller caller;
+  3: optional string owner;
 }
 
 /** One task's answer: requested, finished (too late; `state` says how) or not_found. */
@@ -422,6 +423,7 @@ struct GetTasks {
   2: string view;
   3: double wait_s;
   4: Caller caller;
+  5: optional string owner;
 }
 
 /** The tasks that exist, in no promised order; those that do not are left out. */
@@ -446,6 +448,7 @@ struct SearchTasks {
   13: bool count_total;
   14: string view;
   15: Caller caller;
+  16: optional string owner;
 }
 
 /** One page of SearchTasks. `total` is −1 unless it was asked for. */
@@ -519,6 +522,7 @@ struct JudicatorRemoval {
 /** How many tasks are in each state? */
 struct CountTasks {
   1: Caller caller;
+  2: optional string owner;
 }
 
 /** Tasks per state; states with none are left out. */
@@ -584,6 +588,7 @@ struct GetOutput {
   6: i64 length;
   7: double wait_s;
   8: Caller caller;
+  9: optional string owner;
 }
 
 /** A part of an attempt's output stream; `complete` says that there will be no more than `size`. */
@@ -596,6 +601,180 @@ struct OutputPart {
   6: i64 written;
   7: string state;
   8: i64 newest;
+}
+
+// ---- people (khala/core/people.py) ----
+
+/** What a user may have at a time: waiting tasks, running tasks, bytes of uploaded files. None: any. */
+struct Quota {
+  1: optional i64 queued;
+  2: optional i64 running;
+  3: optional i64 stored_bytes;
+}
+
+/** What a user has now, in the terms of a Quota. */
+struct Usage {
+  1: i64 queued;
+  2: i64 running;
+  3: i64 stored_bytes;
+}
+
+/** A user; `role` is admin, user or viewer. */
+struct UserView {
+  1: string name;
+  2: string role;
+  3: double created_at;
+  4: Quota quota;
+  5: optional Usage usage;
+}
+
+/** A token, known by `id`; nothing here opens a door. */
+struct TokenView {
+  1: string id;
+  2: string name;
+  3: string user;
+  4: double created_at;
+  5: optional double expires_at;
+  6: optional double last_used_at;
+  7: bool session;
+  8: string parent;
+}
+
+/** Who am I? */
+struct GetMe {
+  1: Caller caller;
+}
+
+/** The caller, with quota and usage, and the token that was shown. */
+struct Me {
+  1: UserView user;
+  2: optional TokenView token;
+}
+
+/** Make a user, or change one: an empty `role` and no `quota` leave them as they are. */
+struct PutUser {
+  1: string name;
+  2: string role;
+  3: optional Quota quota;
+  4: bool create_only;
+  5: Caller caller;
+}
+
+/** All users, or only the one of this name, with their usage. */
+struct ListUsers {
+  1: string name;
+  2: Caller caller;
+}
+
+/** Take a user and all their tokens away; their tasks stay. */
+struct DeleteUser {
+  1: string name;
+  2: Caller caller;
+}
+
+/** The answer to PutUser, ListUsers and DeleteUser. */
+struct UserViews {
+  1: list<UserView> users;
+}
+
+/** Let the token of this digest stand for `user` (empty: the caller) until `expires_at`. */
+struct CreateToken {
+  1: string digest;
+  2: string name;
+  3: string user;
+  4: optional double expires_at;
+  5: bool session;
+  6: Caller caller;
+}
+
+/** The tokens of `owner`, or of everybody (none). */
+struct ListTokens {
+  1: optional string owner;
+  2: Caller caller;
+}
+
+/** Take a token away, and the sessions that were begun with it. An empty `id` is the caller's own. */
+struct RevokeToken {
+  1: string id;
+  2: optional string owner;
+  3: Caller caller;
+}
+
+/** The answer to CreateToken, ListTokens and RevokeToken; the newest first. */
+struct TokenViews {
+  1: list<TokenView> tokens;
+}
+
+/** `user`, by the token of this id, asked for `action` (such as tasks.cancel) upon `target`. */
+struct AuditEntry {
+  1: double at;
+  2: string user;
+  3: string token;
+  4: string action;
+  5: string target;
+  6: string detail;
+}
+
+/** The record, newest first, of one user or of all (empty); at most 1,000 entries a page. */
+struct ListAudit {
+  1: string user;
+  2: i64 limit;
+  3: string page_token;
+  4: Caller caller;
+}
+
+/** The answer to ListAudit. */
+struct AuditPage {
+  1: list<AuditEntry> entries;
+  2: string next_page_token;
+}
+
+// ---- operating (khala/core/operations.py) ----
+
+/** Change the labels or the priority of a task that is not finished; absent ones stay as they are. */
+struct AmendTask {
+  1: string task_id;
+  2: optional map<string, string> labels;
+  3: optional i64 priority;
+  4: optional string owner;
+  5: Caller caller;
+}
+
+/** Remove a finished task; a tombstone keeps its id from being used again (P7). */
+struct PurgeTask {
+  1: string task_id;
+  2: optional string owner;
+  3: Caller caller;
+}
+
+/** Let an executor take nothing more, or take tasks again. */
+struct DrainExecutor {
+  1: string executor;
+  2: bool draining;
+  3: Caller caller;
+}
+
+/** What does the leader, and the judicator that answers, count? */
+struct GetMetrics {
+  1: Caller caller;
+}
+
+/** One number, named and labelled as Prometheus has it. */
+struct Sample {
+  1: string name;
+  2: map<string, string> labels;
+  3: double value;
+}
+
+/** The answer to GetMetrics. */
+struct Metrics {
+  1: list<Sample> samples;
+}
+
+/** The order to an executor, and the answer to DrainExecutor: it was sent. */
+struct DrainOrdered {
+  1: string executor;
+  2: bool draining;
 }
 
 /** The caller is wrong; nothing was changed. */
@@ -658,6 +837,24 @@ union Payload {
   40: OutputPart output_part;
   41: RemoveJudicator remove_judicator;
   42: JudicatorRemoval judicator_removal;
+  70: GetMe get_me;
+  71: Me me;
+  72: PutUser put_user;
+  73: ListUsers list_users;
+  74: DeleteUser delete_user;
+  75: UserViews user_views;
+  76: CreateToken create_token;
+  77: ListTokens list_tokens;
+  78: RevokeToken revoke_token;
+  79: TokenViews token_views;
+  80: ListAudit list_audit;
+  81: AuditPage audit_page;
+  82: AmendTask amend_task;
+  83: PurgeTask purge_task;
+  84: DrainExecutor drain_executor;
+  85: DrainOrdered drain_ordered;
+  86: GetMetrics get_metrics;
+  87: Metrics metrics;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -722,4 +919,16 @@ service Judicator extends Bus {
   FileChunk get_file(1: GetFileChunk command) throws (1: Refused refused, 2: NotAvailable unavailable);
   OutputStored put_output(1: PutOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);
   OutputPart get_output(1: GetOutput command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  Me me(1: GetMe command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  UserViews put_user(1: PutUser command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  UserViews users(1: ListUsers command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  UserViews delete_user(1: DeleteUser command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TokenViews create_token(1: CreateToken command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TokenViews tokens(1: ListTokens command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TokenViews revoke_token(1: RevokeToken command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskViews amend(1: AmendTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  TaskViews purge(1: PurgeTask command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  Metrics metrics(1: GetMetrics command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  DrainOrdered drain(1: DrainExecutor command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  AuditPage audit(1: ListAudit command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from khala.bus.envelope import Envelope
-from khala.core.access import may, token_digest
+from khala.core.access import ANYBODY, Identity, may, token_digest
 from khala.core.commands import Caller, NotAvailable, Refused
+from khala.core.instant import Instant
 
 TOKEN_FOR_S = 10.0
 """A token that was taken away opens no door after this time."""
@@ -22,11 +24,14 @@ PARKED_FOR_S = 5.0
 LATE = NotAvailable(detail="the store did not say in time whose token this is", outcome_unknown=False)
 
 Answer = Refused | NotAvailable
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """The command may be carried out."""
+    """The command may be carried out, as the wish of `who`."""
+
+    who: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,15 @@ class _Question:
 
 
 class Doorkeeper:
-    """`secured` is false on a cluster where nobody needs a token. Times are CLOCK_BOOTTIME, in seconds."""
+    """`secured` is false on a cluster where nobody needs a token. Times are CLOCK_BOOTTIME, in seconds.
+
+    Known and unknown tokens are remembered apart, so that a flood of guesses pushes nobody out.
+    """
 
     def __init__(self, *, secured: bool) -> None:
         self._secured = secured
-        self._tokens: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Identity, float]] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
         self._questions: dict[str, _Question] = {}
         self._parked = 0
 
@@ -57,27 +66,37 @@ class Doorkeeper:
         """What becomes of a caller whose envelope came by RPC."""
         command = type(envelope.payload)
         if not self._secured or may("", command):
-            return LetIn()
+            return LetIn(ANYBODY)
         caller = getattr(envelope.payload, "caller", None)
         if not isinstance(caller, Caller) or not caller.token:
             return Refused(code="unauthorized", detail="a token is needed: Authorization: Bearer …")
         digest = token_digest(caller.token)
-        role, until = self._tokens.get(digest, ("", 0.0))
-        if until <= now:
+        known = self._known.get(digest)
+        if known is None or known[1] <= now:
+            if self._unknown.get(digest, 0.0) > now:
+                return Refused(code="unauthorized", detail="this token is not known, or no longer valid")
             return self._park(digest, envelope, now)
-        if not role:
-            return Refused(code="unauthorized", detail="this token is not known, or no longer valid")
-        if not may(role, command):
-            return Refused(code="forbidden", detail=f"a token of the role {role} may not do this")
-        return LetIn()
+        who = known[0]
+        if not may(who.role, command):
+            return Refused(code="forbidden", detail=f"a token of the role {who.role} may not do this")
+        return LetIn(who)
 
-    def learn(self, digest: str, role: str, now: float) -> list[Envelope]:
-        """The store knows a token by this role, or not at all (empty): whom to check again."""
-        self._tokens[digest] = (role, now + TOKEN_FOR_S)
-        self._tokens.move_to_end(digest)
-        while len(self._tokens) > TOKENS_REMEMBERED:
-            self._tokens.popitem(last=False)
+    def learn(self, digest: str, who: Identity | None, now: Instant) -> list[Envelope]:
+        """The store knows whose a token is, or does not know it: whom to check again."""
+        until = now.boot_s + TOKEN_FOR_S
+        if who is None:
+            self._known.pop(digest, None)
+            _remember(self._unknown, digest, until)
+        else:
+            if who.expires_at is not None:
+                until = min(until, now.boot_s + who.expires_at - now.unix_s)
+            _remember(self._known, digest, (who, until))
         return self.release(digest)
+
+    def forget(self) -> None:
+        """Ask the store anew about every token."""
+        self._known.clear()
+        self._unknown.clear()
 
     def release(self, digest: str) -> list[Envelope]:
         """The callers who wait for this token, who wait no more."""
@@ -112,3 +131,10 @@ class Doorkeeper:
             return Parked()
         self._questions[digest] = _Question(now, now, [envelope])
         return Parked(ask=digest)
+
+
+def _remember(memory: OrderedDict[str, Value], digest: str, value: Value) -> None:
+    memory[digest] = value
+    memory.move_to_end(digest)
+    while len(memory) > TOKENS_REMEMBERED:
+        memory.popitem(last=False)

@@ -38,6 +38,7 @@ from khala.core.messages import (
     RecallAttempt,
     StartCleared,
 )
+from khala.core.operations import DrainOrdered
 from khala.core.output import has_files
 from khala.errors import Fault, Unavailable
 from khala.execution.journal import Journal as JournalFile
@@ -49,10 +50,12 @@ the kill and for clocks of different rate."""
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the executor was asked to drain and has nothing in hand. `renew` lets
-    attempts that must not outlive the lease run until then. `give_up(True)` publishes that this executor
+    """`drained` is called once, when the node was told to end after draining and has nothing in hand. `renew`
+    lets attempts that must not outlive the lease run until then. `give_up(True)` publishes that this executor
     has reached no judicator for as long as a lease lasts, `give_up(False)` that it does again (P13). They
     must not block.
+
+    An operator's order to drain ends nothing, can be taken back, and is forgotten with this life.
 
     Essential: `machine` and `journal` serve one life of it.
     """
@@ -86,6 +89,7 @@ class Executor(NodeActor):
         self._effects: list[Effect] = []
         self._flushing = False
         self._no_room = False
+        self._leaving = False
         self._told_drained = False
         self._compact_at = COMPACT_BYTES
 
@@ -179,7 +183,14 @@ class Executor(NodeActor):
 
     def handle_drain(self, drain: Drain, envelope: Envelope) -> None:
         """Hand back what has not started; end when the rest is done."""
+        self._leaving = True
         self._take(self._machine.drain(self.now()))
+
+    def handle_drain_ordered(self, order: DrainOrdered, envelope: Envelope) -> None:
+        """An operator wants nothing to start here for a while, or wants it again."""
+        if order.draining != self._machine.draining and not self._leaving:
+            at = self.now()
+            self._take(self._machine.drain(at) if order.draining else self._machine.undrain(at))
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
         """Time has passed. While the journal has no room the effects at hand wait, and no more are made."""
@@ -201,7 +212,7 @@ class Executor(NodeActor):
 
     def _tell_drained(self) -> None:
         idle = not self._machine.busy and not self._effects
-        if self._machine.draining and idle and not self._told_drained:
+        if self._leaving and idle and not self._told_drained:
             self._told_drained = True
             self._drained()
 

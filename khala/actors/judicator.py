@@ -1,22 +1,20 @@
-"""The front door for commands and queries, on every judicator.
+"""Commands and queries, on every judicator: what becomes of those that the front door let in.
 
-It authorises, validates and hands on: writes to Submissions and Uploads, reads to the readers,
-questions about executors to the leader. It touches neither disk nor network itself, so it never
-keeps anybody waiting; whoever it hands an envelope to answers it. What could not be handed on, or is
-too much for now (P15), it answers itself.
+It validates and hands on: writes to Submissions and Uploads, reads to the readers, people's affairs to
+Accounts, questions about executors to the leader. It touches neither disk nor network itself, so it never
+keeps anybody waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from khala.actors.actor import NodeActor, Stage
-from khala.actors.backlog import Backlog, Cap
-from khala.actors.doorkeeper import LATE, Doorkeeper, LetIn, Parked
+from khala.actors.actor import Stage
+from khala.actors.doorkeeper import LATE
+from khala.actors.front_door import FrontDoor
+from khala.actors.measuring import MetricsQuestions, bus_samples
 from khala.actors.messages import (
     AnswerQuery,
-    Began,
-    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
@@ -24,8 +22,8 @@ from khala.actors.messages import (
     LeadingWith,
     ReplicaSetChecked,
     ServiceChecked,
+    TakeChunk,
     Tick,
-    TokenChecked,
     ViewChanged,
     ViewWanted,
 )
@@ -33,9 +31,9 @@ from khala.actors.new_tasks import bytes_of, new_task, refusal_of
 from khala.actors.outputs import check_piece, check_range, check_stream
 from khala.actors.uploads import check_chunk
 from khala.actors.waits import Waits
-from khala.bus.envelope import RPC, Envelope, node_of
+from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
-from khala.core.access import COMMANDS, token_digest
+from khala.core.access import Identity, seen_by
 from khala.core.commands import (
     CancelTasks,
     CountTasks,
@@ -52,45 +50,43 @@ from khala.core.commands import (
     Pong,
     PutFileChunk,
     PutOutput,
-    Refused,
     RemoveJudicator,
     SearchTasks,
     SubmitTasks,
     TaskAccepted,
 )
 from khala.core.messages import LeaderAnnounced, TasksSettled
+from khala.core.operations import (
+    AmendTask,
+    DrainExecutor,
+    DrainOrdered,
+    GetMetrics,
+    Metrics,
+    PurgeTask,
+    Sample,
+)
 from khala.core.task import Epoch, Task
+from khala.core.validation import check_amendment
 from khala.errors import Refusal
 
 MOST_TASKS = 1_000
 LEADER_ANSWERS_WITHIN_S = 3.0
-READERS = ("reader-1", "reader-2")
-CAPS = {
-    "submissions": Cap(items=20_000, size_bytes=64 << 20),
-    "uploads": Cap(items=128, size_bytes=128 << 20),
-    "outputs": Cap(items=5_000, size_bytes=64 << 20),
-    "followers": Cap(items=5_000, size_bytes=1 << 30),
-} | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))
 
 
-class Judicator(NodeActor):
+class Judicator(FrontDoor):
     """`secured` is false on a cluster without a secret, where nobody needs a token."""
 
-    open_to_nodes = True
-
     def __init__(self, stage: Stage, *, version: str, secured: bool) -> None:
-        super().__init__(stage, "judicator")
+        super().__init__(stage, secured=secured)
         self._version = version
         self._secured = secured
         self._view = ClusterView()
         self._epoch = Epoch()
-        self._door = Doorkeeper(secured=secured)
-        self._backlog = Backlog(CAPS)
         self._waits = Waits()
-        self._executor_questions: list[tuple[float, Envelope]] = []
+        self._executor_questions: list[tuple[float, Envelope, Identity]] = []
+        self._metrics = MetricsQuestions()
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
-        self._next_reader = 0
 
     def begin(self) -> None:
         """Ask where the cluster stands."""
@@ -98,40 +94,8 @@ class Judicator(NodeActor):
 
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
-        return [*self._door.parked(), *self._waits.end_all(), *(e for _, e in self._executor_questions)]
-
-    # --- authorisation ---------------------------------------------------------------------------
-
-    def on_receive(self, message: object) -> None:
-        """Commands come by RPC and pass the doorkeeper; everything else comes from the cluster's actors."""
-        if isinstance(message, Envelope) and type(message.payload) in COMMANDS and not self._admit(message):
-            return
-        super().on_receive(message)
-
-    def _admit(self, envelope: Envelope) -> bool:
-        if node_of(envelope.sender) != RPC:
-            self.log.warning("a command that did not come by RPC", sender=envelope.sender)
-            return False
-        verdict = self._door.check(envelope, self.now().boot_s)
-        if isinstance(verdict, LetIn):
-            return True
-        if not isinstance(verdict, Parked):
-            self.reply(envelope, verdict)
-        elif verdict.ask:
-            self._ask_reader(CheckToken(verdict.ask))
-        return False
-
-    def handle_token_checked(self, checked: TokenChecked, envelope: Envelope) -> None:
-        """The store knows, or does not know, a token: go on with those who showed it."""
-        if checked.failed:
-            for parked in self._door.release(checked.digest):
-                self.reply(parked, NotAvailable(detail=checked.failed))
-        else:
-            for parked in self._door.learn(checked.digest, checked.role, self.now().boot_s):
-                self.actor_ref.tell(parked)
-
-    def _refuse(self, envelope: Envelope, code: str, detail: str, field: str = "") -> None:
-        self.reply(envelope, Refused(code=code, detail=detail, field=field))
+        questions = [*(e for _, e, _ in self._executor_questions), *self._metrics.waiting()]
+        return [*self._door.parked(), *self._waits.end_all(), *questions]
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -140,66 +104,62 @@ class Judicator(NodeActor):
         if self._too_many(envelope, len(submit.tasks), "tasks"):
             return
         at = self.now().unix_s
-        owner = token_digest(submit.caller.token) if submit.caller.token else ""
         tasks: list[Task] = []
         refused: dict[int, TaskAccepted] = {}
         for place, new in enumerate(submit.tasks):
             try:
-                tasks.append(new_task(new, owner, at))
+                tasks.append(new_task(new, self._who.user, at))
             except Refusal as why:
                 refused[place] = refusal_of(new, why)
         size_bytes = sum(bytes_of(task.spec) for task in tasks)
-        insert = InsertTasks(tuple(tasks), refused, size_bytes, envelope)
+        insert = InsertTasks(self._who, tuple(tasks), refused, size_bytes, envelope)
         self._hand_on("submissions", insert, envelope, items=len(tasks), size_bytes=size_bytes)
 
     def handle_cancel_tasks(self, cancel: CancelTasks, envelope: Envelope) -> None:
         """Hand on."""
         if not self._too_many(envelope, len(cancel.task_ids), "task_ids"):
             self._hand_on("submissions", cancel, envelope, items=len(cancel.task_ids))
+            self._note("tasks.cancel", *_some(cancel.task_ids))
+
+    def handle_amend_task(self, amend: AmendTask, envelope: Envelope) -> None:
+        """Hand on what is good."""
+        with self._refusing(envelope):
+            check_amendment(amend.labels, amend.priority)
+            self._hand_on("submissions", amend, envelope)
+            self._note("tasks.amend", amend.task_id)
+
+    def handle_purge_task(self, purge: PurgeTask, envelope: Envelope) -> None:
+        """Hand on."""
+        self._hand_on("submissions", purge, envelope)
+        self._note("tasks.purge", purge.task_id)
+
+    def handle_drain_executor(self, drain: DrainExecutor, envelope: Envelope) -> None:
+        """Every judicator is connected with every executor: send it the order."""
+        order = DrainOrdered(executor=drain.executor, draining=drain.draining)
+        if not any(m.role == "executor" and m.name == drain.executor for m in self._view.members.values()):
+            self._refuse(envelope, "not_found", "there is no such executor", "executor")
+        elif not self.send(f"{drain.executor}/executor", order):
+            self.reply(envelope, NotAvailable(detail=f"{drain.executor} is not connected now"))
+        else:
+            self._note("executors.drain" if drain.draining else "executors.undrain", drain.executor)
+            self.reply(envelope, order)
 
     def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
         """Hand on."""
-        try:
+        with self._refusing(envelope):
             check_chunk(chunk)
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-        else:
-            self._hand_on("uploads", chunk, envelope, size_bytes=len(chunk.data))
+            self._hand_on("uploads", TakeChunk(self._who, chunk), envelope, size_bytes=len(chunk.data))
 
     def handle_put_output(self, put: PutOutput, envelope: Envelope) -> None:
         """Hand on."""
-        try:
+        with self._refusing(envelope):
             check_piece(put)
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-        else:
             self._hand_on("outputs", put, envelope, size_bytes=len(put.data))
 
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
             self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
         return count > MOST_TASKS
-
-    def _hand_on(
-        self, actor: str, message: object, envelope: Envelope, *, items: int = 1, size_bytes: int = 0
-    ) -> None:
-        """Give a caller to another actor of this node, which answers in our place."""
-        if not self._backlog.take(actor, items, size_bytes):
-            busy = f"{self.stage.node} has as much to do as it takes at a time ({actor})"
-            self.reply(envelope, NotAvailable(detail=busy, retry_after_s=1.0))
-            return
-        destination = f"{self.stage.node}/{actor}"
-        if not self.stage.bus.send(destination, message, sender=envelope.sender, cause=envelope.id):
-            self._backlog.give_back(actor, items, size_bytes)
-            self.reply(envelope, NotAvailable(detail=f"{actor} is being started again", retry_after_s=0.5))
-
-    def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
-        """There is room again."""
-        self._backlog.give_back(answered.actor, answered.items, answered.size_bytes)
-
-    def handle_began(self, began: Began, envelope: Envelope) -> None:
-        """An actor began with an empty inbox."""
-        self._backlog.reset(began.actor)
 
     # --- reads -----------------------------------------------------------------------------------
 
@@ -213,7 +173,7 @@ class Judicator(NodeActor):
             busy = "as many callers as this judicator takes wait for tasks already"
             self.reply(envelope, NotAvailable(detail=busy, retry_after_s=2.0))
         else:
-            self._ask_reader(CheckFinished(tuple(get.task_ids)))
+            self._ask_reader(CheckFinished(tuple(get.task_ids), owner=get.owner))
 
     def handle_finished_checked(self, checked: FinishedChecked, envelope: Envelope) -> None:
         """Some of what is waited for is finished already."""
@@ -224,43 +184,25 @@ class Judicator(NodeActor):
         self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
-    def handle_search_tasks(self, search: SearchTasks, envelope: Envelope) -> None:
+    def _read(self, command: SearchTasks | CountTasks | GetFileChunk, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
 
-    def handle_count_tasks(self, count: CountTasks, envelope: Envelope) -> None:
-        """Hand to a reader."""
-        self._query(envelope)
-
-    def handle_get_file_chunk(self, get: GetFileChunk, envelope: Envelope) -> None:
-        """Hand to a reader."""
-        self._query(envelope)
+    handle_search_tasks = handle_count_tasks = handle_get_file_chunk = _read
 
     def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
         """Hand to those who wait for more, too."""
-        try:
+        with self._refusing(envelope):
             check_stream(get.task_id, get.attempt, get.phase, get.stream)
             check_range(get.offset, get.length)
-        except Refusal as why:
-            self._refuse(envelope, why.code, why.detail, why.field)
-        else:
             self._hand_on("followers", get, envelope)
 
     def _query(self, envelope: Envelope) -> None:
-        self._hand_on(self._reader(), AnswerQuery(envelope), envelope)
+        self._hand_on(self._reader(), AnswerQuery(envelope), envelope, instead=self._reader())
 
     def _query_all(self, envelopes: Iterable[Envelope]) -> None:
         for envelope in envelopes:
             self._query(envelope)
-
-    def _reader(self) -> str:
-        self._next_reader = (self._next_reader + 1) % len(READERS)
-        return READERS[self._next_reader]
-
-    def _ask_reader(self, question: CheckToken | CheckFinished) -> None:
-        """Ask one reader, or another if that one is not up; a lost question is asked again by the clock."""
-        if not self.tell(self._reader(), question):
-            self.tell(self._reader(), question)
 
     # --- the cluster -----------------------------------------------------------------------------
 
@@ -299,10 +241,26 @@ class Judicator(NodeActor):
         destination = f"{self.stage.node}/replica-set"
         if not self.stage.bus.send(destination, remove, sender=envelope.sender, cause=envelope.id):
             self.reply(envelope, NotAvailable(detail="the replica-set actor is being started again"))
+        else:
+            self._note("judicators.remove", remove.name)
+
+    def handle_get_metrics(self, asked: GetMetrics, envelope: Envelope) -> None:
+        """The leader's numbers, and this node's."""
+        if self._metrics.ask(envelope, self.now().boot_s) and not self.send("leader/scheduler", GetMetrics()):
+            self._answer_metrics(())
+
+    def handle_metrics(self, metrics: Metrics, envelope: Envelope) -> None:
+        """The leader's answer."""
+        self._answer_metrics(metrics.samples)
+
+    def _answer_metrics(self, leaders: Sequence[Sample]) -> None:
+        own = tuple(bus_samples(self.stage.node, self.stage.bus.stats()))
+        for envelope in self._metrics.end():
+            self.reply(envelope, Metrics(samples=(*leaders, *own)))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Only the leader knows: ask it once for all who ask at the moment."""
-        self._executor_questions.append((self.now().boot_s, envelope))
+        self._executor_questions.append((self.now().boot_s, envelope, self._who))
         if len(self._executor_questions) == 1 and not self.send("leader/scheduler", ListExecutors()):
             self._answer_executors(NotAvailable(detail="a leader is being elected"))
 
@@ -316,8 +274,8 @@ class Judicator(NodeActor):
 
     def _answer_executors(self, answer: object) -> None:
         questions, self._executor_questions = self._executor_questions, []
-        for _, envelope in questions:
-            self.reply(envelope, answer)
+        for _, envelope, who in questions:
+            self.reply(envelope, seen_by(who, answer))
 
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Where the cluster stands now."""
@@ -350,5 +308,12 @@ class Judicator(NodeActor):
         check = self._waits.check_again(now)
         if check is not None:
             self._ask_reader(check)
+        if self._metrics.overdue(now):
+            self._answer_metrics(())
         if self._executor_questions and now - self._executor_questions[0][0] > LEADER_ANSWERS_WITHIN_S:
             self._answer_executors(NotAvailable(detail="the leader did not answer in time"))
+
+
+def _some(task_ids: Sequence[str]) -> tuple[str, str]:
+    """The target and the detail of an action upon several tasks, for the record."""
+    return " ".join(task_ids[:20]), f"{len(task_ids)} tasks" if len(task_ids) > 1 else ""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
+from khala.core.access import Identity
 from khala.core.changes import Change, Changed
-from khala.core.commands import TaskAccepted
+from khala.core.commands import PutFileChunk, TaskAccepted
 from khala.core.execution.delivering import Piece
 from khala.core.execution.file_uploads import FilePart
 from khala.core.messages import QueuedTask
@@ -177,13 +178,45 @@ class ReadFailed:
 
 @dataclass(frozen=True, slots=True)
 class InsertTasks:
-    """Store these tasks, about `size_bytes` in all, and answer the envelope; `refused` holds the
+    """Store these tasks of `who`, about `size_bytes` in all, and answer the envelope; `refused` holds the
     answers to those that were refused before, by place."""
 
+    who: Identity
     tasks: tuple[Task, ...]
     refused: dict[int, TaskAccepted]
     size_bytes: int
     envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class TakeChunk:
+    """Take this part of a file that `who` sends, and answer the sender."""
+
+    who: Identity
+    chunk: PutFileChunk
+
+
+@dataclass(frozen=True, slots=True)
+class AskAccounts:
+    """Carry out this command about people, which `who` may give, and answer the envelope."""
+
+    who: Identity
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class NoteAction:
+    """`who` was let in to do this: put it on record."""
+
+    who: Identity
+    action: str
+    target: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsChanged:
+    """What was remembered of tokens may be wrong now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,19 +244,21 @@ class CheckToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenChecked:
-    """The answer to CheckToken: the role, or empty; `failed` when the store could not say."""
+    """The answer to CheckToken: who it is, or None; `failed` when the store could not say."""
 
     digest: str
-    role: str
+    who: Identity | None
     failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinished:
-    """Which of these tasks are finished? Asked for each new wait, and again in rounds."""
+    """Which of these tasks are finished? Asked for each new wait, and again in rounds. With `owner`,
+    tasks of others do not exist."""
 
     task_ids: tuple[str, ...]
     round: int = 0
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from khala.store.interface import Store
 def read_part(store: Store, get: GetOutput) -> OutputPart:
     """The answer as things stand now; Refusal `not_found` for no such task or attempt."""
     # The task first: when it says that the attempt is over, all of its output was stored before.
-    task = _task(store, get.task_id, "basic")
+    task = _task(store, get, "basic")
     control = task.control
     attempt = get.attempt or control.attempt
     if attempt > control.attempt and control.state in TERMINAL:
@@ -49,7 +49,7 @@ def _read(store: Store, get: GetOutput, attempt: int, capture: StreamCapture | N
     if capture is not None and not capture.stored_bytes:
         head = b""
         if capture.size:
-            whole = capture_of(_task(store, get.task_id, "full").result, get.phase, get.stream)
+            whole = capture_of(_task(store, get, "full").result, get.phase, get.stream)
             head = whole.head if whole is not None else b""
         return len(head), head[get.offset : get.offset + length]
     key = StreamKey(task_id=get.task_id, attempt=attempt, phase=get.phase, stream=get.stream)
@@ -58,8 +58,8 @@ def _read(store: Store, get: GetOutput, attempt: int, capture: StreamCapture | N
     return size, store.read_output(key, get.offset, left) if left > 0 else b""
 
 
-def _task(store: Store, task_id: str, view: str) -> Task:
-    found = store.read([task_id], view=view)
-    if not found:
-        raise Refusal(f"there is no task {task_id}", code="not_found", field="id")
+def _task(store: Store, get: GetOutput, view: str) -> Task:
+    found = store.read([get.task_id], view=view)
+    if not found or get.owner not in (None, found[0].owner):
+        raise Refusal(f"there is no task {get.task_id}", code="not_found", field="id")
     return found[0]

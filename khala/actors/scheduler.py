@@ -53,6 +53,7 @@ from khala.core.messages import (
     TasksQueued,
     TasksSettled,
 )
+from khala.core.operations import GetMetrics, Metrics
 from khala.core.scheduling.scheduler import Scheduler as Decisions
 from khala.core.task import Epoch
 
@@ -343,6 +344,11 @@ class Scheduler(NodeActor):
         self._assigning = False
 
     # --- queries ---------------------------------------------------------------------------------
+
+    def handle_get_metrics(self, asked: GetMetrics, envelope: Envelope) -> None:
+        """What does the leader count? Nothing, if this is none."""
+        decisions = self._leading()
+        self.reply(envelope, Metrics(samples=tuple(decisions.samples()) if decisions is not None else ()))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
         """Which executors does the leader know?"""

@@ -23,6 +23,7 @@ from khala.actors.messages import (
     WaitingScanned,
 )
 from khala.bus.envelope import Envelope
+from khala.core.access import ROLES
 from khala.core.commands import (
     CountTasks,
     FileChunk,
@@ -96,12 +97,18 @@ class StoreReader(NodeActor):
 
     def handle_check_token(self, wanted: CheckToken, envelope: Envelope) -> None:
         """Look a token up."""
+        at = self.now().unix_s
         try:
-            known = self._store.role_of(wanted.digest)
+            who = self._store.identify(wanted.digest, at)
         except Unavailable as why:
-            self.tell("judicator", TokenChecked(wanted.digest, "", failed=str(why)))
-        else:
-            self.tell("judicator", TokenChecked(wanted.digest, known[1] if known else ""))
+            self.tell("judicator", TokenChecked(wanted.digest, None, failed=str(why)))
+            return
+        self.tell("judicator", TokenChecked(wanted.digest, who))
+        if who is not None and who.role in ROLES:
+            try:
+                self._store.touch_token(wanted.digest, at)
+            except Unavailable as why:
+                self.log.warning("the use of a token is not noted", token=who.token_id, reason=str(why))
 
     def handle_check_finished(self, wanted: CheckFinished, envelope: Envelope) -> None:
         """Look which of the tasks that somebody waits for are finished; none that we know, if the
@@ -115,7 +122,9 @@ class StoreReader(NodeActor):
             finished = tuple(
                 task_id
                 for task_id in wanted.task_ids
-                if task_id not in found or found[task_id].control.state in TERMINAL
+                if task_id not in found
+                or wanted.owner not in (None, found[task_id].owner)
+                or found[task_id].control.state in TERMINAL
             )
         self.tell("judicator", FinishedChecked(finished, wanted.round))
 
@@ -139,11 +148,12 @@ class StoreReader(NodeActor):
     def _answer(self, asked: object) -> object:
         match asked:
             case GetTasks():
-                return TaskViews(tasks=tuple(self._store.read(asked.task_ids, view=asked.view)))
+                found = self._store.read(asked.task_ids, view=asked.view)
+                return TaskViews(tasks=tuple(task for task in found if asked.owner in (None, task.owner)))
             case SearchTasks():
                 return self._store.search(asked)
             case CountTasks():
-                return TaskCounts(counts=dict(self._store.counts()))
+                return TaskCounts(counts=dict(self._store.counts(asked.owner)))
             case GetFileChunk():
                 return self._file_chunk(asked)
             case _:

@@ -7,10 +7,11 @@ in hand as "outcome unknown" for its callers, never as done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
+from khala.actors.quotas import Quotas
 from khala.bus.envelope import Envelope
 from khala.core.changes import Inserted
 from khala.core.commands import (
@@ -20,8 +21,10 @@ from khala.core.commands import (
     TaskCancel,
     TaskCancels,
     TasksAccepted,
+    TaskViews,
 )
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
+from khala.core.operations import AmendTask, PurgeTask
 from khala.core.task import TERMINAL, Task, demand_of
 from khala.errors import OutcomeUnknown, Unavailable
 from khala.store.interface import Store
@@ -38,6 +41,7 @@ class Submissions(NodeActor):
     def __init__(self, stage: Stage, *, store: Store) -> None:
         super().__init__(stage, "submissions")
         self._store = store
+        self._quotas = Quotas(store)
         self._inserts: list[InsertTasks] = []
         self._cancels: list[Cancel] = []
         self._open: list[Envelope] = []
@@ -87,8 +91,9 @@ class Submissions(NodeActor):
         self._open.remove(envelope)
 
     def _insert(self, batch: Sequence[InsertTasks]) -> None:
-        tasks = [task for insert in batch for task in insert.tasks]
         try:
+            batch = [self._quotas.admit(insert, self.now().boot_s) for insert in batch]
+            tasks = [task for insert in batch for task in insert.tasks]
             answers = self._store.insert(tasks) if tasks else ()
         except Unavailable as why:
             for insert in batch:
@@ -103,12 +108,10 @@ class Submissions(NodeActor):
 
     def _cancel(self, batch: Sequence[Cancel]) -> None:
         """Store the requests, hint them to the leader, and say what each one met."""
-        task_ids = tuple(dict.fromkeys(task_id for cancel, _ in batch for task_id in cancel.task_ids))
-        found: dict[str, Task] = {}
+        found: dict[tuple[str | None, str], Task] = {}
         try:
-            for start in range(0, len(task_ids), BATCH_TASKS):
-                some = task_ids[start : start + BATCH_TASKS]
-                found |= {task.id: task for task in self._store.request_cancel(some, self.now().unix_s)}
+            for owner in dict.fromkeys(cancel.owner for cancel, _ in batch):
+                found |= {(owner, task.id): task for task in self._request(batch, owner)}
         except Unavailable as why:
             for _, envelope in batch:
                 self._answer(envelope, not_available(why))
@@ -117,8 +120,55 @@ class Submissions(NodeActor):
         if asked:
             self.send(SCHEDULER, CancelsRequested(tasks=tuple(_queued(task) for task in asked)))
         for cancel, envelope in batch:
-            results = tuple(_cancel_answer(task_id, found.get(task_id)) for task_id in cancel.task_ids)
+            results = tuple(
+                _cancel_answer(task_id, found.get((cancel.owner, task_id))) for task_id in cancel.task_ids
+            )
             self._answer(envelope, TaskCancels(results=results))
+
+    # --- by hand ---------------------------------------------------------------------------------
+
+    def handle_amend_task(self, amend: AmendTask, envelope: Envelope) -> None:
+        """Change one task, and hint it to the leader, whose queue goes by priority."""
+        told = [] if amend.priority is None else [f"priority {amend.priority}"]
+        told += [] if amend.labels is None else ["labels"]
+
+        def write() -> Task | None:
+            return self._store.amend(
+                amend.task_id,
+                self.now().unix_s,
+                ", ".join(told),
+                labels=amend.labels,
+                priority=amend.priority,
+                owner=amend.owner,
+            )
+
+        task = self._one(envelope, write)
+        if task is not None and task.control.state not in TERMINAL:
+            self.send(SCHEDULER, TasksQueued(tasks=(_queued(task),)))
+
+    def handle_purge_task(self, purge: PurgeTask, envelope: Envelope) -> None:
+        """Put a tombstone in its place (P7)."""
+        self._one(envelope, lambda: self._store.purge(purge.task_id, self.now().unix_s, purge.owner))
+
+    def _one(self, envelope: Envelope, write: Callable[[], Task | None]) -> Task | None:
+        """Write one task, and answer with what came of it."""
+        task = None
+        try:
+            task = write()
+        except Unavailable as why:
+            self.reply(envelope, not_available(why))
+        else:
+            self.reply(envelope, TaskViews(tasks=() if task is None else (task,)))
+        self.tell("judicator", CallsAnswered(self.name, 1, 0))
+        return task
+
+    def _request(self, batch: Sequence[Cancel], owner: str | None) -> Iterator[Task]:
+        """Store those requests of a batch that are for tasks of `owner`."""
+        own = (cancel for cancel, _ in batch if cancel.owner == owner)
+        task_ids = tuple(dict.fromkeys(task_id for cancel in own for task_id in cancel.task_ids))
+        for start in range(0, len(task_ids), BATCH_TASKS):
+            some = task_ids[start : start + BATCH_TASKS]
+            yield from self._store.request_cancel(some, self.now().unix_s, owner)
 
 
 def not_available(why: Unavailable) -> NotAvailable:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import IO
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import Began, CallsAnswered, Tick
+from khala.actors.messages import Began, CallsAnswered, TakeChunk, Tick
+from khala.actors.quotas import check_stored_bytes
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
+from khala.core.access import EXECUTOR, Identity
 from khala.core.commands import FileStored, NotAvailable, PutFileChunk, Refused
 from khala.errors import Refusal, Unavailable
-from khala.store.interface import FileStore
+from khala.store.interface import Store
 
 CHUNK_BYTES = 1 << 20
 FILE_BYTES = 1 << 30
@@ -31,6 +33,7 @@ IDLE_S = 60.0
 
 @dataclass(slots=True)
 class _Upload:
+    owner: str
     sha256: str
     size: int
     spool: IO[bytes]
@@ -44,7 +47,7 @@ class Uploads(NodeActor):
     The front door has looked at each chunk by itself (`check_chunk`).
     """
 
-    def __init__(self, stage: Stage, *, store: FileStore, directory: Path | None = None) -> None:
+    def __init__(self, stage: Stage, *, store: Store, directory: Path | None = None) -> None:
         super().__init__(stage, "uploads")
         self._store = store
         self._directory = directory
@@ -66,10 +69,11 @@ class Uploads(NodeActor):
         for upload_id in [key for key, upload in self._uploads.items() if upload.touched_at < late]:
             self._forget(upload_id)
 
-    def handle_put_file_chunk(self, chunk: PutFileChunk, envelope: Envelope) -> None:
+    def handle_take_chunk(self, take: TakeChunk, envelope: Envelope) -> None:
         """Take one chunk; a file that is stored already is complete at its first."""
+        chunk = take.chunk
         try:
-            answer: object = FileStored(sha256=chunk.sha256, complete=self._take(chunk))
+            answer: object = FileStored(sha256=chunk.sha256, complete=self._take(chunk, take.who))
         except Refusal as why:
             self._forget(chunk.upload_id)
             answer = Refused(code=why.code, detail=why.detail, field=why.field)
@@ -81,18 +85,21 @@ class Uploads(NodeActor):
         self.reply(envelope, answer)
         self.tell("judicator", CallsAnswered(self.name, 1, len(chunk.data)))
 
-    def _take(self, chunk: PutFileChunk) -> bool:
+    def _take(self, chunk: PutFileChunk, who: Identity) -> bool:
         upload = self._uploads.get(chunk.upload_id)
+        if upload is not None and upload.owner != _owner(who):
+            raise Refusal("another user's upload has this upload_id", code="conflict", field="upload_id")
         if upload is None:
             if self._store.has_file(chunk.sha256):
                 return True
-            upload = self._begin(chunk)
+            check_stored_bytes(self._store, who.user, who.quota.stored_bytes, chunk.size)
+            upload = self._begin(chunk, _owner(who))
         upload.touched_at = self.now().boot_s
         self._append(upload, chunk)
         if upload.received < upload.size:
             return False
         upload.spool.seek(0)
-        self._store.put_file(upload.sha256, upload.size, _parts(upload.spool))
+        self._store.put_file(upload.sha256, upload.size, _parts(upload.spool), upload.owner)
         self._forget(chunk.upload_id)
         return True
 
@@ -107,7 +114,7 @@ class Uploads(NodeActor):
         upload.spool.write(chunk.data)
         upload.received = end
 
-    def _begin(self, chunk: PutFileChunk) -> _Upload:
+    def _begin(self, chunk: PutFileChunk, owner: str) -> _Upload:
         if chunk.offset != 0:
             raise _conflict("offset", f"expected the chunk at 0, got {chunk.offset}")
         promised = sum(upload.size for upload in self._uploads.values())
@@ -116,7 +123,7 @@ class Uploads(NodeActor):
                 f"{len(self._uploads)} uploads of {promised} bytes are under way", retry_after_s=2.0
             )
         spool = tempfile.TemporaryFile(prefix="khala-upload-", dir=self._directory)  # noqa: SIM115
-        upload = _Upload(chunk.sha256, chunk.size, spool, 0, self.now().boot_s)
+        upload = _Upload(owner, chunk.sha256, chunk.size, spool, 0, self.now().boot_s)
         self._uploads[chunk.upload_id] = upload
         return upload
 
@@ -140,6 +147,11 @@ def check_chunk(chunk: PutFileChunk) -> None:
         raise Refusal(f"a chunk beyond the {chunk.size} bytes of its file", field="offset")
     if not chunk.data and chunk.size:
         raise Refusal("an empty chunk of a file that is not empty", field="data")
+
+
+def _owner(who: Identity) -> str:
+    """Whose file it is; what executors collect is nobody's upload."""
+    return "" if who.role == EXECUTOR else who.user
 
 
 def _conflict(field: str, detail: str) -> Refusal:

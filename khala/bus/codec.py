@@ -20,13 +20,15 @@ from khala.bus.envelope import Envelope
 from khala.bus.gen import Bus, Judicator, ttypes
 from khala.bus.interface import MIB
 from khala.bus.specs import Holder, NoFields, OnlyField, OnlyMember, Spec, StructArgs, StructSpecs, single
-from khala.core import checking, commands, messages, task
+from khala.core import checking, commands, messages, operations, people, task
 from khala.errors import ConfigurationError, Refusal
 
 try:
     from thrift.protocol import fastbinary
 except ImportError:
     fastbinary = None
+
+_COMMAND_MODULES = frozenset(module.__name__ for module in (commands, people, operations))
 
 
 class MalformedMessage(Refusal):
@@ -124,7 +126,7 @@ class Codec:
         self.method_of: Mapping[type, Method] = {
             method.argument: method
             for method in self.methods.values()
-            if method.argument is not None and method.argument.__module__ == commands.__name__
+            if method.argument is not None and method.argument.__module__ in _COMMAND_MODULES
         }
 
     @property
@@ -196,7 +198,7 @@ def _encode(value: object, struct: StructArgs) -> bytes:
 def domain_classes() -> Iterator[type]:
     """Every dataclass that the IDL has as a struct."""
     yield Envelope
-    for module in (checking, task, messages, commands, handshake):
+    for module in (checking, task, messages, commands, people, operations, handshake):
         for found in vars(module).values():
             if (
                 dataclasses.is_dataclass(found)
@@ -211,7 +213,7 @@ def _envelope_writers(structs: StructSpecs) -> Iterator[tuple[type, StructArgs]]
     domain = {cls.__name__: cls for cls in domain_classes()}
     spec = structs["Envelope"][1]
     number, ttype, name, _payload, _default = spec[-1]
-    for member in structs["Payload"][1][1:]:
+    for member in filter(None, structs["Payload"][1]):
         union = single((*member[:2], "", member[3], None))
         holder_field = (number, ttype, name, union, None)
         generated = ttypes.Payload.thrift_spec[member[0]][3][0]

@@ -27,6 +27,7 @@ _COMMANDS: Mapping[str, str] = {
     "cancel": "khala.cli.tasks:cancel",
     "executors": "khala.cli.members:executors",
     "judicators": "khala.cli.members:judicators",
+    "token": "khala.cli.token:token",
     "up": "khala.cli.up:up",
     "down": "khala.cli.down:down",
     "status": "khala.cli.status:status",

@@ -187,6 +187,33 @@ class Client:
         answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/stats")
         return answer
 
+    def create_user(self, name: str, role: str) -> Mapping[str, Any]:
+        """Make a user; Refusal `conflict` if there is one of another role."""
+        body = {"name": name, "role": role}
+        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/users", body=body)
+        return answer
+
+    def create_token(
+        self, name: str, *, user: str = "", expires_in_s: float | None = None
+    ) -> Mapping[str, Any]:
+        """A new token, whose text is in `token` of this answer and nowhere else."""
+        body = {"name": name, "user": user, "expires_in": expires_in_s}
+        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tokens", body=body)
+        return answer
+
+    def tokens(self, user: str = "") -> Sequence[Mapping[str, Any]]:
+        """The caller's tokens; those of `user`, or everybody's, for an administrator."""
+        query = {"user": user} if user else None
+        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/tokens", query=query)[
+            "tokens"
+        ]
+        return answer
+
+    def revoke_token(self, token_id: str) -> Mapping[str, Any]:
+        """Take a token away; Refusal `not_found`."""
+        answer: Mapping[str, Any] = self._transport.call("DELETE", f"{_API}/tokens/{token_id}")
+        return answer
+
     def version(self) -> Mapping[str, Any]:
         """The gateway's version."""
         answer: Mapping[str, Any] = self._transport.call("GET", "/version")

@@ -75,10 +75,11 @@ class TasksAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelTasks:
-    """Ask that these tasks end as cancelled."""
+    """Ask that these tasks end as cancelled; with `owner`, only those of this user."""
 
     task_ids: tuple[str, ...]
     caller: Caller = Caller()
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +103,14 @@ class GetTasks:
     """Read tasks; with `wait_s`, answer when all of them are finished or the time is up.
 
     `view` is minimal (no specification, no events, of the result the verdict), basic (no result bytes,
-    no inputs' content) or full.
+    no inputs' content) or full. With `owner`, tasks of others do not exist.
     """
 
     task_ids: tuple[str, ...]
     view: str = "full"
     wait_s: float = 0.0
     caller: Caller = Caller()
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ class TaskViews:
 class SearchTasks:
     """List tasks by creation time. `offset` skips; `limit` 0 means all (KV2), else at most 1,000.
 
-    `user` None and empty strings mean "any"; times are Unix seconds, `created_before` exclusive.
+    None and empty strings mean "any"; times are Unix seconds, `created_before` exclusive.
     `page_token` continues after the last task of an earlier page.
     """
 
@@ -141,6 +143,7 @@ class SearchTasks:
     count_total: bool = False
     view: str = "minimal"
     caller: Caller = Caller()
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +239,10 @@ class JudicatorRemoval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTasks:
-    """How many tasks are in each state?"""
+    """How many tasks, of `owner` or of all, are in each state?"""
 
     caller: Caller = Caller()
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,7 +322,8 @@ class OutputStored:
 class GetOutput:
     """Read at most `length` bytes (512 KiB) of an output stream from `offset`; `attempt` 0 is the newest.
 
-    With `wait_s`, answer when there is more than `offset`, or the attempt is over, or the time is up.
+    With `wait_s`, answer when there is more than `offset`, or the attempt is over, or the time is up. With
+    `owner`, tasks of others do not exist.
     """
 
     task_id: str
@@ -329,6 +334,7 @@ class GetOutput:
     length: int
     wait_s: float = 0.0
     caller: Caller = Caller()
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,11 +70,18 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amended:
+    """Labels or priority were changed: nothing that this table knows of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     """A waiting task whose cancel is requested ends."""
 
 
-Occurrence = Assigned | Started | PhaseEntered | Ended | Lost | Returned | CancelRequested | Cancelled
+Occurrence = (
+    Assigned | Started | PhaseEntered | Ended | Lost | Returned | CancelRequested | Amended | Cancelled
+)
 
 
 class IllegalTransition(Fault):
@@ -179,6 +186,10 @@ def _cancel_requested(control: TaskControl, happened: CancelRequested, at: float
     return replace(control, cancel_requested=True)
 
 
+def _amended(control: TaskControl, happened: Amended, at: float) -> TaskControl:
+    return control
+
+
 def _cancelled(control: TaskControl, happened: Cancelled, at: float) -> TaskControl:
     if not control.cancel_requested:
         raise IllegalTransition(control, happened)
@@ -188,12 +199,15 @@ def _cancelled(control: TaskControl, happened: Cancelled, at: float) -> TaskCont
 TRANSITIONS: dict[tuple[State, type], Callable[[TaskControl, Any, float], TaskControl]] = {
     (State.PENDING, Assigned): _assigned,
     (State.PENDING, CancelRequested): _cancel_requested,
+    (State.PENDING, Amended): _amended,
     (State.PENDING, Cancelled): _cancelled,
     (State.ASSIGNED, Started): _started,
     (State.ASSIGNED, Ended): _ended,
     (State.ASSIGNED, Lost): _lost,
     (State.ASSIGNED, Returned): _returned,
     (State.ASSIGNED, CancelRequested): _cancel_requested,
+    (State.ASSIGNED, Amended): _amended,
+    (State.RUNNING, Amended): _amended,
     (State.RUNNING, PhaseEntered): _phase_entered,
     (State.RUNNING, Ended): _ended,
     (State.RUNNING, Lost): _lost,
@@ -209,6 +223,7 @@ KINDS = {
     Lost: "lost",
     Returned: "returned",
     CancelRequested: "cancel_requested",
+    Amended: "amended",
     Cancelled: "cancelled",
 }
 

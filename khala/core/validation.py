@@ -53,6 +53,14 @@ def validate_spec(spec: TaskSpec) -> None:
         )
 
 
+def check_amendment(labels: Mapping[str, str] | None, priority: int | None) -> None:
+    """Raise Refusal unless these may be given to a task that exists."""
+    if labels is not None:
+        _pairs(labels, "labels")
+    if priority is not None:
+        _integer(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY)
+
+
 def validate_shape(spec: TaskSpec) -> None:
     """All of `validate_spec` but the bound on inline content, which a gateway can still move out."""
     _text(spec.name, "name", MAX_NAME_CHARS)

@@ -17,18 +17,24 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 from khala.gateway.access_log import AccessLog
 from khala.gateway.batches import batch_routes
 from khala.gateway.cluster import cluster_routes
+from khala.gateway.events import event_routes
 from khala.gateway.explaining import KnownExecutors, explain_routes
 from khala.gateway.files import file_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
 from khala.gateway.logs import log_routes
+from khala.gateway.metrics import metric_routes
 from khala.gateway.openapi import with_document
+from khala.gateway.operating import operating_routes
 from khala.gateway.output_files import output_file_routes
 from khala.gateway.pages import page_routes
+from khala.gateway.people import people_routes
 from khala.gateway.problems import problem_response, request_id
 from khala.gateway.routes import register
+from khala.gateway.sessions import session_routes
 from khala.gateway.settings import GatewaySettings
 from khala.gateway.tasks import MAX_WAIT_S, task_routes
+from khala.gateway.tokens import token_routes
 
 JudicatorsFactory = Callable[[], Judicators]
 
@@ -38,8 +44,9 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *file_routes(), *output_file_routes(),
-        *explain_routes(), *cluster_routes(), *kv2_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *event_routes(), *file_routes(),
+        *output_file_routes(), *explain_routes(), *cluster_routes(), *metric_routes(), *operating_routes(),
+        *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, with_document(table), settings)
     app.error_handler.add(Exception, _answer_error)

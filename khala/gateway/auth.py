@@ -17,6 +17,7 @@ from khala.gateway.settings import GatewaySettings
 
 SESSION_COOKIE = "khala_session"
 MAX_TOKEN_CHARS = 1024
+_SAFE = frozenset({"GET", "HEAD"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _WILDCARDS = frozenset({"", "0.0.0.0", "::", "[::]"})
 
@@ -24,27 +25,35 @@ _WILDCARDS = frozenset({"", "0.0.0.0", "::", "[::]"})
 def identify(request: Request, settings: GatewaySettings, *, loose: bool, required: bool) -> Caller:
     """The caller of a request, found in its headers alone: no body is read for it.
 
-    `loose` also takes the token from `?token=` or the session cookie (KV2 scripts, pages, plain
-    GETs). Raises Refusal `unauthorized` without a credential where one is `required`, and
-    `forbidden` for a foreign Host or Origin.
+    `loose` also takes the token from `?token=` (KV2 scripts, plain GETs). The session's cookie is taken
+    when no other site's page sent it, and to change something only when a page of this site did. Raises
+    Refusal `unauthorized` without a credential where one is `required`, and `forbidden` for a foreign
+    Host or Origin.
     """
     if settings.auth == "none":
         _refuse_foreign_host(request, settings)
-        _refuse_foreign_origin(request, settings)
+        refuse_foreign_origin(request, settings)
         return Caller()
     token = _bearer(request)
     if not token and loose:
         token = request.args.get("token") or ""
-        if not token and (cookie := request.cookies.get(SESSION_COOKIE)):
-            _refuse_foreign_origin(request, settings)
+    if not token and (cookie := request.cookies.get(SESSION_COOKIE)):
+        refuse_foreign_origin(request, settings)
+        if request.method in _SAFE or "origin" in request.headers:
             token = cookie
-    if token and (len(token) > MAX_TOKEN_CHARS or not token.isascii() or not token.isprintable()):
-        raise Refusal("the token is not one that this cluster gave out", code="unauthorized")
+    check_text(token)
     if required and not token:
         raise Refusal(
             "this cluster asks for a token: send `Authorization: Bearer TOKEN`", code="unauthorized"
         )
     return Caller(token=token)
+
+
+def check_text(token: str) -> str:
+    """`token`, if it could be one; Refusal `unauthorized` otherwise."""
+    if len(token) > MAX_TOKEN_CHARS or not token.isascii() or not (token.isprintable() or not token):
+        raise Refusal("the token is not one that this cluster gave out", code="unauthorized")
+    return token
 
 
 def _bearer(request: Request) -> str:
@@ -70,7 +79,8 @@ def _refuse_foreign_host(request: Request, settings: GatewaySettings) -> None:
     )
 
 
-def _refuse_foreign_origin(request: Request, settings: GatewaySettings) -> None:
+def refuse_foreign_origin(request: Request, settings: GatewaySettings) -> None:
+    """Raise Refusal `forbidden` for what another site's page sends; other programs name no Origin."""
     origin = request.headers.get("origin")
     if origin is None:
         return

@@ -7,7 +7,9 @@ stored is completed by the same request with the same Idempotency-Key.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from msgspec import Raw
 from sanic.response import HTTPResponse
@@ -18,9 +20,9 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import error_fields
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
-from khala.gateway.schemas import BatchBody, TaskBody, decode, request_digest
+from khala.gateway.schemas import BatchBody, TaskBody, decode
 from khala.gateway.specs import spec_of
-from khala.gateway.submitting import TaskIds, ids_for, limiter, portions, submit
+from khala.gateway.submitting import TaskIds, ids_for, limiter, portions, submit, submit_one
 from khala.gateway.uploads import move_large
 
 MAX_BATCH_TASKS = 10_000
@@ -51,6 +53,9 @@ async def create_batch(call: Call) -> HTTPResponse:
         raise Refusal(f"tasks: at most {MAX_BATCH_TASKS} in one batch", code="too_large", field="tasks")
     answers: list[Answer] = [{} for _ in batch.tasks]
     tasks = await _decode(call, batch.tasks, ids, answers)
+    if ids.key and tasks:
+        await _claim(call, tasks[0], answers)
+        tasks = tasks[1:]
     await _submit(call, tasks, answers)
     return json_response({"results": answers})
 
@@ -58,11 +63,17 @@ async def create_batch(call: Call) -> HTTPResponse:
 async def _decode(
     call: Call, bodies: Sequence[Raw], ids: TaskIds, answers: list[Answer]
 ) -> list[tuple[int, NewTask]]:
-    """The good tasks with their places; the errors of the others go into `answers`."""
+    """The good tasks with their places; the errors of the others go into `answers`.
+
+    With a key, ids go by the order of the good tasks and all of them carry the whole batch's digest, so
+    that the first one stands for the batch: whatever else is sent under the key meets it.
+    """
     tasks: list[tuple[int, NewTask]] = []
+    whole = hashlib.sha256()
     for index, raw in enumerate(bodies):
         if index % DECODED_AT_A_TIME == 0:
             await asyncio.sleep(0)
+        whole.update(hashlib.sha256(raw).digest())
         try:
             body = decode(raw, TaskBody)
             spec = await move_large(call, spec_of(body))
@@ -70,8 +81,24 @@ async def _decode(
             _raise_if_for_all(error)
             answers[index] = {"error": error_fields(error)}
             continue
-        tasks.append((index, NewTask(id=ids.of(index), spec=spec, request_digest=request_digest(body))))
-    return tasks
+        tasks.append((index, NewTask(id=ids.of(len(tasks)), spec=spec)))
+    return [(index, replace(task, request_digest=whole.hexdigest())) for index, task in tasks]
+
+
+async def _claim(call: Call, first: tuple[int, NewTask], answers: list[Answer]) -> None:
+    """Store the first task alone; Refusal `conflict` when the key was used for something else."""
+    index, task = first
+    try:
+        await submit_one(call, task)
+    except Refusal as error:
+        if error.code == "conflict":
+            raise Refusal(
+                "this Idempotency-Key was used for another request", code="conflict", field="Idempotency-Key"
+            ) from error
+        _raise_if_for_all(error)
+        answers[index] = {"error": error_fields(error)}
+    else:
+        answers[index] = {"id": task.id}
 
 
 async def _submit(call: Call, tasks: Sequence[tuple[int, NewTask]], answers: list[Answer]) -> None:

@@ -15,12 +15,15 @@ import orjson
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
-from khala.core.commands import Caller, GetTasks, TaskViews
+from khala.core.commands import Caller, GetTasks, Ping, TaskViews
 from khala.errors import Fault, Refusal, Unavailable
+from khala.gateway.guessing import Guesses
 from khala.gateway.json_weight import MAX_JSON_VALUES, refuse_heavy_json
 from khala.gateway.judicators import AnyReply, Command, Judicators
 from khala.gateway.settings import GatewaySettings
 
+MAX_EMPTY_BODY_BYTES = 64 * 1024
+"""How much is read and ignored where no body is expected."""
 UNPROVEN_BYTES = 1024 * 1024
 """How much of a body is taken from a caller whose token no judicator has judged yet."""
 
@@ -44,13 +47,18 @@ class Allowance:
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """A request, its caller, and the way to the judicators. Lives as long as the request."""
+    """A request, its caller, and the way to the judicators. Lives as long as the request.
+
+    `proven`: a judicator has let the caller in.
+    """
 
     request: Request
     settings: GatewaySettings
     judicators: Judicators
     allowance: Allowance
+    guesses: Guesses
     caller: Caller
+    proven: bool = False
     _held_bytes: int = field(default=0)
 
     async def ask(self, command: Command, reply: type[AnyReply], *, timeout_s: float = 10.0) -> AnyReply:
@@ -58,7 +66,13 @@ class Call:
         answer = await self.judicators.call(command, timeout_s=timeout_s)
         if not isinstance(answer, reply):
             raise Fault(f"{type(command).__name__} was answered by {type(answer).__name__}")
+        self.proven = self.proven or not isinstance(command, Ping)
         return answer
+
+    def show(self, caller: Caller) -> None:
+        """Ask as `caller` from now on: the credential was in the body. Raises Refusal `too_many_requests`."""
+        self.guesses.check(self.request.ip, caller.token)
+        self.caller = caller
 
     async def chunks(self, limit_bytes: int) -> AsyncIterator[bytes]:
         """The body, piece by piece; raises Refusal `too_large` beyond `limit_bytes`."""
@@ -66,7 +80,7 @@ class Call:
         declared = self.request.headers.get("content-length")
         if declared is not None and declared.isascii() and declared.isdigit() and int(declared) > limit_bytes:
             raise _too_large(limit_bytes)
-        size, proven = 0, self.settings.auth == "none"
+        size, self.proven = 0, self.proven or self.settings.auth == "none"
         while stream is not None and stream.request_body:
             try:
                 async with asyncio.timeout(self.settings.body_idle_s):
@@ -78,8 +92,8 @@ class Call:
             size += len(chunk)
             if size > limit_bytes:
                 raise _too_large(limit_bytes)
-            if size > UNPROVEN_BYTES and not proven:
-                proven = await self._prove_token()
+            if size > UNPROVEN_BYTES and not self.proven:
+                await self._prove_token()
             yield chunk
 
     async def body(self, limit_bytes: int) -> bytes:
@@ -102,10 +116,9 @@ class Call:
             await asyncio.to_thread(refuse_heavy_json, body)
         return body
 
-    async def _prove_token(self) -> bool:
+    async def _prove_token(self) -> None:
         """Have the token judged by the cheapest command that asks for one; raises Refusal."""
         await self.ask(GetTasks(task_ids=(), view="minimal", caller=self.caller), TaskViews)
-        return True
 
     def content_type(self) -> str:
         """The body's media type in lower case, without its parameters."""

@@ -33,9 +33,36 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, GetMetrics, Metrics, PurgeTask
+from khala.core.people import (
+    AuditPage,
+    CreateToken,
+    DeleteUser,
+    GetMe,
+    ListAudit,
+    ListTokens,
+    ListUsers,
+    Me,
+    PutUser,
+    RevokeToken,
+    TokenViews,
+    UserViews,
+)
 
 Command = (
     Ping
+    | GetMe
+    | PutUser
+    | ListUsers
+    | DeleteUser
+    | CreateToken
+    | ListTokens
+    | RevokeToken
+    | ListAudit
+    | AmendTask
+    | PurgeTask
+    | DrainExecutor
+    | GetMetrics
     | SubmitTasks
     | CancelTasks
     | GetTasks
@@ -50,6 +77,12 @@ Command = (
 )
 Reply = (
     Pong
+    | Me
+    | UserViews
+    | TokenViews
+    | AuditPage
+    | DrainOrdered
+    | Metrics
     | TasksAccepted
     | TaskCancels
     | TaskViews

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sanic.response import HTTPResponse
+from sanic.response import HTTPResponse, html
 
 from khala import __version__
+from khala.gateway.api_page import api_page
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import CONTENT_TYPE
 from khala.gateway.routes import Route
-from khala.gateway.schemas import BatchBody, TaskBody
+from khala.gateway.schemas import TaskBody
 
 Json = dict[str, Any]
 PATH = "/api/v1/openapi.json"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def with_document(table: Sequence[Route]) -> tuple[Route, ...]:
-    """`table` and the route that describes it."""
+    """`table` and the two routes that describe it."""
 
     async def answer(call: Call) -> HTTPResponse:
+        """OpenAPI 3.1, made from the code."""
         return json_response(document)
 
+    async def show(call: Call) -> HTTPResponse:
+        """A page without scripts, for people; it needs nothing but this gateway."""
+        return html(page, headers={"Content-Security-Policy": _POLICY})
+
     own = Route(method="GET", path=PATH, handler=answer, summary="This document")
-    document = describe((*table, own))
-    return (*table, own)
+    shown = Route(method="GET", path="/docs", handler=show, summary="This document as a page", public=True)
+    document = describe((*table, own, shown))
+    page = api_page(document)
+    return (*table, own, shown)
 
 
 def describe(table: Sequence[Route]) -> Json:
     """The OpenAPI 3.1 document of `table`."""
+    bodies = {route.body for route in table if route.body is not None} | {TaskBody}
     _, components = msgspec.json.schema_components(
-        [TaskBody, BatchBody], ref_template="#/components/schemas/{name}"
+        sorted(bodies, key=lambda body: body.__name__), ref_template="#/components/schemas/{name}"
     )
     components["Problem"] = _PROBLEM
     paths: dict[str, Json] = {}
@@ -57,6 +68,7 @@ def _operation(route: Route) -> Json:
     named += [(name, "query") for name in route.query]
     operation: Json = {
         "summary": route.summary,
+        "description": inspect.getdoc(route.handler) or "",
         "parameters": [
             {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
             for name, place in named

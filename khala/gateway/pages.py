@@ -15,7 +15,7 @@ _ROOT = """<!doctype html>
 <h1>Khala</h1>
 <p>This gateway runs command-line tasks in parallel on a cluster of computers.</p>
 <ul>
-<li><a href="/api/v1/openapi.json">HTTP API</a>, under <code>/api/v1</code></li>
+<li><a href="/docs">HTTP API</a>, under <code>/api/v1</code></li>
 <li><a href="/api/test">KV2-compatible API</a>, under <code>/api</code></li>
 <li><a href="/readyz">Is the cluster ready?</a></li>
 </ul>

@@ -24,6 +24,7 @@ _STATUS = {
     "malformed": 400,
     "unauthorized": 401,
     "forbidden": 403,
+    "quota_exceeded": 403,
     "not_found": 404,
     "timeout": 408,
     "conflict": 409,

@@ -14,8 +14,10 @@ from sanic import Sanic
 from sanic.request import Request
 from sanic.response import HTTPResponse
 
+from khala.errors import Refusal
 from khala.gateway.auth import identify
 from khala.gateway.exchange import Allowance, Call
+from khala.gateway.guessing import Guesses
 from khala.gateway.settings import GatewaySettings
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
@@ -44,7 +46,7 @@ class Route:
 
 def register(app: Sanic[Any, Any], table: Sequence[Route], settings: GatewaySettings) -> None:
     """Add every route of `table` to `app`, whose `ctx.judicators` is set before it serves."""
-    allowance = Allowance(settings.max_held_bytes)
+    allowance, guesses = Allowance(settings.max_held_bytes), Guesses(settings.wrong_tokens_at_once)
     for route in table:
         methods = ["GET", "HEAD"] if route.method == "GET" else [route.method]
         # With ignore_body Sanic preloads nothing and lifts no limit: handlers read what they need.
@@ -55,13 +57,13 @@ def register(app: Sanic[Any, Any], table: Sequence[Route], settings: GatewaySett
             ignore_body=True,
             unquote=True,
             ctx_on_error=route.on_error,
-        )(_endpoint(route, settings, allowance))
+        )(_endpoint(route, settings, allowance, guesses))
 
 
 _NAME_SAFE = str.maketrans({"/": "_", "<": "-", ">": "-", ".": "-", ":": "-"})
 
 
-def _endpoint(route: Route, settings: GatewaySettings, allowance: Allowance) -> Handler:
+def _endpoint(route: Route, settings: GatewaySettings, allowance: Allowance, guesses: Guesses) -> Handler:
     loose = route.loose or route.method == "GET"
 
     async def answer(request: Request, **parts: str) -> HTTPResponse | None:
@@ -70,11 +72,19 @@ def _endpoint(route: Route, settings: GatewaySettings, allowance: Allowance) -> 
             settings=settings,
             judicators=request.app.ctx.judicators,
             allowance=allowance,
+            guesses=guesses,
             caller=identify(request, settings, loose=loose, required=not route.public),
         )
         try:
+            guesses.check(request.ip, call.caller.token)
             return await route.handler(call, **parts)
+        except Refusal as error:
+            if error.code == "unauthorized" and call.caller.token:
+                guesses.failed(request.ip)
+            raise
         finally:
+            if call.proven and call.caller.token:
+                guesses.proved(call.caller.token)
             call.release()
 
     return answer

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from khala.core.checking import DEFAULT_TOLERANCE
 from khala.errors import Refusal
@@ -129,6 +129,50 @@ class BatchBody(Body, frozen=True):
     """Tasks to create; each is decoded on its own, so that one bad task does not spoil the rest."""
 
     tasks: list[Raw]
+
+
+class AmendBody(Body, frozen=True):
+    """What of a task is to change; `labels` replaces all of them."""
+
+    labels: dict[str, str] | None = None
+    priority: int | None = None
+
+
+class QuotaBody(Body, frozen=True):
+    """A user's quota; null means that there is no bound."""
+
+    queued: int | None = None
+    running: int | None = None
+    stored_bytes: int | None = None
+
+
+class NewUserBody(Body, frozen=True):
+    """A user to create."""
+
+    name: str
+    role: Literal["admin", "user", "viewer"]
+    quota: QuotaBody = QuotaBody()
+
+
+class UserBody(Body, frozen=True):
+    """What of a user is to change."""
+
+    role: Literal["admin", "user", "viewer"] | None = None
+    quota: QuotaBody | None = None
+
+
+class TokenBody(Body, frozen=True):
+    """A token to create, for the caller unless an administrator names a `user`; `expires_in` is seconds."""
+
+    name: str
+    user: str = ""
+    expires_in: Annotated[float, Meta(gt=0, le=1e10)] | None = None
+
+
+class LoginBody(Body, frozen=True):
+    """The token to begin a session with."""
+
+    token: str
 
 
 def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:

@@ -18,6 +18,7 @@ class GatewaySettings:
     `max_json_bytes` bounds JSON and the texts of forms, `max_upload_bytes` a whole upload, and
     `max_held_bytes` all bodies that one worker keeps in memory at a time. `body_idle_s` is how long
     a sender may pause, `stop_grace_s` how long requests may still run after a stop signal.
+    `wrong_tokens_at_once` is how often one address may show a wrong token before it is slowed down.
     `spool_dir` is where uploads are put down while they arrive (None: the system's place).
     """
 
@@ -32,4 +33,5 @@ class GatewaySettings:
     body_idle_s: float = 30.0
     stop_grace_s: float = 10.0
     access_log: bool = False
+    wrong_tokens_at_once: int = 20
     spool_dir: str | None = None

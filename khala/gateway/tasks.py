@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from typing import cast
 
 from sanic.response import HTTPResponse
 
 from khala.core.commands import (
     CancelTasks,
-    GetTasks,
     NewTask,
     SearchTasks,
     TaskCancels,
-    TaskViews,
 )
-from khala.core.task import TERMINAL, ExitReason, State, Task
+from khala.core.task import ExitReason, State
 from khala.core.validation import MAX_USER
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
-from khala.gateway.exchange import Call, json_response
+from khala.gateway.exchange import MAX_EMPTY_BODY_BYTES, Call, json_response
 from khala.gateway.explaining import add_reason
 from khala.gateway.queries import Query, task_id
+from khala.gateway.reading import no_task, read_task, unless_known
 from khala.gateway.routes import Route
 from khala.gateway.schemas import TaskBody, decode, request_digest
 from khala.gateway.searching import search
@@ -30,10 +28,8 @@ from khala.gateway.uploads import move_large
 from khala.gateway.views import View, task_view
 
 MAX_WAIT_S = 300.0
-WAIT_SLICE_S = 20.0
 MAX_PAGE = 1000
 MAX_FULL_PAGE = 100
-MAX_EMPTY_BODY_BYTES = 64 * 1024
 
 _VIEWS = ("basic", "minimal", "full")
 _LIST_QUERY = (
@@ -105,11 +101,11 @@ async def get_task(call: Call, id: str) -> HTTPResponse:
     query = Query(call.request, ("view", "wait"))
     view = cast(View, query.choice("view", ("full", "basic", "minimal")))
     wait_s = query.seconds("wait", MAX_WAIT_S) or 0.0
-    task = await _read(call, task_id(id), view, wait_s)
+    task = await read_task(call, task_id(id), view, wait_s)
     shown = task_view(task, view)
     if view != "minimal":
         await add_reason(call, task, shown)
-    return json_response(shown)
+    return unless_known(call, shown)
 
 
 async def cancel_task(call: Call, id: str) -> HTTPResponse:
@@ -118,7 +114,7 @@ async def cancel_task(call: Call, id: str) -> HTTPResponse:
     reply = await call.ask(CancelTasks(task_ids=(task_id(id),), caller=call.caller), TaskCancels)
     (answer,) = reply.results
     if answer.answer == "not_found":
-        raise _not_found(id)
+        raise no_task(id)
     if answer.answer == "finished" and answer.state != State.CANCELLED:
         raise Refusal(f"the task has finished already: {answer.state}", code="finished")
     done = answer.answer == "finished"
@@ -153,26 +149,9 @@ def _state(text: str) -> State:
         raise Refusal(f"state: expected one of {', '.join(State)}", code="malformed", field="state") from None
 
 
-async def _read(call: Call, id: str, view: View, wait_s: float) -> Task:
-    """The task, once it is finished or after `wait_s` seconds; in slices, as the cluster may change."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        slice_s = min(max(deadline - time.monotonic(), 0.0), WAIT_SLICE_S)
-        command = GetTasks(task_ids=(id,), view=view, wait_s=slice_s, caller=call.caller)
-        found = (await call.ask(command, TaskViews, timeout_s=slice_s + 10.0)).tasks
-        if not found:
-            raise _not_found(id)
-        if found[0].control.state in TERMINAL or time.monotonic() >= deadline:
-            return found[0]
-
-
 async def _finished_view(call: Call, id: str, wait_s: float) -> dict[str, object] | None:
     """The view after waiting, or None when it cannot be read: the task is stored all the same."""
     try:
-        return task_view(await _read(call, id, "full", wait_s), "full")
+        return task_view(await read_task(call, id, "full", wait_s), "full")
     except Unavailable:
         return None
-
-
-def _not_found(id: str) -> Refusal:
-    return Refusal(f"there is no task {id}", code="not_found", field="id")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from khala.core.checking import Difference
 from khala.core.commands import ExecutorView, JudicatorView
+from khala.core.people import Me, TokenView, UserView
 from khala.core.task import (
     LIMIT_FIELDS,
     TERMINAL,
@@ -21,11 +22,13 @@ from khala.core.task import (
     PhaseResult,
     StreamCapture,
     Task,
+    TaskEvent,
     TaskSpec,
     Verdict,
 )
 
 Json = dict[str, Any]
+_QUOTA = ("queued", "running", "stored_bytes")
 View = Literal["minimal", "basic", "full"]
 
 
@@ -76,21 +79,23 @@ def task_view(task: Task, view: View) -> Json:
     shown["difference"] = _difference(task.result.difference if task.result else None)
     shown["enforced"] = [] if task.result is None else list(task.result.enforced)
     if view == "full":
-        shown["events"] = [
-            {
-                "rev": event.rev,
-                "kind": event.kind,
-                "at": time_view(event.at),
-                "from": event.from_state,
-                "to": event.to_state,
-                "attempt": event.attempt,
-                "epoch": {"generation": event.epoch.generation, "number": event.epoch.number},
-                "executor": event.executor or None,
-                "detail": event.detail,
-            }
-            for event in task.events
-        ]
+        shown["events"] = [event_view(event) for event in task.events]
     return shown
+
+
+def event_view(event: TaskEvent) -> Json:
+    """One line of a task's story."""
+    return {
+        "rev": event.rev,
+        "kind": event.kind,
+        "at": time_view(event.at),
+        "from": event.from_state,
+        "to": event.to_state,
+        "attempt": event.attempt,
+        "epoch": {"generation": event.epoch.generation, "number": event.epoch.number},
+        "executor": event.executor or None,
+        "detail": event.detail,
+    }
 
 
 def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
@@ -173,6 +178,43 @@ def _difference(difference: Difference | None) -> Json | None:
         "expected": difference.expected,
         "actual": difference.actual,
     }
+
+
+def user_view(user: UserView) -> Json:
+    """A user."""
+    return {
+        "name": user.name,
+        "role": user.role,
+        "created_at": time_view(user.created_at or None),
+        **quota_view(user),
+    }
+
+
+def quota_view(user: UserView) -> Json:
+    """What a user may have and has."""
+    usage = user.usage
+    return {
+        "quota": {name: getattr(user.quota, name) for name in _QUOTA},
+        "usage": None if usage is None else {name: getattr(usage, name) for name in _QUOTA},
+    }
+
+
+def token_view(token: TokenView) -> Json:
+    """A token, without its text."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "user": token.user,
+        "created_at": time_view(token.created_at or None),
+        "expires_at": time_view(token.expires_at),
+        "last_used_at": time_view(token.last_used_at),
+        "session": token.session,
+    }
+
+
+def me_view(me: Me) -> Json:
+    """The caller."""
+    return {**user_view(me.user), "token": None if me.token is None else token_view(me.token)}
 
 
 def _command(command: Command) -> Json:

@@ -11,9 +11,11 @@ from functools import partial
 import structlog
 
 from khala import __version__
+from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.followers import Followers
-from khala.actors.judicator import READERS, Judicator
+from khala.actors.front_door import READERS
+from khala.actors.judicator import Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
 from khala.actors.outputs import Outputs
@@ -216,6 +218,7 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
+        Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
         Role(name="followers", start=partial(Followers.start, stage, store=store)),
         Role(name="outputs", start=partial(Outputs.start, stage, store=store)),
         Role(name="replica-set", start=partial(ReplicaSet.start, stage, upkeep=parts.upkeep)),
@@ -247,7 +250,7 @@ def _make_tokens(config: JudicatorConfig, store: MongoStore) -> None:
     secret = config.secret.encode() or None
     token = "" if config.main_first_token_digest else secrets.token_urlsafe(32)
     digest = config.main_first_token_digest or token_digest(token)
-    if store.create_first_token(digest, "first", ADMIN) and token:
+    if store.create_first_token(digest, "admin", ADMIN) and token:
         print(f"khala judicator: the administrator's token, shown only now: {token}", flush=True)  # noqa: T201
     if secret is not None:
         of_executors = token_digest(node_token(secret, EXECUTOR))

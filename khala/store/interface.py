@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
+from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import Epoch, Task
 
 
@@ -22,8 +24,9 @@ class TaskStore(Protocol):
     """Tasks and the leader's epoch."""
 
     def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
-        """Store new tasks; answers in order. A task whose id exists is `repeated` when the stored
-        `request_digest` is equal and not empty, or else `conflict`; told only from a majority read."""
+        """Store new tasks; answers in order. A task whose id exists is `repeated` when the stored owner and
+        `request_digest` are equal and the digest is not empty, or else `conflict`; told only from a majority
+        read."""
         ...
 
     def take_epoch(self, holder: str) -> Epoch:
@@ -40,11 +43,36 @@ class TaskStore(Protocol):
         """
         ...
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
-        """Set `cancel_requested` (rev + 1, event `cancel_requested`) on those that are not finished.
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
+        """Set `cancel_requested` (rev + 1, event `cancel_requested`) on those that are not finished; with
+        `owner`, tasks of others do not exist.
 
         Returns the named tasks that exist as they now are, finished ones included, without
         specification bytes or results (view minimal); idempotent.
+        """
+        ...
+
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+    ) -> Task | None:
+        """Change labels or priority of a task (of `owner`) that is not finished: rev + 1, event `amended`.
+
+        The task as it now is, in view basic, or None; a finished one is as it was.
+        """
+        ...
+
+    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
+        """Put a tombstone in the place of a finished task (of `owner`) in one write (P7).
+
+        The task as it was, in view minimal, or None; one that is not finished stays. For `insert` the
+        tombstone counts as the task; no read shows it.
         """
         ...
 
@@ -69,8 +97,8 @@ class TaskStore(Protocol):
         without a limit would have more than 100,000 tasks (10,000 in view basic, 1,000 in full)."""
         ...
 
-    def counts(self) -> Mapping[str, int]:
-        """Tasks per state."""
+    def counts(self, owner: str | None = None) -> Mapping[str, int]:
+        """Tasks per state, of `owner` or of all."""
         ...
 
 
@@ -81,8 +109,9 @@ class FileStore(Protocol):
         """Is the whole file stored on a majority?"""
         ...
 
-    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes]) -> None:
-        """Store a file; raises Refusal when digest or size disagree. Storing it again is harmless."""
+    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
+        """Store a file; raises Refusal when digest or size disagree. Storing it again is harmless, and it
+        stays with its first owner."""
         ...
 
     def read_file(self, sha256: str, offset: int, length: int) -> tuple[int, bytes]:
@@ -131,6 +160,65 @@ class TokenStore(Protocol):
         ...
 
 
+class PeopleStore(Protocol):
+    """Users, their tokens, what they use, and the record of what they did. `at` is Unix seconds."""
+
+    def identify(self, digest: str, at: float) -> Identity | None:
+        """Who a token stands for; None if it is not known, has expired, or its user is gone."""
+        ...
+
+    def touch_token(self, digest: str, at: float) -> None:
+        """Note that a token was used; at most once a minute is anything written."""
+        ...
+
+    def put_user(
+        self, name: str, role: str, quota: Quota | None, at: float, *, create_only: bool = False
+    ) -> UserView:
+        """Make or change a user (see PutUser). Refusal `conflict` (`create_only`, and there is another),
+        or `not_found` (no role given, and there is none)."""
+        ...
+
+    def users(self, name: str = "") -> Sequence[UserView]:
+        """All users by name, or the one of this name; without usage."""
+        ...
+
+    def delete_user(self, name: str) -> UserView:
+        """Remove a user, then their tokens; Refusal `not_found`."""
+        ...
+
+    def add_token(self, digest: str, token: TokenView) -> TokenView:
+        """Store a token of an existing user; the same once more is harmless.
+
+        The user's expired tokens go; at most `MOST_SESSIONS` sessions stay, the newest. Refusal
+        `not_found` (the user), `conflict` (the digest), or `quota_exceeded` (too many tokens).
+        """
+        ...
+
+    def tokens(self, user: str | None = None) -> Sequence[TokenView]:
+        """The tokens of a user or of all people, the newest first; nodes' tokens are nobody's."""
+        ...
+
+    def revoke_token(self, id: str, user: str | None = None) -> TokenView:
+        """Remove a token (of this user) and the sessions begun with it; Refusal `not_found`."""
+        ...
+
+    def usage(self, user: str) -> Usage:
+        """What a user has now."""
+        ...
+
+    def append_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Add to the record."""
+        ...
+
+    def read_audit(self, user: str, limit: int, page_token: str) -> AuditPage:
+        """See ListAudit; Refusal for a malformed page token."""
+        ...
+
+    def trim_audit(self, keep: int) -> int:
+        """Forget all but the newest `keep` entries; how many went."""
+        ...
+
+
 class ReplicaSetAdmin(Protocol):
     """The replica set behind a store (P19). Each change raises Unavailable when it cannot be made now,
     or may have been made: look at the members again. A member is named by its host:port."""
@@ -156,7 +244,7 @@ class ReplicaSetAdmin(Protocol):
         ...
 
 
-class Store(TaskStore, FileStore, OutputStore, TokenStore, Protocol):
+class Store(TaskStore, FileStore, OutputStore, TokenStore, PeopleStore, Protocol):
     """All of it, as one object that owns its connections."""
 
     def prepare(self, first_generation: int = 1) -> None:

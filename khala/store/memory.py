@@ -12,16 +12,18 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
 
+from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
-from khala.core.task import Epoch, Task, TaskEvent
+from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
+from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
-from khala.store.memory_tokens import TokenTable
 
 T = TypeVar("T")
 
@@ -57,8 +59,9 @@ class MemoryStore:
         self._faults = faults
         self._cluster_id = cluster_id
         self._tasks = TaskTable(self.history.append if record_history else None)
-        self._tokens = TokenTable()
+        self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
+        self._file_owners: dict[str, str] = {}
         self._outputs: dict[StreamKey, bytearray] = {}
         self._epoch = Epoch()
         self.holder = ""
@@ -78,14 +81,26 @@ class MemoryStore:
         check_changes(changes)
         return self._write("commit", lambda: self._guarded(epoch, changes))
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
+        return self._write("request_cancel", lambda: self._tasks.request_cancel(task_ids, at, owner))
 
-        def cancel() -> Sequence[Task]:
-            self._tasks.request_cancel(task_ids, at)
-            return self._tasks.read(task_ids, "minimal")
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+    ) -> Task | None:
+        """See TaskStore."""
+        return self._write("amend", lambda: self._tasks.amend(task_id, at, detail, labels, priority, owner))
 
-        return self._write("request_cancel", cancel)
+    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
+        """See TaskStore."""
+        return self._write("purge", lambda: self._tasks.purge(task_id, owner))
 
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
@@ -107,9 +122,9 @@ class MemoryStore:
         """See TaskStore."""
         return self._read("search", lambda: self._tasks.search(query))
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore."""
-        return self._read("counts", self._tasks.counts)
+        return self._read("counts", lambda: self._tasks.counts(owner))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -118,11 +133,16 @@ class MemoryStore:
         check_sha256(sha256)
         return self._read("has_file", lambda: sha256 in self._files)
 
-    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes]) -> None:
+    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
         """See FileStore."""
         check_sha256(sha256)
         content = b"".join(verified(sha256, size, chunks))
-        self._write("put_file", lambda: self._files.setdefault(sha256, content))
+
+        def put() -> None:
+            self._files.setdefault(sha256, content)
+            self._file_owners.setdefault(sha256, owner)
+
+        self._write("put_file", put)
 
     def read_file(self, sha256: str, offset: int, length: int) -> tuple[int, bytes]:
         """See FileStore."""
@@ -167,15 +187,77 @@ class MemoryStore:
 
     def create_first_token(self, digest: str, name: str, role: str) -> bool:
         """See TokenStore."""
-        return self._write("create_first_token", lambda: self._tokens.create_first(digest, name, role))
+        return self._write("create_first_token", lambda: self._people.create_first(digest, name, role))
 
     def create_token(self, digest: str, name: str, role: str) -> None:
         """See TokenStore; Refusal `conflict` if the digest is another token's."""
-        self._write("create_token", lambda: self._tokens.create(digest, name, role))
+        self._write("create_token", lambda: self._people.create(digest, name, role))
 
     def role_of(self, digest: str) -> tuple[str, str] | None:
         """See TokenStore."""
-        return self._read("role_of", lambda: self._tokens.role_of(digest))
+        return self._read("role_of", lambda: self._people.role_of(digest))
+
+    # --- people ----------------------------------------------------------------------------------
+
+    def identify(self, digest: str, at: float) -> Identity | None:
+        """See PeopleStore."""
+        return self._read("identify", lambda: self._people.identify(digest, at))
+
+    def touch_token(self, digest: str, at: float) -> None:
+        """See PeopleStore."""
+        self._write("touch_token", lambda: self._people.touch(digest, at))
+
+    def put_user(
+        self, name: str, role: str, quota: Quota | None, at: float, *, create_only: bool = False
+    ) -> UserView:
+        """See PeopleStore."""
+        return self._write("put_user", lambda: self._people.put_user(name, role, quota, at, create_only))
+
+    def users(self, name: str = "") -> Sequence[UserView]:
+        """See PeopleStore."""
+        return self._read("users", lambda: self._people.users(name))
+
+    def delete_user(self, name: str) -> UserView:
+        """See PeopleStore."""
+        return self._write("delete_user", lambda: self._people.delete_user(name))
+
+    def add_token(self, digest: str, token: TokenView) -> TokenView:
+        """See PeopleStore."""
+        return self._write("add_token", lambda: self._people.add_token(digest, token))
+
+    def tokens(self, user: str | None = None) -> Sequence[TokenView]:
+        """See PeopleStore."""
+        return self._read("tokens", lambda: self._people.tokens(user))
+
+    def revoke_token(self, id: str, user: str | None = None) -> TokenView:
+        """See PeopleStore."""
+        return self._write("revoke_token", lambda: self._people.revoke(id, user))
+
+    def usage(self, user: str) -> Usage:
+        """See PeopleStore."""
+        return self._read("usage", lambda: self._usage(user))
+
+    def append_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """See PeopleStore."""
+        self._write("append_audit", lambda: self._people.append(entries))
+
+    def read_audit(self, user: str, limit: int, page_token: str) -> AuditPage:
+        """See PeopleStore."""
+        return self._read("read_audit", lambda: self._people.read_audit(user, limit, page_token))
+
+    def trim_audit(self, keep: int) -> int:
+        """See PeopleStore."""
+        return self._write("trim_audit", lambda: self._people.trim(keep))
+
+    def _usage(self, user: str) -> Usage:
+        states = self._tasks.counts(user)
+        return Usage(
+            queued=states.get(State.PENDING, 0),
+            running=sum(states.get(state, 0) for state in ACTIVE),
+            stored_bytes=sum(
+                len(self._files[sha256]) for sha256, owner in self._file_owners.items() if owner == user
+            ),
+        )
 
     # --- the whole -------------------------------------------------------------------------------
 

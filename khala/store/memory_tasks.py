@@ -7,12 +7,13 @@ call. No clock, no randomness, no thread.
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
-from khala.core.lifecycle import CancelRequested, transition
+from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
 from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
@@ -26,13 +27,15 @@ class TaskTable:
     def __init__(self, record: Recorder | None) -> None:
         self._record = record
         self._tasks: dict[str, Task] = {}
+        self._tombstones: dict[str, tuple[str, str]] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
 
     def insert(self, task: Task) -> Inserted:
         """Store one new task, or say why not."""
         stored = self._tasks.get(task.id)
-        if stored is not None:
-            same = stored.request_digest != "" and stored.request_digest == task.request_digest
+        known = _request(stored) if stored else self._tombstones.get(task.id)
+        if known is not None:
+            same = task.request_digest != "" and known == _request(task)
             return Inserted(task_id=task.id, answer="repeated" if same else "conflict")
         self._tasks[task.id] = task
         self._by_state[task.control.state].add(task.id)
@@ -45,14 +48,52 @@ class TaskTable:
         applied = [self._apply(epoch, change) for change in changes]
         return [self._changed(change, done) for change, done in zip(changes, applied, strict=True)]
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> None:
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None) -> Sequence[Task]:
         """Put the request on those that are neither finished nor already asked to end."""
-        for task_id in task_ids:
-            task = self._tasks.get(task_id)
-            if task and task.control.state not in TERMINAL and not task.control.cancel_requested:
+        found = [task.id for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
+        for task_id in found:
+            task = self._tasks[task_id]
+            if task.control.state not in TERMINAL and not task.control.cancel_requested:
                 control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
+        return self.read(found, "minimal")
+
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        labels: Mapping[str, str] | None,
+        priority: int | None,
+        owner: str | None,
+    ) -> Task | None:
+        """Change labels and priority of one that is not finished."""
+        task = self._own(task_id, owner)
+        if task is None or task.control.state in TERMINAL:
+            return task and as_view(task, "basic")
+        spec = replace(
+            task.spec,
+            labels=task.spec.labels if labels is None else dict(labels),
+            priority=task.spec.priority if priority is None else priority,
+        )
+        control, event = transition(task.control, Amended(), at=at, epoch=Epoch())
+        event = replace(event, detail=detail)
+        self._replace(replace(task, spec=spec, control=control, events=(*task.events, event)))
+        self._tell(Epoch(), task_id, event)
+        return as_view(self._tasks[task_id], "basic")
+
+    def purge(self, task_id: str, owner: str | None) -> Task | None:
+        """A tombstone for a finished one."""
+        task = self._own(task_id, owner)
+        if task is not None and task.control.state in TERMINAL:
+            self._by_state[task.control.state].discard(task_id)
+            self._tombstones[task_id] = _request(self._tasks.pop(task_id))
+        return task and as_view(task, "minimal")
+
+    def _own(self, task_id: str, owner: str | None) -> Task | None:
+        task = self._tasks.get(task_id)
+        return task if task is not None and owner in (None, task.owner) else None
 
     def read(self, task_ids: Sequence[str], view: str) -> Sequence[Task]:
         """The tasks that exist, once each, in the order asked."""
@@ -90,9 +131,11 @@ class TaskTable:
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
-        return {state.value: len(ids) for state, ids in self._by_state.items() if ids}
+        if owner is None:
+            return {state.value: len(ids) for state, ids in self._by_state.items() if ids}
+        return Counter(task.control.state.value for task in self._tasks.values() if task.owner == owner)
 
     def _apply(self, epoch: Epoch, change: Change) -> bool:
         task = self._tasks.get(change.task_id)
@@ -129,6 +172,10 @@ def _key(task: Task) -> tuple[float, str]:
     return task.created_at, task.id
 
 
+def _request(task: Task) -> tuple[str, str]:
+    return task.owner, task.request_digest
+
+
 def _id(task: Task) -> str:
     return task.id
 
@@ -141,6 +188,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
     spec, control = task.spec, task.control
     return (
         (query.user is None or spec.user == query.user)
+        and query.owner in (None, task.owner)
         and (not query.states or control.state in query.states)
         and spec.name.startswith(query.name_prefix)
         and (not query.executor or control.executor == query.executor)

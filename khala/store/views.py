@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -76,7 +76,11 @@ def read_page_token(token: str) -> tuple[float, str]:
 
 def label_texts(task: Task) -> list[str]:
     """What a label filter is compared with: `key` and `key=value` of each label."""
-    labels = task.spec.labels
+    return texts_of(task.spec.labels)
+
+
+def texts_of(labels: Mapping[str, str]) -> list[str]:
+    """What a label filter is compared with, of these labels."""
     return [text for key, value in labels.items() for text in (key, f"{key}={value}")]
 
 

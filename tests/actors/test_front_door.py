@@ -10,7 +10,7 @@ import pytest
 from actors.world import Node, World
 from wait import wait_until
 
-from khala.actors import judicator as front_door
+from khala.actors import front_door
 from khala.actors.uploads import CHUNK_BYTES, FILE_BYTES, IDLE_S
 from khala.core.access import token_digest
 from khala.core.commands import (
@@ -52,28 +52,28 @@ def test_commands_need_a_known_token_of_a_role_that_may(world: World) -> None:
 def test_a_token_is_looked_up_once_for_all_and_again_after_a_while(world: World) -> None:
     judicator = world.judicator(secured=True)
     admin = with_token(world, "good", "admin")
-    world.trouble.hold("role_of")
+    world.trouble.hold("identify")
     calls = [judicator.bus.call(CountTasks(caller=admin)) for _ in range(20)]
-    wait_until(lambda: world.trouble.calls["role_of"], what="the look-up")
-    world.trouble.let_go("role_of")
+    wait_until(lambda: world.trouble.calls["identify"], what="the look-up")
+    world.trouble.let_go("identify")
     for replies in calls:
         assert isinstance(wait_until(replies)[0], TaskCounts)
-    assert world.trouble.calls["role_of"] == 1
+    assert world.trouble.calls["identify"] == 1
     world.advance(11.0)
     assert isinstance(world.ask(judicator, CountTasks(caller=admin)), TaskCounts)
-    assert world.trouble.calls["role_of"] == 2
+    assert world.trouble.calls["identify"] == 2
 
 
 def test_a_store_that_cannot_say_whose_token_it_is_makes_nobody_wait(world: World) -> None:
     judicator = world.judicator(secured=True)
-    world.trouble.always["role_of"] = StoreFault.UNAVAILABLE
+    world.trouble.always["identify"] = StoreFault.UNAVAILABLE
     assert isinstance(world.ask(judicator, CountTasks(caller=Caller(token="x"))), NotAvailable)
 
 
 def test_a_reader_that_fails_while_it_looks_a_token_up_is_asked_again(world: World) -> None:
     judicator = world.judicator(secured=True)
     admin = with_token(world, "good", "admin")
-    world.trouble.crash["role_of"] = 1
+    world.trouble.crash["identify"] = 1
     replies = judicator.bus.call(CountTasks(caller=admin))
     assert isinstance(wait_until(replies)[0], TaskCounts)
     assert not judicator.gave_up

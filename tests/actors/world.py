@@ -22,13 +22,15 @@ from actors.trouble import Trouble
 from uids import uids_of_node
 from wait import wait_until
 
+from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
 from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
+from khala.actors.front_door import READERS
 from khala.actors.heartbeat import Heartbeat
-from khala.actors.judicator import READERS, Judicator
+from khala.actors.judicator import Judicator
 from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
 from khala.actors.outputs import Outputs
@@ -220,6 +222,7 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
+            role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
             role("outputs", Outputs, store=self.store),
             role("replica-set", ReplicaSet, upkeep=upkeep),

@@ -53,6 +53,7 @@ FENCES: Mapping[str, frozenset[str]] = {
     "pykka": frozenset({"actors", "bus", "node"}),
     "subprocess": frozenset({"execution", "services", "local"}),
     "httpx": frozenset({"client"}),
+    "prometheus_client": frozenset({"gateway"}),
     "docker": frozenset({"config"}),
     "rich": frozenset({"cli", "local"}),
     "click": frozenset({"cli", "local"}),

@@ -10,6 +10,7 @@ from khala.core.lifecycle import (
     CRASH_LIMIT,
     KINDS,
     TRANSITIONS,
+    Amended,
     Assigned,
     Cancelled,
     CancelRequested,
@@ -47,11 +48,15 @@ HAPPENINGS = (
     LOST,
     Returned(detail="taken back"),
     CancelRequested(),
+    Amended(),
     Cancelled(),
 )
 LEGAL = {
     (P, Assigned): A,
     (P, CancelRequested): P,
+    (P, Amended): P,
+    (A, Amended): A,
+    (R, Amended): R,
     (A, Started): R,
     (A, Ended): S,
     (A, Lost): P,
@@ -115,9 +120,9 @@ def test_the_table_has_no_other_cell() -> None:
 @pytest.mark.parametrize(
     ("state", "ends"),
     [
-        (P, {Cancelled: C, CancelRequested: P}),
-        (A, {Started: R, Ended: C, Lost: C, Returned: C, CancelRequested: A}),
-        (R, {PhaseEntered: R, Ended: C, Lost: C, Returned: C, CancelRequested: R}),
+        (P, {Cancelled: C, CancelRequested: P, Amended: P}),
+        (A, {Started: R, Ended: C, Lost: C, Returned: C, CancelRequested: A, Amended: A}),
+        (R, {PhaseEntered: R, Ended: C, Lost: C, Returned: C, CancelRequested: R, Amended: R}),
     ],
 )
 def test_every_cell_after_a_cancel_request(state: State, ends: dict[type, State], happened: object) -> None:

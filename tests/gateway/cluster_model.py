@@ -25,6 +25,7 @@ from khala.core.lifecycle import (
     Started,
     transition,
 )
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.task import (
     TERMINAL,
@@ -38,7 +39,7 @@ from khala.core.task import (
     TaskControl,
     TaskEvent,
 )
-from khala.core.validation import validate_spec
+from khala.core.validation import check_amendment, validate_spec
 from khala.errors import Refusal, Unavailable
 from khala.store.memory import MemoryStore
 
@@ -155,6 +156,7 @@ class ClusterModel:
             spec=new.spec,
             created_at=at,
             request_digest=new.request_digest,
+            retried_from=new.retried_from,
             control=TaskControl(queued_at=at),
             events=(
                 TaskEvent(
@@ -176,6 +178,21 @@ class ClusterModel:
     def handle_cancel_tasks(self, command: c.CancelTasks) -> c.TaskCancels:
         found = {task.id: task for task in self.store.request_cancel(command.task_ids, time.time())}
         return c.TaskCancels(results=tuple(_cancel(id, found.get(id)) for id in command.task_ids))
+
+    def handle_amend_task(self, command: AmendTask) -> c.TaskViews:
+        check_amendment(command.labels, command.priority)
+        told = "labels" if command.labels is not None else f"priority {command.priority}"
+        task = self.store.amend(
+            command.task_id, time.time(), told, labels=command.labels, priority=command.priority
+        )
+        return c.TaskViews(tasks=() if task is None else (task,))
+
+    def handle_purge_task(self, command: PurgeTask) -> c.TaskViews:
+        task = self.store.purge(command.task_id, time.time())
+        return c.TaskViews(tasks=() if task is None else (task,))
+
+    def handle_drain_executor(self, command: DrainExecutor) -> DrainOrdered:
+        return DrainOrdered(executor=command.executor, draining=command.draining)
 
     def handle_get_tasks(self, command: c.GetTasks) -> c.TaskViews:
         deadline = time.monotonic() + command.wait_s

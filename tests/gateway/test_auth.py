@@ -17,7 +17,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 def test_every_api_route_asks_for_a_token(secured: Gateway) -> None:
     document = secured.http.get("/api/v1/openapi.json", headers=BEARER).json()
     for path, operations in document["paths"].items():
-        if not path.startswith("/api"):
+        if not path.startswith("/api") or path == "/api/v1/login":
             continue
         for method in operations:
             address = path.replace("{id}", "0" * 24).replace("{sha256}", "0" * 64)

@@ -95,7 +95,13 @@ def test_big_tasks_travel_in_smaller_portions(gateway: Gateway) -> None:
 
 def test_a_repeated_key_completes_a_half_done_batch(gateway: Gateway) -> None:
     tasks = [{"execute": {"command": f"echo {index}"}} for index in range(1500)]
-    gateway.cluster.trouble = fail_times(Unavailable("no leader"), 1, SubmitTasks)
+    fails = fail_times(Unavailable("no leader"), 1, SubmitTasks)
+
+    def trouble(command: object) -> Exception | None:
+        """For the first large part; the first task goes alone, and would take all with it."""
+        return fails(command) if isinstance(command, SubmitTasks) and len(command.tasks) > 1 else None
+
+    gateway.cluster.trouble = trouble
     half = batch(gateway, tasks, "k").json()["results"]
     failed = [result for result in half if "error" in result]
     assert {result["error"]["code"] for result in failed} == {"unavailable"}
@@ -126,10 +132,12 @@ def test_an_unknown_outcome_in_a_batch_names_the_tasks(gateway: Gateway) -> None
     assert gateway.cluster.task(unknown[0]["task_id"])
 
 
-def test_a_conflicting_task_of_a_batch_says_so(gateway: Gateway) -> None:
+def test_a_key_that_was_used_for_another_batch_or_task_is_a_conflict(gateway: Gateway) -> None:
     batch(gateway, [TASK, TASK], "k")
-    results = batch(gateway, [TASK, TASK | {"priority": 5}], "k").json()["results"]
-    assert "id" in results[0] and results[1]["error"]["code"] == "conflict"
+    for other in ([TASK, TASK | {"priority": 5}], [TASK], [TASK, TASK, TASK]):
+        problem(batch(gateway, other, "k"), 409, "conflict")
+    problem(gateway.http.post("/api/v1/tasks", json=TASK, headers={"idempotency-key": "k"}), 409, "conflict")
+    assert stored_all(gateway) == 2
 
 
 def test_the_bounds_of_a_batch(gateway: Gateway) -> None:

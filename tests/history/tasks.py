@@ -28,6 +28,7 @@ LEGAL: dict[str, frozenset[tuple[State, State]]] = {
     "lost": frozenset({(A, P), (A, F), (A, C), (R, P), (R, F), (R, C)}),
     "returned": frozenset({(A, P), (A, C), (R, P), (R, C)}),
     "cancel_requested": frozenset({(P, P), (A, A), (R, R)}),
+    "amended": frozenset({(P, P), (A, A), (R, R)}),
     "cancelled": frozenset({(P, C)}),
 }
 """Written down here a second time, on purpose: the checker must not learn the rules from the judged."""

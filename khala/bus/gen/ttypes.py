@@ -5192,18 +5192,21 @@ class CancelTasks(object):
     Attributes:
      - task_ids
      - caller
+     - owner
 
     """
 
     __slots__ = (
         'task_ids',
         'caller',
+        'owner',
     )
 
 
-    def __init__(self, task_ids=None, caller=None,):
+    def __init__(self, task_ids=None, caller=None, owner=None,):
         self.task_ids = task_ids
         self.caller = caller
+        self.owner = owner
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5230,6 +5233,11 @@ class CancelTasks(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -5250,6 +5258,10 @@ class CancelTasks(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 2)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 3)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5458,6 +5470,7 @@ class GetTasks(object):
      - view
      - wait_s
      - caller
+     - owner
 
     """
 
@@ -5466,14 +5479,16 @@ class GetTasks(object):
         'view',
         'wait_s',
         'caller',
+        'owner',
     )
 
 
-    def __init__(self, task_ids=None, view=None, wait_s=None, caller=None,):
+    def __init__(self, task_ids=None, view=None, wait_s=None, caller=None, owner=None,):
         self.task_ids = task_ids
         self.view = view
         self.wait_s = wait_s
         self.caller = caller
+        self.owner = owner
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5510,6 +5525,11 @@ class GetTasks(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -5538,6 +5558,10 @@ class GetTasks(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 4)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 5)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5663,6 +5687,7 @@ class SearchTasks(object):
      - count_total
      - view
      - caller
+     - owner
 
     """
 
@@ -5682,10 +5707,11 @@ class SearchTasks(object):
         'count_total',
         'view',
         'caller',
+        'owner',
     )
 
 
-    def __init__(self, user=None, states=None, name_prefix=None, executor=None, exit_reason=None, label=None, created_after=None, created_before=None, oldest_first=None, offset=None, limit=None, page_token=None, count_total=None, view=None, caller=None,):
+    def __init__(self, user=None, states=None, name_prefix=None, executor=None, exit_reason=None, label=None, created_after=None, created_before=None, oldest_first=None, offset=None, limit=None, page_token=None, count_total=None, view=None, caller=None, owner=None,):
         self.user = user
         self.states = states
         self.name_prefix = name_prefix
@@ -5701,6 +5727,7 @@ class SearchTasks(object):
         self.count_total = count_total
         self.view = view
         self.caller = caller
+        self.owner = owner
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5792,6 +5819,11 @@ class SearchTasks(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -5864,6 +5896,10 @@ class SearchTasks(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 15)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 16)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6879,16 +6915,19 @@ class CountTasks(object):
 
     Attributes:
      - caller
+     - owner
 
     """
 
     __slots__ = (
         'caller',
+        'owner',
     )
 
 
-    def __init__(self, caller=None,):
+    def __init__(self, caller=None, owner=None,):
         self.caller = caller
+        self.owner = owner
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6905,6 +6944,11 @@ class CountTasks(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6918,6 +6962,10 @@ class CountTasks(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 1)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 2)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7676,6 +7724,7 @@ class GetOutput(object):
      - length
      - wait_s
      - caller
+     - owner
 
     """
 
@@ -7688,10 +7737,11 @@ class GetOutput(object):
         'length',
         'wait_s',
         'caller',
+        'owner',
     )
 
 
-    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, length=None, wait_s=None, caller=None,):
+    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, length=None, wait_s=None, caller=None, owner=None,):
         self.task_id = task_id
         self.attempt = attempt
         self.phase = phase
@@ -7700,6 +7750,7 @@ class GetOutput(object):
         self.length = length
         self.wait_s = wait_s
         self.caller = caller
+        self.owner = owner
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7751,6 +7802,11 @@ class GetOutput(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7792,6 +7848,10 @@ class GetOutput(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 8)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 9)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7946,6 +8006,2359 @@ class OutputPart(object):
         if self.newest is not None:
             oprot.writeFieldBegin('newest', TType.I64, 8)
             oprot.writeI64(self.newest)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Quota(object):
+    """
+    What a user may have at a time: waiting tasks, running tasks, bytes of uploaded files. None: any.
+
+    Attributes:
+     - queued
+     - running
+     - stored_bytes
+
+    """
+
+    __slots__ = (
+        'queued',
+        'running',
+        'stored_bytes',
+    )
+
+
+    def __init__(self, queued=None, running=None, stored_bytes=None,):
+        self.queued = queued
+        self.running = running
+        self.stored_bytes = stored_bytes
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.queued = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.running = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I64:
+                    self.stored_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Quota')
+        if self.queued is not None:
+            oprot.writeFieldBegin('queued', TType.I64, 1)
+            oprot.writeI64(self.queued)
+            oprot.writeFieldEnd()
+        if self.running is not None:
+            oprot.writeFieldBegin('running', TType.I64, 2)
+            oprot.writeI64(self.running)
+            oprot.writeFieldEnd()
+        if self.stored_bytes is not None:
+            oprot.writeFieldBegin('stored_bytes', TType.I64, 3)
+            oprot.writeI64(self.stored_bytes)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Usage(object):
+    """
+    What a user has now, in the terms of a Quota.
+
+    Attributes:
+     - queued
+     - running
+     - stored_bytes
+
+    """
+
+    __slots__ = (
+        'queued',
+        'running',
+        'stored_bytes',
+    )
+
+
+    def __init__(self, queued=None, running=None, stored_bytes=None,):
+        self.queued = queued
+        self.running = running
+        self.stored_bytes = stored_bytes
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.queued = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.running = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I64:
+                    self.stored_bytes = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Usage')
+        if self.queued is not None:
+            oprot.writeFieldBegin('queued', TType.I64, 1)
+            oprot.writeI64(self.queued)
+            oprot.writeFieldEnd()
+        if self.running is not None:
+            oprot.writeFieldBegin('running', TType.I64, 2)
+            oprot.writeI64(self.running)
+            oprot.writeFieldEnd()
+        if self.stored_bytes is not None:
+            oprot.writeFieldBegin('stored_bytes', TType.I64, 3)
+            oprot.writeI64(self.stored_bytes)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class UserView(object):
+    """
+    A user; `role` is admin, user or viewer.
+
+    Attributes:
+     - name
+     - role
+     - created_at
+     - quota
+     - usage
+
+    """
+
+    __slots__ = (
+        'name',
+        'role',
+        'created_at',
+        'quota',
+        'usage',
+    )
+
+
+    def __init__(self, name=None, role=None, created_at=None, quota=None, usage=None,):
+        self.name = name
+        self.role = role
+        self.created_at = created_at
+        self.quota = quota
+        self.usage = usage
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.role = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.DOUBLE:
+                    self.created_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.quota = Quota()
+                    self.quota.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.usage = Usage()
+                    self.usage.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('UserView')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.role is not None:
+            oprot.writeFieldBegin('role', TType.STRING, 2)
+            oprot.writeString(self.role.encode('utf-8') if sys.version_info[0] == 2 else self.role)
+            oprot.writeFieldEnd()
+        if self.created_at is not None:
+            oprot.writeFieldBegin('created_at', TType.DOUBLE, 3)
+            oprot.writeDouble(self.created_at)
+            oprot.writeFieldEnd()
+        if self.quota is not None:
+            oprot.writeFieldBegin('quota', TType.STRUCT, 4)
+            self.quota.write(oprot)
+            oprot.writeFieldEnd()
+        if self.usage is not None:
+            oprot.writeFieldBegin('usage', TType.STRUCT, 5)
+            self.usage.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class TokenView(object):
+    """
+    A token, known by `id`; nothing here opens a door.
+
+    Attributes:
+     - id
+     - name
+     - user
+     - created_at
+     - expires_at
+     - last_used_at
+     - session
+     - parent
+
+    """
+
+    __slots__ = (
+        'id',
+        'name',
+        'user',
+        'created_at',
+        'expires_at',
+        'last_used_at',
+        'session',
+        'parent',
+    )
+
+
+    def __init__(self, id=None, name=None, user=None, created_at=None, expires_at=None, last_used_at=None, session=None, parent=None,):
+        self.id = id
+        self.name = name
+        self.user = user
+        self.created_at = created_at
+        self.expires_at = expires_at
+        self.last_used_at = last_used_at
+        self.session = session
+        self.parent = parent
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.user = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.DOUBLE:
+                    self.created_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.DOUBLE:
+                    self.expires_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.DOUBLE:
+                    self.last_used_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.BOOL:
+                    self.session = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.STRING:
+                    self.parent = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TokenView')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 1)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 2)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.user is not None:
+            oprot.writeFieldBegin('user', TType.STRING, 3)
+            oprot.writeString(self.user.encode('utf-8') if sys.version_info[0] == 2 else self.user)
+            oprot.writeFieldEnd()
+        if self.created_at is not None:
+            oprot.writeFieldBegin('created_at', TType.DOUBLE, 4)
+            oprot.writeDouble(self.created_at)
+            oprot.writeFieldEnd()
+        if self.expires_at is not None:
+            oprot.writeFieldBegin('expires_at', TType.DOUBLE, 5)
+            oprot.writeDouble(self.expires_at)
+            oprot.writeFieldEnd()
+        if self.last_used_at is not None:
+            oprot.writeFieldBegin('last_used_at', TType.DOUBLE, 6)
+            oprot.writeDouble(self.last_used_at)
+            oprot.writeFieldEnd()
+        if self.session is not None:
+            oprot.writeFieldBegin('session', TType.BOOL, 7)
+            oprot.writeBool(self.session)
+            oprot.writeFieldEnd()
+        if self.parent is not None:
+            oprot.writeFieldBegin('parent', TType.STRING, 8)
+            oprot.writeString(self.parent.encode('utf-8') if sys.version_info[0] == 2 else self.parent)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class GetMe(object):
+    """
+    Who am I?
+
+    Attributes:
+     - caller
+
+    """
+
+    __slots__ = (
+        'caller',
+    )
+
+
+    def __init__(self, caller=None,):
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('GetMe')
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 1)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Me(object):
+    """
+    The caller, with quota and usage, and the token that was shown.
+
+    Attributes:
+     - user
+     - token
+
+    """
+
+    __slots__ = (
+        'user',
+        'token',
+    )
+
+
+    def __init__(self, user=None, token=None,):
+        self.user = user
+        self.token = token
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.user = UserView()
+                    self.user.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.token = TokenView()
+                    self.token.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Me')
+        if self.user is not None:
+            oprot.writeFieldBegin('user', TType.STRUCT, 1)
+            self.user.write(oprot)
+            oprot.writeFieldEnd()
+        if self.token is not None:
+            oprot.writeFieldBegin('token', TType.STRUCT, 2)
+            self.token.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class PutUser(object):
+    """
+    Make a user, or change one: an empty `role` and no `quota` leave them as they are.
+
+    Attributes:
+     - name
+     - role
+     - quota
+     - create_only
+     - caller
+
+    """
+
+    __slots__ = (
+        'name',
+        'role',
+        'quota',
+        'create_only',
+        'caller',
+    )
+
+
+    def __init__(self, name=None, role=None, quota=None, create_only=None, caller=None,):
+        self.name = name
+        self.role = role
+        self.quota = quota
+        self.create_only = create_only
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.role = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.quota = Quota()
+                    self.quota.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.BOOL:
+                    self.create_only = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('PutUser')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.role is not None:
+            oprot.writeFieldBegin('role', TType.STRING, 2)
+            oprot.writeString(self.role.encode('utf-8') if sys.version_info[0] == 2 else self.role)
+            oprot.writeFieldEnd()
+        if self.quota is not None:
+            oprot.writeFieldBegin('quota', TType.STRUCT, 3)
+            self.quota.write(oprot)
+            oprot.writeFieldEnd()
+        if self.create_only is not None:
+            oprot.writeFieldBegin('create_only', TType.BOOL, 4)
+            oprot.writeBool(self.create_only)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 5)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ListUsers(object):
+    """
+    All users, or only the one of this name, with their usage.
+
+    Attributes:
+     - name
+     - caller
+
+    """
+
+    __slots__ = (
+        'name',
+        'caller',
+    )
+
+
+    def __init__(self, name=None, caller=None,):
+        self.name = name
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ListUsers')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class DeleteUser(object):
+    """
+    Take a user and all their tokens away; their tasks stay.
+
+    Attributes:
+     - name
+     - caller
+
+    """
+
+    __slots__ = (
+        'name',
+        'caller',
+    )
+
+
+    def __init__(self, name=None, caller=None,):
+        self.name = name
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('DeleteUser')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class UserViews(object):
+    """
+    The answer to PutUser, ListUsers and DeleteUser.
+
+    Attributes:
+     - users
+
+    """
+
+    __slots__ = (
+        'users',
+    )
+
+
+    def __init__(self, users=None,):
+        self.users = users
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.users = []
+                    (_etype261, _size258) = iprot.readListBegin()
+                    for _i262 in range(_size258):
+                        _elem263 = UserView()
+                        _elem263.read(iprot)
+                        self.users.append(_elem263)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('UserViews')
+        if self.users is not None:
+            oprot.writeFieldBegin('users', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.users))
+            for iter264 in self.users:
+                iter264.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class CreateToken(object):
+    """
+    Let the token of this digest stand for `user` (empty: the caller) until `expires_at`.
+
+    Attributes:
+     - digest
+     - name
+     - user
+     - expires_at
+     - session
+     - caller
+
+    """
+
+    __slots__ = (
+        'digest',
+        'name',
+        'user',
+        'expires_at',
+        'session',
+        'caller',
+    )
+
+
+    def __init__(self, digest=None, name=None, user=None, expires_at=None, session=None, caller=None,):
+        self.digest = digest
+        self.name = name
+        self.user = user
+        self.expires_at = expires_at
+        self.session = session
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.digest = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.user = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.DOUBLE:
+                    self.expires_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.BOOL:
+                    self.session = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('CreateToken')
+        if self.digest is not None:
+            oprot.writeFieldBegin('digest', TType.STRING, 1)
+            oprot.writeString(self.digest.encode('utf-8') if sys.version_info[0] == 2 else self.digest)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 2)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.user is not None:
+            oprot.writeFieldBegin('user', TType.STRING, 3)
+            oprot.writeString(self.user.encode('utf-8') if sys.version_info[0] == 2 else self.user)
+            oprot.writeFieldEnd()
+        if self.expires_at is not None:
+            oprot.writeFieldBegin('expires_at', TType.DOUBLE, 4)
+            oprot.writeDouble(self.expires_at)
+            oprot.writeFieldEnd()
+        if self.session is not None:
+            oprot.writeFieldBegin('session', TType.BOOL, 5)
+            oprot.writeBool(self.session)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 6)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ListTokens(object):
+    """
+    The tokens of `owner`, or of everybody (none).
+
+    Attributes:
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, owner=None, caller=None,):
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ListTokens')
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 1)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class RevokeToken(object):
+    """
+    Take a token away, and the sessions that were begun with it. An empty `id` is the caller's own.
+
+    Attributes:
+     - id
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'id',
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, id=None, owner=None, caller=None,):
+        self.id = id
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('RevokeToken')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 1)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 2)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class TokenViews(object):
+    """
+    The answer to CreateToken, ListTokens and RevokeToken; the newest first.
+
+    Attributes:
+     - tokens
+
+    """
+
+    __slots__ = (
+        'tokens',
+    )
+
+
+    def __init__(self, tokens=None,):
+        self.tokens = tokens
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.tokens = []
+                    (_etype268, _size265) = iprot.readListBegin()
+                    for _i269 in range(_size265):
+                        _elem270 = TokenView()
+                        _elem270.read(iprot)
+                        self.tokens.append(_elem270)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('TokenViews')
+        if self.tokens is not None:
+            oprot.writeFieldBegin('tokens', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.tokens))
+            for iter271 in self.tokens:
+                iter271.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class AuditEntry(object):
+    """
+    `user`, by the token of this id, asked for `action` (such as tasks.cancel) upon `target`.
+
+    Attributes:
+     - at
+     - user
+     - token
+     - action
+     - target
+     - detail
+
+    """
+
+    __slots__ = (
+        'at',
+        'user',
+        'token',
+        'action',
+        'target',
+        'detail',
+    )
+
+
+    def __init__(self, at=None, user=None, token=None, action=None, target=None, detail=None,):
+        self.at = at
+        self.user = user
+        self.token = token
+        self.action = action
+        self.target = target
+        self.detail = detail
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.DOUBLE:
+                    self.at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.user = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.token = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.action = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.target = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.detail = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('AuditEntry')
+        if self.at is not None:
+            oprot.writeFieldBegin('at', TType.DOUBLE, 1)
+            oprot.writeDouble(self.at)
+            oprot.writeFieldEnd()
+        if self.user is not None:
+            oprot.writeFieldBegin('user', TType.STRING, 2)
+            oprot.writeString(self.user.encode('utf-8') if sys.version_info[0] == 2 else self.user)
+            oprot.writeFieldEnd()
+        if self.token is not None:
+            oprot.writeFieldBegin('token', TType.STRING, 3)
+            oprot.writeString(self.token.encode('utf-8') if sys.version_info[0] == 2 else self.token)
+            oprot.writeFieldEnd()
+        if self.action is not None:
+            oprot.writeFieldBegin('action', TType.STRING, 4)
+            oprot.writeString(self.action.encode('utf-8') if sys.version_info[0] == 2 else self.action)
+            oprot.writeFieldEnd()
+        if self.target is not None:
+            oprot.writeFieldBegin('target', TType.STRING, 5)
+            oprot.writeString(self.target.encode('utf-8') if sys.version_info[0] == 2 else self.target)
+            oprot.writeFieldEnd()
+        if self.detail is not None:
+            oprot.writeFieldBegin('detail', TType.STRING, 6)
+            oprot.writeString(self.detail.encode('utf-8') if sys.version_info[0] == 2 else self.detail)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class ListAudit(object):
+    """
+    The record, newest first, of one user or of all (empty); at most 1,000 entries a page.
+
+    Attributes:
+     - user
+     - limit
+     - page_token
+     - caller
+
+    """
+
+    __slots__ = (
+        'user',
+        'limit',
+        'page_token',
+        'caller',
+    )
+
+
+    def __init__(self, user=None, limit=None, page_token=None, caller=None,):
+        self.user = user
+        self.limit = limit
+        self.page_token = page_token
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.user = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.limit = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.page_token = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('ListAudit')
+        if self.user is not None:
+            oprot.writeFieldBegin('user', TType.STRING, 1)
+            oprot.writeString(self.user.encode('utf-8') if sys.version_info[0] == 2 else self.user)
+            oprot.writeFieldEnd()
+        if self.limit is not None:
+            oprot.writeFieldBegin('limit', TType.I64, 2)
+            oprot.writeI64(self.limit)
+            oprot.writeFieldEnd()
+        if self.page_token is not None:
+            oprot.writeFieldBegin('page_token', TType.STRING, 3)
+            oprot.writeString(self.page_token.encode('utf-8') if sys.version_info[0] == 2 else self.page_token)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 4)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class AuditPage(object):
+    """
+    The answer to ListAudit.
+
+    Attributes:
+     - entries
+     - next_page_token
+
+    """
+
+    __slots__ = (
+        'entries',
+        'next_page_token',
+    )
+
+
+    def __init__(self, entries=None, next_page_token=None,):
+        self.entries = entries
+        self.next_page_token = next_page_token
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.entries = []
+                    (_etype275, _size272) = iprot.readListBegin()
+                    for _i276 in range(_size272):
+                        _elem277 = AuditEntry()
+                        _elem277.read(iprot)
+                        self.entries.append(_elem277)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.next_page_token = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('AuditPage')
+        if self.entries is not None:
+            oprot.writeFieldBegin('entries', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.entries))
+            for iter278 in self.entries:
+                iter278.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.next_page_token is not None:
+            oprot.writeFieldBegin('next_page_token', TType.STRING, 2)
+            oprot.writeString(self.next_page_token.encode('utf-8') if sys.version_info[0] == 2 else self.next_page_token)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class AmendTask(object):
+    """
+    Change the labels or the priority of a task that is not finished; absent ones stay as they are.
+
+    Attributes:
+     - task_id
+     - labels
+     - priority
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'labels',
+        'priority',
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, task_id=None, labels=None, priority=None, owner=None, caller=None,):
+        self.task_id = task_id
+        self.labels = labels
+        self.priority = priority
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.MAP:
+                    self.labels = {}
+                    (_ktype280, _vtype281, _size279) = iprot.readMapBegin()
+                    for _i283 in range(_size279):
+                        _key284 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val285 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key284] = _val285
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.I64:
+                    self.priority = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('AmendTask')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.labels is not None:
+            oprot.writeFieldBegin('labels', TType.MAP, 2)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
+            for kiter286, viter287 in self.labels.items():
+                oprot.writeString(kiter286.encode('utf-8') if sys.version_info[0] == 2 else kiter286)
+                oprot.writeString(viter287.encode('utf-8') if sys.version_info[0] == 2 else viter287)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.priority is not None:
+            oprot.writeFieldBegin('priority', TType.I64, 3)
+            oprot.writeI64(self.priority)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 4)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 5)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class PurgeTask(object):
+    """
+    Remove a finished task; a tombstone keeps its id from being used again (P7).
+
+    Attributes:
+     - task_id
+     - owner
+     - caller
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'owner',
+        'caller',
+    )
+
+
+    def __init__(self, task_id=None, owner=None, caller=None,):
+        self.task_id = task_id
+        self.owner = owner
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('PurgeTask')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 2)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class DrainExecutor(object):
+    """
+    Let an executor take nothing more, or take tasks again.
+
+    Attributes:
+     - executor
+     - draining
+     - caller
+
+    """
+
+    __slots__ = (
+        'executor',
+        'draining',
+        'caller',
+    )
+
+
+    def __init__(self, executor=None, draining=None, caller=None,):
+        self.executor = executor
+        self.draining = draining
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.executor = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.draining = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('DrainExecutor')
+        if self.executor is not None:
+            oprot.writeFieldBegin('executor', TType.STRING, 1)
+            oprot.writeString(self.executor.encode('utf-8') if sys.version_info[0] == 2 else self.executor)
+            oprot.writeFieldEnd()
+        if self.draining is not None:
+            oprot.writeFieldBegin('draining', TType.BOOL, 2)
+            oprot.writeBool(self.draining)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class GetMetrics(object):
+    """
+    What does the leader, and the judicator that answers, count?
+
+    Attributes:
+     - caller
+
+    """
+
+    __slots__ = (
+        'caller',
+    )
+
+
+    def __init__(self, caller=None,):
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('GetMetrics')
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 1)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Sample(object):
+    """
+    One number, named and labelled as Prometheus has it.
+
+    Attributes:
+     - name
+     - labels
+     - value
+
+    """
+
+    __slots__ = (
+        'name',
+        'labels',
+        'value',
+    )
+
+
+    def __init__(self, name=None, labels=None, value=None,):
+        self.name = name
+        self.labels = labels
+        self.value = value
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.MAP:
+                    self.labels = {}
+                    (_ktype289, _vtype290, _size288) = iprot.readMapBegin()
+                    for _i292 in range(_size288):
+                        _key293 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val294 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key293] = _val294
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.DOUBLE:
+                    self.value = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Sample')
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 1)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.labels is not None:
+            oprot.writeFieldBegin('labels', TType.MAP, 2)
+            oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
+            for kiter295, viter296 in self.labels.items():
+                oprot.writeString(kiter295.encode('utf-8') if sys.version_info[0] == 2 else kiter295)
+                oprot.writeString(viter296.encode('utf-8') if sys.version_info[0] == 2 else viter296)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.value is not None:
+            oprot.writeFieldBegin('value', TType.DOUBLE, 3)
+            oprot.writeDouble(self.value)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Metrics(object):
+    """
+    The answer to GetMetrics.
+
+    Attributes:
+     - samples
+
+    """
+
+    __slots__ = (
+        'samples',
+    )
+
+
+    def __init__(self, samples=None,):
+        self.samples = samples
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.samples = []
+                    (_etype300, _size297) = iprot.readListBegin()
+                    for _i301 in range(_size297):
+                        _elem302 = Sample()
+                        _elem302.read(iprot)
+                        self.samples.append(_elem302)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Metrics')
+        if self.samples is not None:
+            oprot.writeFieldBegin('samples', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.samples))
+            for iter303 in self.samples:
+                iter303.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class DrainOrdered(object):
+    """
+    The order to an executor, and the answer to DrainExecutor: it was sent.
+
+    Attributes:
+     - executor
+     - draining
+
+    """
+
+    __slots__ = (
+        'executor',
+        'draining',
+    )
+
+
+    def __init__(self, executor=None, draining=None,):
+        self.executor = executor
+        self.draining = draining
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.executor = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.draining = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('DrainOrdered')
+        if self.executor is not None:
+            oprot.writeFieldBegin('executor', TType.STRING, 1)
+            oprot.writeString(self.executor.encode('utf-8') if sys.version_info[0] == 2 else self.executor)
+            oprot.writeFieldEnd()
+        if self.draining is not None:
+            oprot.writeFieldBegin('draining', TType.BOOL, 2)
+            oprot.writeBool(self.draining)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -8247,6 +10660,24 @@ class Payload(object):
      - output_part
      - remove_judicator
      - judicator_removal
+     - get_me
+     - me
+     - put_user
+     - list_users
+     - delete_user
+     - user_views
+     - create_token
+     - list_tokens
+     - revoke_token
+     - token_views
+     - list_audit
+     - audit_page
+     - amend_task
+     - purge_task
+     - drain_executor
+     - drain_ordered
+     - get_metrics
+     - metrics
 
     """
 
@@ -8293,10 +10724,28 @@ class Payload(object):
         'output_part',
         'remove_judicator',
         'judicator_removal',
+        'get_me',
+        'me',
+        'put_user',
+        'list_users',
+        'delete_user',
+        'user_views',
+        'create_token',
+        'list_tokens',
+        'revoke_token',
+        'token_views',
+        'list_audit',
+        'audit_page',
+        'amend_task',
+        'purge_task',
+        'drain_executor',
+        'drain_ordered',
+        'get_metrics',
+        'metrics',
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -8339,6 +10788,24 @@ class Payload(object):
         self.output_part = output_part
         self.remove_judicator = remove_judicator
         self.judicator_removal = judicator_removal
+        self.get_me = get_me
+        self.me = me
+        self.put_user = put_user
+        self.list_users = list_users
+        self.delete_user = delete_user
+        self.user_views = user_views
+        self.create_token = create_token
+        self.list_tokens = list_tokens
+        self.revoke_token = revoke_token
+        self.token_views = token_views
+        self.list_audit = list_audit
+        self.audit_page = audit_page
+        self.amend_task = amend_task
+        self.purge_task = purge_task
+        self.drain_executor = drain_executor
+        self.drain_ordered = drain_ordered
+        self.get_metrics = get_metrics
+        self.metrics = metrics
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -8599,6 +11066,114 @@ class Payload(object):
                     self.judicator_removal.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 70:
+                if ftype == TType.STRUCT:
+                    self.get_me = GetMe()
+                    self.get_me.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 71:
+                if ftype == TType.STRUCT:
+                    self.me = Me()
+                    self.me.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 72:
+                if ftype == TType.STRUCT:
+                    self.put_user = PutUser()
+                    self.put_user.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 73:
+                if ftype == TType.STRUCT:
+                    self.list_users = ListUsers()
+                    self.list_users.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 74:
+                if ftype == TType.STRUCT:
+                    self.delete_user = DeleteUser()
+                    self.delete_user.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 75:
+                if ftype == TType.STRUCT:
+                    self.user_views = UserViews()
+                    self.user_views.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 76:
+                if ftype == TType.STRUCT:
+                    self.create_token = CreateToken()
+                    self.create_token.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 77:
+                if ftype == TType.STRUCT:
+                    self.list_tokens = ListTokens()
+                    self.list_tokens.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 78:
+                if ftype == TType.STRUCT:
+                    self.revoke_token = RevokeToken()
+                    self.revoke_token.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 79:
+                if ftype == TType.STRUCT:
+                    self.token_views = TokenViews()
+                    self.token_views.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 80:
+                if ftype == TType.STRUCT:
+                    self.list_audit = ListAudit()
+                    self.list_audit.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 81:
+                if ftype == TType.STRUCT:
+                    self.audit_page = AuditPage()
+                    self.audit_page.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 82:
+                if ftype == TType.STRUCT:
+                    self.amend_task = AmendTask()
+                    self.amend_task.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 83:
+                if ftype == TType.STRUCT:
+                    self.purge_task = PurgeTask()
+                    self.purge_task.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 84:
+                if ftype == TType.STRUCT:
+                    self.drain_executor = DrainExecutor()
+                    self.drain_executor.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 85:
+                if ftype == TType.STRUCT:
+                    self.drain_ordered = DrainOrdered()
+                    self.drain_ordered.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 86:
+                if ftype == TType.STRUCT:
+                    self.get_metrics = GetMetrics()
+                    self.get_metrics.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 87:
+                if ftype == TType.STRUCT:
+                    self.metrics = Metrics()
+                    self.metrics.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -8776,6 +11351,78 @@ class Payload(object):
         if self.judicator_removal is not None:
             oprot.writeFieldBegin('judicator_removal', TType.STRUCT, 42)
             self.judicator_removal.write(oprot)
+            oprot.writeFieldEnd()
+        if self.get_me is not None:
+            oprot.writeFieldBegin('get_me', TType.STRUCT, 70)
+            self.get_me.write(oprot)
+            oprot.writeFieldEnd()
+        if self.me is not None:
+            oprot.writeFieldBegin('me', TType.STRUCT, 71)
+            self.me.write(oprot)
+            oprot.writeFieldEnd()
+        if self.put_user is not None:
+            oprot.writeFieldBegin('put_user', TType.STRUCT, 72)
+            self.put_user.write(oprot)
+            oprot.writeFieldEnd()
+        if self.list_users is not None:
+            oprot.writeFieldBegin('list_users', TType.STRUCT, 73)
+            self.list_users.write(oprot)
+            oprot.writeFieldEnd()
+        if self.delete_user is not None:
+            oprot.writeFieldBegin('delete_user', TType.STRUCT, 74)
+            self.delete_user.write(oprot)
+            oprot.writeFieldEnd()
+        if self.user_views is not None:
+            oprot.writeFieldBegin('user_views', TType.STRUCT, 75)
+            self.user_views.write(oprot)
+            oprot.writeFieldEnd()
+        if self.create_token is not None:
+            oprot.writeFieldBegin('create_token', TType.STRUCT, 76)
+            self.create_token.write(oprot)
+            oprot.writeFieldEnd()
+        if self.list_tokens is not None:
+            oprot.writeFieldBegin('list_tokens', TType.STRUCT, 77)
+            self.list_tokens.write(oprot)
+            oprot.writeFieldEnd()
+        if self.revoke_token is not None:
+            oprot.writeFieldBegin('revoke_token', TType.STRUCT, 78)
+            self.revoke_token.write(oprot)
+            oprot.writeFieldEnd()
+        if self.token_views is not None:
+            oprot.writeFieldBegin('token_views', TType.STRUCT, 79)
+            self.token_views.write(oprot)
+            oprot.writeFieldEnd()
+        if self.list_audit is not None:
+            oprot.writeFieldBegin('list_audit', TType.STRUCT, 80)
+            self.list_audit.write(oprot)
+            oprot.writeFieldEnd()
+        if self.audit_page is not None:
+            oprot.writeFieldBegin('audit_page', TType.STRUCT, 81)
+            self.audit_page.write(oprot)
+            oprot.writeFieldEnd()
+        if self.amend_task is not None:
+            oprot.writeFieldBegin('amend_task', TType.STRUCT, 82)
+            self.amend_task.write(oprot)
+            oprot.writeFieldEnd()
+        if self.purge_task is not None:
+            oprot.writeFieldBegin('purge_task', TType.STRUCT, 83)
+            self.purge_task.write(oprot)
+            oprot.writeFieldEnd()
+        if self.drain_executor is not None:
+            oprot.writeFieldBegin('drain_executor', TType.STRUCT, 84)
+            self.drain_executor.write(oprot)
+            oprot.writeFieldEnd()
+        if self.drain_ordered is not None:
+            oprot.writeFieldBegin('drain_ordered', TType.STRUCT, 85)
+            self.drain_ordered.write(oprot)
+            oprot.writeFieldEnd()
+        if self.get_metrics is not None:
+            oprot.writeFieldBegin('get_metrics', TType.STRUCT, 86)
+            self.get_metrics.write(oprot)
+            oprot.writeFieldEnd()
+        if self.metrics is not None:
+            oprot.writeFieldBegin('metrics', TType.STRUCT, 87)
+            self.metrics.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -9669,6 +12316,7 @@ CancelTasks.thrift_spec = (
     None,  # 0
     (1, TType.LIST, 'task_ids', (TType.STRING, 'UTF8', False), None, ),  # 1
     (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+    (3, TType.STRING, 'owner', 'UTF8', None, ),  # 3
 )
 all_structs.append(TaskCancel)
 TaskCancel.thrift_spec = (
@@ -9689,6 +12337,7 @@ GetTasks.thrift_spec = (
     (2, TType.STRING, 'view', 'UTF8', None, ),  # 2
     (3, TType.DOUBLE, 'wait_s', None, None, ),  # 3
     (4, TType.STRUCT, 'caller', [Caller, None], None, ),  # 4
+    (5, TType.STRING, 'owner', 'UTF8', None, ),  # 5
 )
 all_structs.append(TaskViews)
 TaskViews.thrift_spec = (
@@ -9713,6 +12362,7 @@ SearchTasks.thrift_spec = (
     (13, TType.BOOL, 'count_total', None, None, ),  # 13
     (14, TType.STRING, 'view', 'UTF8', None, ),  # 14
     (15, TType.STRUCT, 'caller', [Caller, None], None, ),  # 15
+    (16, TType.STRING, 'owner', 'UTF8', None, ),  # 16
 )
 all_structs.append(TaskPage)
 TaskPage.thrift_spec = (
@@ -9786,6 +12436,7 @@ all_structs.append(CountTasks)
 CountTasks.thrift_spec = (
     None,  # 0
     (1, TType.STRUCT, 'caller', [Caller, None], None, ),  # 1
+    (2, TType.STRING, 'owner', 'UTF8', None, ),  # 2
 )
 all_structs.append(TaskCounts)
 TaskCounts.thrift_spec = (
@@ -9851,6 +12502,7 @@ GetOutput.thrift_spec = (
     (6, TType.I64, 'length', None, None, ),  # 6
     (7, TType.DOUBLE, 'wait_s', None, None, ),  # 7
     (8, TType.STRUCT, 'caller', [Caller, None], None, ),  # 8
+    (9, TType.STRING, 'owner', 'UTF8', None, ),  # 9
 )
 all_structs.append(OutputPart)
 OutputPart.thrift_spec = (
@@ -9863,6 +12515,176 @@ OutputPart.thrift_spec = (
     (6, TType.I64, 'written', None, None, ),  # 6
     (7, TType.STRING, 'state', 'UTF8', None, ),  # 7
     (8, TType.I64, 'newest', None, None, ),  # 8
+)
+all_structs.append(Quota)
+Quota.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'queued', None, None, ),  # 1
+    (2, TType.I64, 'running', None, None, ),  # 2
+    (3, TType.I64, 'stored_bytes', None, None, ),  # 3
+)
+all_structs.append(Usage)
+Usage.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'queued', None, None, ),  # 1
+    (2, TType.I64, 'running', None, None, ),  # 2
+    (3, TType.I64, 'stored_bytes', None, None, ),  # 3
+)
+all_structs.append(UserView)
+UserView.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'role', 'UTF8', None, ),  # 2
+    (3, TType.DOUBLE, 'created_at', None, None, ),  # 3
+    (4, TType.STRUCT, 'quota', [Quota, None], None, ),  # 4
+    (5, TType.STRUCT, 'usage', [Usage, None], None, ),  # 5
+)
+all_structs.append(TokenView)
+TokenView.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'name', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'user', 'UTF8', None, ),  # 3
+    (4, TType.DOUBLE, 'created_at', None, None, ),  # 4
+    (5, TType.DOUBLE, 'expires_at', None, None, ),  # 5
+    (6, TType.DOUBLE, 'last_used_at', None, None, ),  # 6
+    (7, TType.BOOL, 'session', None, None, ),  # 7
+    (8, TType.STRING, 'parent', 'UTF8', None, ),  # 8
+)
+all_structs.append(GetMe)
+GetMe.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'caller', [Caller, None], None, ),  # 1
+)
+all_structs.append(Me)
+Me.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'user', [UserView, None], None, ),  # 1
+    (2, TType.STRUCT, 'token', [TokenView, None], None, ),  # 2
+)
+all_structs.append(PutUser)
+PutUser.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'role', 'UTF8', None, ),  # 2
+    (3, TType.STRUCT, 'quota', [Quota, None], None, ),  # 3
+    (4, TType.BOOL, 'create_only', None, None, ),  # 4
+    (5, TType.STRUCT, 'caller', [Caller, None], None, ),  # 5
+)
+all_structs.append(ListUsers)
+ListUsers.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(DeleteUser)
+DeleteUser.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(UserViews)
+UserViews.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'users', (TType.STRUCT, [UserView, None], False), None, ),  # 1
+)
+all_structs.append(CreateToken)
+CreateToken.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'digest', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'name', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'user', 'UTF8', None, ),  # 3
+    (4, TType.DOUBLE, 'expires_at', None, None, ),  # 4
+    (5, TType.BOOL, 'session', None, None, ),  # 5
+    (6, TType.STRUCT, 'caller', [Caller, None], None, ),  # 6
+)
+all_structs.append(ListTokens)
+ListTokens.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'owner', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(RevokeToken)
+RevokeToken.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'owner', 'UTF8', None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+)
+all_structs.append(TokenViews)
+TokenViews.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'tokens', (TType.STRUCT, [TokenView, None], False), None, ),  # 1
+)
+all_structs.append(AuditEntry)
+AuditEntry.thrift_spec = (
+    None,  # 0
+    (1, TType.DOUBLE, 'at', None, None, ),  # 1
+    (2, TType.STRING, 'user', 'UTF8', None, ),  # 2
+    (3, TType.STRING, 'token', 'UTF8', None, ),  # 3
+    (4, TType.STRING, 'action', 'UTF8', None, ),  # 4
+    (5, TType.STRING, 'target', 'UTF8', None, ),  # 5
+    (6, TType.STRING, 'detail', 'UTF8', None, ),  # 6
+)
+all_structs.append(ListAudit)
+ListAudit.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'user', 'UTF8', None, ),  # 1
+    (2, TType.I64, 'limit', None, None, ),  # 2
+    (3, TType.STRING, 'page_token', 'UTF8', None, ),  # 3
+    (4, TType.STRUCT, 'caller', [Caller, None], None, ),  # 4
+)
+all_structs.append(AuditPage)
+AuditPage.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'entries', (TType.STRUCT, [AuditEntry, None], False), None, ),  # 1
+    (2, TType.STRING, 'next_page_token', 'UTF8', None, ),  # 2
+)
+all_structs.append(AmendTask)
+AmendTask.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.MAP, 'labels', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.I64, 'priority', None, None, ),  # 3
+    (4, TType.STRING, 'owner', 'UTF8', None, ),  # 4
+    (5, TType.STRUCT, 'caller', [Caller, None], None, ),  # 5
+)
+all_structs.append(PurgeTask)
+PurgeTask.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'owner', 'UTF8', None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+)
+all_structs.append(DrainExecutor)
+DrainExecutor.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'executor', 'UTF8', None, ),  # 1
+    (2, TType.BOOL, 'draining', None, None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+)
+all_structs.append(GetMetrics)
+GetMetrics.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'caller', [Caller, None], None, ),  # 1
+)
+all_structs.append(Sample)
+Sample.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'name', 'UTF8', None, ),  # 1
+    (2, TType.MAP, 'labels', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 2
+    (3, TType.DOUBLE, 'value', None, None, ),  # 3
+)
+all_structs.append(Metrics)
+Metrics.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'samples', (TType.STRUCT, [Sample, None], False), None, ),  # 1
+)
+all_structs.append(DrainOrdered)
+DrainOrdered.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'executor', 'UTF8', None, ),  # 1
+    (2, TType.BOOL, 'draining', None, None, ),  # 2
 )
 all_structs.append(Refused)
 Refused.thrift_spec = (
@@ -9923,6 +12745,51 @@ Payload.thrift_spec = (
     (40, TType.STRUCT, 'output_part', [OutputPart, None], None, ),  # 40
     (41, TType.STRUCT, 'remove_judicator', [RemoveJudicator, None], None, ),  # 41
     (42, TType.STRUCT, 'judicator_removal', [JudicatorRemoval, None], None, ),  # 42
+    None,  # 43
+    None,  # 44
+    None,  # 45
+    None,  # 46
+    None,  # 47
+    None,  # 48
+    None,  # 49
+    None,  # 50
+    None,  # 51
+    None,  # 52
+    None,  # 53
+    None,  # 54
+    None,  # 55
+    None,  # 56
+    None,  # 57
+    None,  # 58
+    None,  # 59
+    None,  # 60
+    None,  # 61
+    None,  # 62
+    None,  # 63
+    None,  # 64
+    None,  # 65
+    None,  # 66
+    None,  # 67
+    None,  # 68
+    None,  # 69
+    (70, TType.STRUCT, 'get_me', [GetMe, None], None, ),  # 70
+    (71, TType.STRUCT, 'me', [Me, None], None, ),  # 71
+    (72, TType.STRUCT, 'put_user', [PutUser, None], None, ),  # 72
+    (73, TType.STRUCT, 'list_users', [ListUsers, None], None, ),  # 73
+    (74, TType.STRUCT, 'delete_user', [DeleteUser, None], None, ),  # 74
+    (75, TType.STRUCT, 'user_views', [UserViews, None], None, ),  # 75
+    (76, TType.STRUCT, 'create_token', [CreateToken, None], None, ),  # 76
+    (77, TType.STRUCT, 'list_tokens', [ListTokens, None], None, ),  # 77
+    (78, TType.STRUCT, 'revoke_token', [RevokeToken, None], None, ),  # 78
+    (79, TType.STRUCT, 'token_views', [TokenViews, None], None, ),  # 79
+    (80, TType.STRUCT, 'list_audit', [ListAudit, None], None, ),  # 80
+    (81, TType.STRUCT, 'audit_page', [AuditPage, None], None, ),  # 81
+    (82, TType.STRUCT, 'amend_task', [AmendTask, None], None, ),  # 82
+    (83, TType.STRUCT, 'purge_task', [PurgeTask, None], None, ),  # 83
+    (84, TType.STRUCT, 'drain_executor', [DrainExecutor, None], None, ),  # 84
+    (85, TType.STRUCT, 'drain_ordered', [DrainOrdered, None], None, ),  # 85
+    (86, TType.STRUCT, 'get_metrics', [GetMetrics, None], None, ),  # 86
+    (87, TType.STRUCT, 'metrics', [Metrics, None], None, ),  # 87
 )
 all_structs.append(Envelope)
 Envelope.thrift_spec = (

@@ -158,6 +158,12 @@ class ExecutorMachine:
         self._report(at)
         return self._take_effects()
 
+    def undrain(self, at: Instant) -> list[Effect]:
+        """Take attempts again."""
+        self.draining = False
+        self._report(at)
+        return self._take_effects()
+
     def room_measured(self, at: Instant, *, room: bool) -> list[Effect]:
         """While its disk is full an executor is closed: what started there could only fail. What waits is
         handed back, what runs goes on."""

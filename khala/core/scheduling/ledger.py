@@ -18,6 +18,7 @@ from khala.core.lifecycle import Occurrence, transition
 from khala.core.messages import AttemptFinished, ExecutorReport
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
+from khala.core.scheduling.tally import Tally
 from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl
 
 SETTLED_REMEMBERED = 10_000
@@ -104,6 +105,7 @@ class Ledger:
     questions: dict[str, list[object]] = field(default_factory=dict)
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
     effects: list[Effect] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -141,6 +143,7 @@ class Ledger:
             self._attach(entry)
             return entry
         if entry.saving is None and control.rev > entry.control.rev:
+            entry.demand = demand  # its priority may be another; what it takes up never is
             self.move(entry, control)
         return self.entries.get(task_id)
 

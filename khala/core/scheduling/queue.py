@@ -7,7 +7,8 @@ need not look at the other hundred thousand.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from khala.core.task import Demand
 
@@ -27,6 +28,7 @@ class TaskQueue:
     def __init__(self) -> None:
         self._buckets: dict[Signature, list[Key]] = {}
         self._waiting: dict[str, tuple[Signature, Key]] = {}
+        self._by_priority: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -40,12 +42,16 @@ class TaskQueue:
         key = (-demand.priority, demand.created_at, task_id)
         if self._waiting.get(task_id) == (signature, key):
             return
+        self.discard(task_id)
         self._waiting[task_id] = (signature, key)
+        self._by_priority[demand.priority] += 1
         heapq.heappush(self._buckets.setdefault(signature, []), key)
 
     def discard(self, task_id: str) -> None:
         """Forget a task, if it waits."""
-        self._waiting.pop(task_id, None)
+        waited = self._waiting.pop(task_id, None)
+        if waited is not None:
+            self._left(waited[1])
 
     def signatures(self) -> Iterator[Signature]:
         """The kinds of demand that wait now."""
@@ -71,4 +77,14 @@ class TaskQueue:
             raise LookupError(f"nothing waits for {signature}")
         heapq.heappop(self._buckets[signature])
         del self._waiting[key[2]]
+        self._left(key)
         return key[2]
+
+    def depths(self) -> Mapping[int, int]:
+        """How many wait, by priority."""
+        return self._by_priority
+
+    def _left(self, key: Key) -> None:
+        self._by_priority[-key[0]] -= 1
+        if not self._by_priority[-key[0]]:
+            del self._by_priority[-key[0]]

@@ -24,6 +24,7 @@ from khala.core.messages import (
     StartRequested,
     TasksQueued,
 )
+from khala.core.operations import Sample
 from khala.core.scheduling import assigning, reconciling, settling
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
 from khala.core.task import Epoch, State, Task
@@ -104,6 +105,19 @@ class Scheduler:
     def executors(self) -> list[ExecutorView]:
         """The executors as this leader sees them."""
         return [_view(executor) for executor in self.ledger.executors.values() if executor.live]
+
+    def samples(self) -> list[Sample]:
+        """What this leader counts, as metrics."""
+        ledger = self.ledger
+        depths = sorted(ledger.queue.depths().items())
+        return [
+            Sample(name="khala_leader_epoch", labels={}, value=float(ledger.epoch.number)),
+            *(
+                Sample(name="khala_queue_depth", labels={"priority": str(priority)}, value=float(tasks))
+                for priority, tasks in depths
+            ),
+            *ledger.tally.samples(),
+        ]
 
     def _handle_all(self, messages: Iterable[object], at: Instant) -> list[Effect]:
         self.ledger.at = at

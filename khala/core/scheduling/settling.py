@@ -193,6 +193,7 @@ def _tell(ledger: Ledger, entry: Entry, cause: object, task: Task | None) -> Non
     control = entry.control
     if control.state in TERMINAL:
         ledger.remember_settled(entry.task_id, control)
+        ledger.tally.ended(control, cause.outcome.result if isinstance(cause, AttemptFinished) else None)
         ledger.effects.append(Settled((entry.task_id,)))
         if isinstance(cause, AttemptFinished):
             _acknowledge(ledger, cause, won=True)

@@ -17,8 +17,9 @@ from khala.core.changes import Change
 from khala.core.messages import QueuedTask
 from khala.core.task import TERMINAL, Result, Task, TaskControl, TaskEvent, TaskSpec, demand_of
 from khala.store.mongo.client import Document
-from khala.store.views import label_texts
+from khala.store.views import label_texts, texts_of
 
+PURGED_AT = "purged_at"
 CONTROL_FIELDS = tuple(TaskControl.__dataclass_fields__)
 _HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELDS)
 _STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
@@ -112,21 +113,45 @@ def update_of(change: Change) -> Document:
 
 
 def cancel_pipeline(at: float) -> list[Document]:
-    """The update that requests a cancel: rev + 1 and its event, computed where the task lies (I4)."""
+    """The update that requests a cancel."""
+    return [{"$set": {"cancel_requested": True, "cancel_id": "$_id", **_told("cancel_requested", at, "")}}]
+
+
+def amend_pipeline(
+    at: float, detail: str, labels: Mapping[str, str] | None, priority: int | None
+) -> list[Document]:
+    """The update that changes labels and priority; None leaves them as they are."""
+    fields = _told("amended", at, detail)
+    if priority is not None:
+        fields["spec.priority"] = {"$literal": priority}
+    if labels is not None:
+        fields["spec.labels"] = {"$literal": dict(labels)}
+        fields["labels"] = {"$literal": texts_of(labels)} if labels else "$$REMOVE"
+    # A computed field that holds an object is merged into the old one: take that away first.
+    away: list[Document] = [] if labels is None else [{"$unset": "spec.labels"}]
+    return [*away, {"$set": fields}]
+
+
+def tombstone_of(owner: str, request_digest: str, at: float) -> Document:
+    """What stays of a purged task: enough to know its request again (P7)."""
+    return {"owner": owner, "request_digest": request_digest, PURGED_AT: at}
+
+
+def _told(kind: str, at: float, detail: str) -> Document:
+    """The fields of rev + 1 and its event, computed where the task lies (I4)."""
     next_rev = {"$add": ["$rev", 1]}
     event = {
         "rev": next_rev,
-        "kind": "cancel_requested",
+        "kind": kind,
         "at": {"$literal": at},
         "from_state": "$state",
         "to_state": "$state",
         "attempt": "$attempt",
         "epoch": {"generation": {"$literal": 0}, "number": {"$literal": 0}},
         "executor": "$executor",
-        "detail": {"$literal": ""},
+        "detail": {"$literal": detail},
     }
-    events = {"$concatArrays": ["$events", [event]]}
-    return [{"$set": {"rev": next_rev, "cancel_requested": True, "cancel_id": "$_id", "events": events}}]
+    return {"rev": next_rev, "events": {"$concatArrays": ["$events", [event]]}}
 
 
 def _plain(value: object) -> Any:

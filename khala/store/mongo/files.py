@@ -39,7 +39,7 @@ class MongoFiles:
         with self._connection.writing("look for a file"):
             return self._touch(sha256)
 
-    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes]) -> None:
+    def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
         """See FileStore."""
         check_sha256(sha256)
         content = verified(sha256, size, chunks)
@@ -47,7 +47,8 @@ class MongoFiles:
             if self._touch(sha256):
                 deque(content, maxlen=0)  # only to verify it
                 return
-            upload = self._bucket.open_upload_stream(sha256)
+            metadata = {"owner": owner} if owner else None
+            upload = self._bucket.open_upload_stream(sha256, metadata=metadata)
             self._send(upload, content)
             try:
                 # From here on nothing is taken back: when the answer is lost, the file may be in use already.

@@ -18,8 +18,8 @@ from khala.core.task import ACTIVE, State
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
-from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, QUEUE_INDEX, TASKS
-from khala.store.mongo.selection import beyond, filter_of
+from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, OWNER_INDEX, QUEUE_INDEX, TASKS
+from khala.store.mongo.selection import EVER, beyond, filter_of
 from khala.store.views import page_of, plan_page
 
 PENDING = State.PENDING.value
@@ -91,13 +91,20 @@ class MongoLists:
 
     def _count(self, wanted: Document) -> int:
         """How many tasks match; when all do, an index is counted, for the server would read every task."""
-        if wanted:
+        if wanted != {"created_at": EVER}:
             return self._tasks.count_documents(wanted)
-        return self._tasks.count_documents({}, hint=CREATED_INDEX)
+        return self._tasks.count_documents(wanted, hint=CREATED_INDEX)
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore. Counted in one snapshot, so that no task is counted in two states (I16)."""
         tasks = self._tasks.with_options(read_concern=ReadConcern("snapshot"))
-        per_state: list[Document] = [{"$group": {"_id": "$state", "tasks": {"$sum": 1}}}]
+        # A tombstone has no state.
+        per_state: list[Document] = [
+            {"$match": {"state": {"$gt": ""}}},
+            {"$group": {"_id": "$state", "tasks": {"$sum": 1}}},
+        ]
+        index = QUEUE_INDEX
+        if owner is not None:
+            per_state, index = [{"$match": {"owner": owner}}, *per_state], OWNER_INDEX
         with self._connection.reading("count tasks"):
-            return {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=QUEUE_INDEX)}
+            return {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=index)}

@@ -21,9 +21,10 @@ from khala.store.mongo.client import Connection, Document
 SCHEMA_VERSION = 1
 OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
 META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
+USERS, AUDIT = "users", "audit"
 OUTPUTS = "outputs"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
-QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX = "queue", "created", "cancels"
+QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "cancels", "owner"
 
 # As soon as a write changes one indexed field (each transition changes `state`), the server works out the
 # keys of every index of the task, 20 to 40 µs each, most for partial and multikey ones (measured on 6.0).
@@ -33,6 +34,10 @@ TASK_INDEXES = [
     IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name=CREATED_INDEX),
     IndexModel([("spec.user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="user"),
     IndexModel([("cancel_id", ASCENDING)], name=CANCELS_INDEX, sparse=True),
+    IndexModel(
+        [("owner", ASCENDING), ("state", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],
+        name=OWNER_INDEX,
+    ),
 ]
 
 
@@ -48,7 +53,14 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
         check_version(schema["version"], f"the database {connection.settings.database!r}")
         connection.collection(TASKS).create_indexes(TASK_INDEXES)
         # GridFS's own indexes, but unique in the name: a digest is stored once.
-        connection.collection(FILES).create_indexes([IndexModel([("filename", ASCENDING)], unique=True)])
+        connection.collection(FILES).create_indexes(
+            [
+                IndexModel([("filename", ASCENDING)], unique=True),
+                IndexModel([("metadata.owner", ASCENDING), ("length", ASCENDING)], name="owner", sparse=True),
+            ]
+        )
+        connection.collection(TOKENS).create_indexes([IndexModel([("user", ASCENDING)])])
+        connection.collection(AUDIT).create_indexes([IndexModel([("user", ASCENDING), ("_id", ASCENDING)])])
         connection.collection(CHUNKS).create_indexes(
             [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from khala.core.commands import SearchTasks
+from khala.core.task import State
 from khala.store.mongo.client import Document
 
+EVER: Document = {"$gte": float("-inf")}
+"""Any time: what has none is no task but a tombstone."""
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -13,6 +16,9 @@ def filter_of(query: SearchTasks) -> Document:
     wanted: Document = {}
     if query.user is not None:
         wanted["spec.user"] = query.user
+    if query.owner is not None:
+        # With every state named, the index (owner, state, created_at) gives the order of time by merging.
+        wanted |= {"owner": query.owner, "state": {"$in": [state.value for state in State]}}
     if query.states:
         wanted["state"] = {"$in": [state.value for state in query.states]}
     if query.name_prefix:
@@ -28,8 +34,7 @@ def filter_of(query: SearchTasks) -> Document:
         created["$gte"] = query.created_after
     if query.created_before is not None:
         created["$lt"] = query.created_before
-    if created:
-        wanted["created_at"] = created
+    wanted["created_at"] = created or EVER
     return wanted
 
 

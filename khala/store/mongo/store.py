@@ -10,13 +10,14 @@ from khala.store.mongo.client import Connection, MongoSettings
 from khala.store.mongo.files import MongoFiles
 from khala.store.mongo.lists import MongoLists
 from khala.store.mongo.outputs import MongoOutputs
+from khala.store.mongo.people import MongoPeople
 from khala.store.mongo.schema import META, SCHEMA_ID, prepare_schema
 from khala.store.mongo.tasks import MongoTasks
 from khala.store.mongo.tokens import MongoTokens
 from khala.store.mongo.transactions import Transactions
 
 
-class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoOutputs, MongoTokens):
+class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoOutputs, MongoTokens, MongoPeople):
     """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
 
     def __init__(self, settings: MongoSettings) -> None:
@@ -27,6 +28,7 @@ class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoOutputs, MongoTokens):
         MongoFiles.__init__(self, connection)
         MongoOutputs.__init__(self, connection)
         MongoTokens.__init__(self, connection, transactions)
+        MongoPeople.__init__(self, connection)
 
     def prepare(self, first_generation: int = 1) -> None:
         """See Store."""

@@ -6,7 +6,7 @@ majority has not confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
@@ -19,10 +19,13 @@ from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import (
     PROJECTIONS,
+    PURGED_AT,
     WITHOUT_RESULT,
+    amend_pipeline,
     cancel_pipeline,
     document_of,
     task_of,
+    tombstone_of,
     update_of,
 )
 from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
@@ -53,7 +56,7 @@ class MongoTasks:
                 self._tasks.insert_many([document_of(task) for task in tasks], ordered=False)
             except BulkWriteError as error:
                 taken = _duplicates(error)
-            stored = self._digests([tasks[index].id for index in sorted(taken)])
+            stored = self._requests([tasks[index].id for index in sorted(taken)])
         return [_inserted(task, index in taken, stored) for index, task in enumerate(tasks)]
 
     def take_epoch(self, holder: str) -> Epoch:
@@ -65,12 +68,44 @@ class MongoTasks:
         check_changes(changes)
         return self._transactions.run("commit a batch", lambda session: self._apply(session, epoch, changes))
 
-    def request_cancel(self, task_ids: Sequence[str], at: float) -> Sequence[Task]:
+    def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
-        open_ones = {"_id": {"$in": list(task_ids)}, "state": {"$in": UNFINISHED}, "cancel_requested": False}
+        open_ones: Document = {
+            "_id": {"$in": list(task_ids)},
+            "state": {"$in": UNFINISHED},
+            "cancel_requested": False,
+        }
+        if owner is not None:
+            open_ones["owner"] = owner
         with self._connection.writing("request cancels"):
             self._tasks.update_many(open_ones, cancel_pipeline(at))
-        return self.read(task_ids, "minimal")
+        return [task for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
+
+    def amend(
+        self,
+        task_id: str,
+        at: float,
+        detail: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        owner: str | None = None,
+    ) -> Task | None:
+        """See TaskStore."""
+        wanted = _own(task_id, owner) | {"state": {"$in": UNFINISHED}}
+        with self._connection.writing("change a task"):
+            self._tasks.update_one(wanted, amend_pipeline(at, detail, labels, priority))
+        return next((task for task in self.read([task_id], "basic") if owner in (None, task.owner)), None)
+
+    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
+        """See TaskStore. What is finished never changes, so the tombstone is true to what it replaces."""
+        (task,) = self.read([task_id], "minimal") or (None,)
+        if task is None or owner not in (None, task.owner) or task.control.state not in TERMINAL:
+            return task if task is not None and owner in (None, task.owner) else None
+        wanted = _own(task_id, owner) | {"state": {"$nin": UNFINISHED}, PURGED_AT: None}
+        with self._connection.writing("purge a task"):
+            self._tasks.replace_one(wanted, tombstone_of(task.owner, task.request_digest, at))
+        return task
 
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
@@ -89,7 +124,7 @@ class MongoTasks:
         self._epochs.guard(epoch, session)
         ids = list({change.task_id for change in changes})
         found = self._tasks.find({"_id": {"$in": ids}}, {"rev": 1}, batch_size=len(ids) + 1, session=session)
-        revs = {document["_id"]: document["rev"] for document in found}
+        revs = {document["_id"]: document.get("rev") for document in found}
         applied: list[bool] = []
         for change in changes:
             fits = revs.get(change.task_id) == change.expected_rev
@@ -113,13 +148,18 @@ class MongoTasks:
         if not ids:
             return {}
         found = self._tasks.find({"_id": {"$in": ids}}, projection, batch_size=len(ids) + 1, session=session)
-        return {document["_id"]: task_of(document) for document in found}
+        return {document["_id"]: task_of(document) for document in found if "state" in document}
 
-    def _digests(self, task_ids: Sequence[str]) -> dict[str, str]:
+    def _requests(self, task_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Whose request made each task: owner and digest."""
         if not task_ids:
             return {}
-        found = self._tasks.find({"_id": {"$in": list(task_ids)}}, {"request_digest": 1})
-        return {document["_id"]: document["request_digest"] for document in found}
+        found = self._tasks.find({"_id": {"$in": list(task_ids)}}, {"owner": 1, "request_digest": 1})
+        return {document["_id"]: (document["owner"], document["request_digest"]) for document in found}
+
+
+def _own(task_id: str, owner: str | None) -> Document:
+    return {"_id": task_id} if owner is None else {"_id": task_id, "owner": owner}
 
 
 def _changed(change: Change, fits: bool, wanted: dict[str, Task], missed: dict[str, Task]) -> Changed:
@@ -141,10 +181,10 @@ def _duplicates(error: BulkWriteError) -> set[int]:
     return {each["index"] for each in details["writeErrors"]}
 
 
-def _inserted(task: Task, taken: bool, stored: dict[str, str]) -> Inserted:
+def _inserted(task: Task, taken: bool, stored: dict[str, tuple[str, str]]) -> Inserted:
     if not taken:
         return Inserted(task_id=task.id, answer="created")
     if task.id not in stored:
         raise Unavailable(f"task {task.id} exists, but not yet on a majority: send it again")
-    same = stored[task.id] != "" and stored[task.id] == task.request_digest
+    same = task.request_digest != "" and stored[task.id] == (task.owner, task.request_digest)
     return Inserted(task_id=task.id, answer="repeated" if same else "conflict")

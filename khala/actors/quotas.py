@@ -1,0 +1,88 @@
+"""Whether an owner may queue more tasks. Owned by Submissions, whose thread blocks in the store here.
+
+What an owner has is read from the store at most once a second and counted on in between, so judicators
+that take tasks at the same time may together exceed a quota by what they take within that second.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from khala.actors.messages import InsertTasks
+from khala.core.commands import TaskAccepted
+from khala.core.task import Task
+from khala.errors import Refusal
+from khala.store.interface import PeopleStore, Store
+
+COUNTED_FOR_S = 1.0
+OWNERS_REMEMBERED = 1_000
+
+
+class Quotas:
+    """Times are CLOCK_BOOTTIME, in seconds."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queued: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def admit(self, insert: InsertTasks, now: float) -> InsertTasks:
+        """`insert` without the tasks that are beyond the owner's quota, which are refused in it.
+
+        A task that is stored already is nothing more: it passes. Raises Unavailable."""
+        most = insert.who.quota.queued
+        if most is None or not insert.tasks:
+            return insert
+        room = max(0, most - self._count(insert.who.user, now))
+        kept = list(insert.tasks[:room])
+        beyond = insert.tasks[room:]
+        stored = self._stored(beyond) if beyond else frozenset()
+        kept += [task for task in beyond if task.id in stored]
+        self._add(insert.who.user, min(room, len(insert.tasks)))
+        if len(kept) == len(insert.tasks):
+            return insert
+        return _without(
+            insert, kept, f"{insert.who.user} may have {most} tasks waiting: wait, or cancel some"
+        )
+
+    def _count(self, owner: str, now: float) -> int:
+        count, until = self._queued.get(owner, (0, 0.0))
+        if until <= now:
+            count, until = self._store.usage(owner).queued, now + COUNTED_FOR_S
+            self._queued[owner] = (count, until)
+            self._queued.move_to_end(owner)
+            while len(self._queued) > OWNERS_REMEMBERED:
+                self._queued.popitem(last=False)
+        return count
+
+    def _add(self, owner: str, tasks: int) -> None:
+        count, until = self._queued[owner]
+        self._queued[owner] = (count + tasks, until)
+
+    def _stored(self, tasks: Sequence[Task]) -> frozenset[str]:
+        return frozenset(task.id for task in self._store.read([task.id for task in tasks], view="minimal"))
+
+
+def check_stored_bytes(store: PeopleStore, user: str, most: int | None, size: int) -> None:
+    """Raise Refusal if a file of `size` bytes is beyond what `user` may have; Unavailable."""
+    if most is not None and store.usage(user).stored_bytes + size > most:
+        raise Refusal(
+            f"{user} may store {most} bytes of files, and this one of {size} would be beyond that",
+            code="quota_exceeded",
+            field="size",
+        )
+
+
+def _without(insert: InsertTasks, kept: Sequence[Task], detail: str) -> InsertTasks:
+    """`insert` with only the `kept` tasks, and refusals in the places of the others."""
+    wanted = {task.id for task in kept}
+    total = len(insert.tasks) + len(insert.refused)
+    places = (place for place in range(total) if place not in insert.refused)
+    refused = dict(insert.refused)
+    for place, task in zip(places, insert.tasks, strict=True):
+        if task.id not in wanted:
+            refused[place] = TaskAccepted(
+                task_id=task.id, created=False, error_code="too_many_requests", error_detail=detail
+            )
+    tasks = tuple(task for task in insert.tasks if task.id in wanted)
+    return InsertTasks(insert.who, tasks, refused, insert.size_bytes, insert.envelope)
