@@ -1,9 +1,8 @@
-"""One cluster for all tests of this folder that leave it whole, and the trial that judges it."""
+"""One cluster for all tests of a file that leave it whole, and the trial that judges it."""
 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -13,23 +12,23 @@ from faults.trial import Trial
 SIZE = ("--executors", "2", "--gateways", "2", "--slots", "3")
 PATIENCE_S = 300
 """A test's time limit: ten times what it takes on a quiet machine. Verdicts do not depend on it."""
-SEED = int(os.environ.get("KHALA_FAULT_SEED") or random.randrange(1_000_000))
+SEED = int(os.environ.get("KHALA_FAULT_SEED") or 7)
 
 
 TRIO = ("--judicators", "3", "--executors", "4", "--gateways", "2", "--slots", "2")
 FIVE = ("--judicators", "5", "--executors", "4", "--gateways", "2", "--slots", "2")
-LONG = "takes long: KHALA_FAULTS=all runs it, and `make faults` does"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What of this folder runs in `make test` fits into four minutes there; the rest is marked `long`."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What of this folder runs in `make test` fits into four minutes there; the rest is marked `long`, and
+    `make faults` (or KHALA_FAULTS=all) runs it."""
     if os.environ.get("KHALA_FAULTS") != "all":
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason=LONG))
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fault_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """A running cluster: one judicator, two executors of three slots, two gateways."""
     for cluster in make_cluster(tmp_path_factory.mktemp("faults") / "c"):
@@ -37,7 +36,7 @@ def fault_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_trial(fault_cluster: LocalCluster) -> Iterator[Trial]:
     """The history of that cluster; set KHALA_FAULT_SEED to see the same orders again."""
     print(f"seed {SEED}")

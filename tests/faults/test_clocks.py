@@ -18,6 +18,7 @@ pytestmark = [
 HOUR_S = 3600
 
 
+@pytest.mark.long
 def test_an_executors_clock_jumps(trial: Trial, tmp_path: Path) -> None:
     """Leases, limits and deadlines are measured by clocks that do not jump: nothing is lost."""
     name = "clock-1"

@@ -75,7 +75,7 @@ def test_the_leader_stands_still_past_its_time(trio: Trial) -> None:
     assert trio.judge().struck["stop leader"]
 
 
-@pytest.mark.parametrize("kind", ["mongod", "etcd"])
+@pytest.mark.parametrize("kind", ["mongod", pytest.param("etcd", marks=pytest.mark.long)])
 def test_two_of_three_are_gone_and_come_back(trio: Trial, kind: str) -> None:
     """Without a majority of mongods nothing is acknowledged; without one of etcd nothing false is."""
     names = victims.roles(trio.cluster, "judicator")

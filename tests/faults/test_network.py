@@ -61,7 +61,14 @@ def wait_lost(trial: Trial, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("directions", [(OUT, IN), (OUT,), (IN,)], ids=["both-ways", "out", "in"])
+@pytest.mark.parametrize(
+    "directions",
+    [
+        pytest.param((OUT, IN), id="both-ways"),
+        pytest.param((OUT,), id="out", marks=pytest.mark.long),
+        pytest.param((IN,), id="in", marks=pytest.mark.long),
+    ],
+)
 def test_an_executor_is_cut_off_past_its_lease(far: Far, trial: Trial, directions: tuple[str, ...]) -> None:
     """Its attempts go on or are stopped, as each task asked; others run them again; one outcome counts."""
     name = far.executor.name

@@ -8,6 +8,8 @@ from faults.conftest import PATIENCE_S
 from faults.trial import Trial
 from wait import wait_until
 
+from khala.node.judicator import LEADER_LEASE_S
+
 pytestmark = pytest.mark.timeout(PATIENCE_S)
 
 
@@ -37,7 +39,7 @@ def test_a_native_server_stands_still(trial: Trial, kind: str) -> None:
         if kind == "mongod":
             wait_until(lambda: trial.unanswered(began), timeout_s=30, what="a refused submit")
         else:
-            trial.wait_progress()
+            trial.wait_past(began + LEADER_LEASE_S + 2)
     trial.wait_progress()
     assert trial.judge().struck[f"stop {kind}"]
 

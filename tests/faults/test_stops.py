@@ -29,6 +29,7 @@ def test_an_executor_drains(trial: Trial) -> None:
     assert trial.losses() == lost
 
 
+@pytest.mark.long
 def test_a_rolling_restart(trial: Trial) -> None:
     """Every role process, one after the other: no attempt is lost."""
     cluster = trial.cluster

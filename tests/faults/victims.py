@@ -139,7 +139,7 @@ def replaced(cluster: LocalCluster, name: str, before: psutil.Process) -> None:
             and (identity.pid != before.pid)
         )
 
-    wait_until(again, timeout_s=60, what=f"{name} to be started again")
+    wait_until(again, timeout_s=150, what=f"{name} to be started again")
 
 
 def kill_everything(cluster: LocalCluster) -> None:

@@ -1,0 +1,41 @@
+"""Ten thousand tasks through one executor leave nothing behind and make nothing grow."""
+
+from __future__ import annotations
+
+import pytest
+from cluster.conftest import LocalCluster
+from cluster.executor_footprint import Footprint
+from wait import wait_until
+
+from khala.client import Client
+
+TASKS = 10_000
+WITHIN_S = 200
+GROWTH_BYTES = 5 << 20
+
+
+@pytest.mark.timeout(2 * WITHIN_S + 60)
+def test_ten_thousand_tasks_leave_nothing(cluster: LocalCluster) -> None:
+    ready = cluster.up()
+    footprint = Footprint(cluster)
+    with Client(ready["gateway"], ready["token"]) as client:
+
+        def run(tasks: int, done_before: int) -> None:
+            ids = client.submit_many([{"execute": {"command": "true"}}] * tasks)
+            assert len({answer["id"] for answer in ids}) == tasks
+
+            def all_succeeded() -> bool:
+                counts = {state: count for state, count in client.stats()["tasks"].items() if count}
+                assert counts == {"succeeded": done_before + tasks}, counts
+                return True
+
+            wait_until(all_succeeded, timeout_s=WITHIN_S, what="every outcome")
+
+        run(TASKS // 2, 0)
+        # The executor forgets an outcome when it is told that it is settled, a moment after we are.
+        wait_until(lambda: not any(footprint.leftovers().values()), what="a quiet executor")
+        bytes_before, descriptors_before = footprint.bytes(), footprint.descriptors()
+        run(TASKS // 2, TASKS // 2)
+        wait_until(lambda: not any(footprint.leftovers().values()), what="nothing left")
+    assert footprint.descriptors() == descriptors_before
+    assert footprint.bytes() - bytes_before < GROWTH_BYTES
