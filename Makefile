@@ -13,7 +13,7 @@ FIRST ?= 0
 # it), by a cluster and its demo, by the tests.
 BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
-TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps
+TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2
 
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
