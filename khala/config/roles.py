@@ -146,8 +146,10 @@ class ExecutorConfig(WithoutEtcd):
     """What an executor is told."""
 
     main_task_vacant: int = setting(0, "How many tasks run at once (slots).", Kind.COUNT, shown="CPUs here")
-    cpus: float = setting(0.0, "CPUs offered to tasks.", Kind.NUMBER, shown="all of this host")
-    memory: int = setting(0, "Memory offered to tasks, as 512M or 8G.", Kind.SIZE, shown="all of this host")
+    cpus: float = setting(0.0, "CPUs offered to tasks.", Kind.NUMBER, shown="all that this node may use")
+    memory: int = setting(
+        0, "Memory offered to tasks, as 512M or 8G.", Kind.SIZE, shown="all that this node may use"
+    )
     label: Mapping[str, str] = setting({}, "A label for placement, k=v; may be repeated.", Kind.PAIRS)
     main_report_interval: float = setting(1.0, "Time between reports to the leader.", Kind.SECONDS)
     main_task_user_group: str = setting(

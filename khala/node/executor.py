@@ -221,9 +221,11 @@ def _prepare_execution(
 ) -> tuple[ExecutionSettings, HostIsolation, tuple[int, ...]]:
     """Settings of the launchers, what isolation holds, and the locks that the launchers must hold too.
 
-    Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp.
+    Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp. Executors in
+    containers share the kernel, which counts a uid's processes, and all have the same data directory: the
+    host's name keeps their uids apart.
     """
-    number = zlib.crc32(str(config.data_dir).encode())
+    number = zlib.crc32(f"{socket.gethostname()}:{config.data_dir}".encode())
     owner = task_owner(config.main_task_user_group)
     root = config.data_dir / "work"
     uid_base, kept_fds = first_uid(), tuple[int, ...]()
