@@ -1,0 +1,97 @@
+"""A cluster of containers under load, and the verdict: what was acknowledged is there, and ended once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from containers.engine import Engine
+from wait import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+LOAD = (sys.executable, "-m", "containers.load")
+FINISHED = {"succeeded", "failed", "cancelled"}
+
+
+class Load:
+    """Tasks submitted one after the other; `acknowledged` are the ids that its process has printed by the end."""
+
+    def __init__(self, engine: Engine, url: str, name: str, token: str) -> None:
+        self._engine, self._url, self._name = engine, url, name
+        self._variables = {"KHALA_TOKEN": token, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        self._printed = ""
+        self._process = subprocess.Popen(
+            engine.command(*LOAD, url, "submit", name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=engine.environment(self._variables),
+        )
+
+    @property
+    def acknowledged(self) -> list[str]:
+        """The ids, once the load has ended."""
+        return self._printed.split()
+
+    def tasks(self) -> list[Mapping[str, Any]]:
+        """All stored tasks of this load."""
+        shown = self._engine.run(
+            *LOAD, self._url, "list", self._name, variables=self._variables, timeout_s=90
+        )
+        found: list[Mapping[str, Any]] = json.loads(shown.stdout)
+        return found
+
+    def finished(self) -> int:
+        """How many have ended."""
+        return sum(task["state"] in FINISHED for task in self.tasks())
+
+    def end(self) -> None:
+        """Submit no more."""
+        if self._process.poll() is None:
+            self._printed, _ = self._process.communicate(timeout=120)
+            assert self._process.returncode == 0
+
+    def kill(self) -> None:
+        """For a test that failed."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@contextmanager
+def load(engine: Engine, url: str, name: str, token: str = "") -> Iterator[Load]:
+    """A load while the context lasts; then everything ends, and is judged."""
+    running = Load(engine, url, name, token)
+    try:
+        yield running
+        running.end()
+        wait_until(
+            lambda: all(task["state"] in FINISHED for task in running.tasks()),
+            timeout_s=90,
+            what="the end of every task",
+        )
+        judge(running.acknowledged, running.tasks())
+    finally:
+        running.kill()
+
+
+def judge(acknowledged: list[str], tasks: list[Mapping[str, Any]]) -> None:
+    """Every acknowledged task is stored; every task succeeded, once, by gap-free and lawful steps, with its
+    own output (I1, I4, I5, I6 of the guarantees)."""
+    stored = {task["id"]: task for task in tasks}
+    assert len(stored) == len(tasks)
+    assert len(set(acknowledged)) == len(acknowledged) > 0
+    lost = set(acknowledged) - set(stored)
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged tasks are lost"
+    for task in tasks:
+        assert task["state"] == "succeeded", task
+        assert task["result"]["execute"]["stdout"]["head"] == f"{task['id']}\n", task
+        events = task["events"]
+        assert [event["rev"] for event in events] == list(range(1, len(events) + 1)), task
+        assert sum(event["to"] in FINISHED for event in events) == 1, task
+        assert events[-1]["to"] == "succeeded", task
