@@ -19,7 +19,7 @@ FINISHED = {"succeeded", "failed", "cancelled"}
 
 
 class Load:
-    """Tasks submitted one after the other; `acknowledged` are the ids that its process has printed by the end."""
+    """Tasks submitted one after the other; `acknowledged` are the ids that it has printed by its end."""
 
     def __init__(self, engine: Engine, url: str, name: str, token: str) -> None:
         self._engine, self._url, self._name = engine, url, name

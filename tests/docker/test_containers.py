@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from containers.engine import Engine
 from containers.loaded import load
-from containers.readme import docker_blocks
+from containers.readme import ROOT, docker_blocks
 from wait import wait_until
 
 pytestmark = pytest.mark.timeout(700)
@@ -52,15 +52,15 @@ def test_the_closed_cluster(clean_engine: Engine, tmp_path: Path) -> None:
     """The lines with a secret, without Docker's socket: the token printed once is what opens it."""
     script = "\n".join([IP, docker_blocks()[CLOSED]])
     shown = clean_engine.run("bash", "-euo", "pipefail", "-c", script, timeout_s=120, cwd=tmp_path).stdout
-    token = re.search(r"token, shown only now: (\S+)", shown)
-    assert token is not None
+    token = first_token(shown)
+    assert token
     run = (
         f"{IP}; until curl -fs http://$IP:7000/readyz > /dev/null; do sleep 1; done; "
         "docker run --rm -e KHALA_URL=http://$IP:7000 -e KHALA_TOKEN khala run -- echo hello"
     )
     refused = clean_engine.run("bash", "-c", run, check=False)
     assert refused.returncode != 0 and "asks for a token" in refused.stderr, refused
-    ran = clean_engine.run("bash", "-c", run, variables={"KHALA_TOKEN": token[1]})
+    ran = clean_engine.run("bash", "-c", run, variables={"KHALA_TOKEN": token})
     assert ran.stdout == "hello\n"
     for name in ("closed-executor", "closed-gateway", "closed-judicator"):
         stops_in_order(clean_engine, name)
@@ -82,7 +82,7 @@ def stops_in_order(engine: Engine, name: str) -> None:
 
 
 def test_nothing_is_lost_when_containers_are_killed_paused_cut_off_and_stopped(clean_engine: Engine) -> None:
-    """Two of five judicators, the leader too, and all but one of the executors at once; then the milder faults."""
+    """Two of five judicators, the leader too, and all executors but one; then milder faults."""
     engine = clean_engine
     first, more = docker_blocks()[FIRST], docker_blocks()[MORE]
     again = [more.replace("judicator-2", f"judicator-{number}") for number in range(2, 6)]
@@ -114,17 +114,18 @@ def test_nothing_is_lost_when_containers_are_killed_paused_cut_off_and_stopped(c
         engine.docker("restart", "executor-2")
 
 
-def judicators(engine: Engine) -> list[Mapping[str, Any]]:
+def judicators(engine: Engine, token: str = "") -> list[Mapping[str, Any]]:
     """As the gateway tells of them; none while it cannot."""
-    told = engine.run("curl", "-fsm", "5", f"{URL}/api/v1/judicators", check=False)
+    shown = ("-H", f"Authorization: Bearer {token}") if token else ()
+    told = engine.run("curl", "-fsm", "5", *shown, f"{URL}/api/v1/judicators", check=False)
     found: list[Mapping[str, Any]] = json.loads(told.stdout)["judicators"] if told.returncode == 0 else []
     return found
 
 
-def voters(engine: Engine) -> list[Mapping[str, Any]]:
+def voters(engine: Engine, token: str = "") -> list[Mapping[str, Any]]:
     """The judicators that live and hold the data."""
     states = ("primary", "secondary")
-    return [one for one in judicators(engine) if one["live"] and one["replica_state"] in states]
+    return [one for one in judicators(engine, token) if one["live"] and one["replica_state"] in states]
 
 
 def leader(engine: Engine) -> str:
@@ -141,3 +142,103 @@ def not_leader(engine: Engine) -> str:
 def exited(engine: Engine) -> list[str]:
     """The containers that do not run."""
     return engine.docker("ps", "--all", "--quiet", "--filter=status=exited").split()
+
+
+def test_what_isolation_a_container_allows_and_what_gives_more(clean_engine: Engine) -> None:
+    """As docs/docker.md says it: nothing given, the least rights, and what strict needs."""
+    plain = doctor(clean_engine)
+    assert plain["isolation"] == "none, basic"
+    assert "--cgroupns=host" in plain["container"]
+    least = least_rights()
+    assert doctor(clean_engine, *least)["isolation"] == "none, basic"
+    assert doctor(clean_engine, "--user=khala", "--cap-drop=ALL")["isolation"] == "none, basic"
+    groups = plain_options(plain["container"])
+    boxed = doctor(clean_engine, *least, *groups)
+    assert boxed["isolation"] == "none, basic, strict", boxed
+    assert "every layer" in boxed["container"]
+    narrow = clean_engine.docker(
+        "run", "--rm", "--memory=512m", "--cpus=0.5", "--entrypoint=python3", "khala", "-c",
+        "from khala.config.host import *; print(memory_bytes() >> 20, cpus_offered(), cpu_count())",
+    )  # fmt: skip
+    assert narrow == "512 0.5 1"
+
+
+def doctor(engine: Engine, *options: str) -> Mapping[str, str]:
+    """What `khala doctor` finds in a container that was started with these options."""
+    told = engine.run("docker", "run", "--rm", *options, "khala", "doctor", "--json", cwd=ROOT)
+    return {finding["what"]: finding["found"] for finding in json.loads(told.stdout)}
+
+
+def plain_options(hint: str) -> list[str]:
+    """The options that the doctor names."""
+    return [word for word in hint.split() if word.startswith("-")]
+
+
+def least_rights() -> list[str]:
+    """The options of docs/docker.md for an executor with the least rights."""
+    page = (ROOT / "docs/docker.md").read_text()
+    options = re.findall(r"--cap-[a-z]+=[A-Z_]+", page)
+    assert "--cap-drop=ALL" in options
+    return list(dict.fromkeys(options))
+
+
+def test_compose(clean_engine: Engine) -> None:
+    """Three judicators, two executors, a gateway; one judicator goes and comes back with its data."""
+    file = ("--file", str(ROOT / "docker/compose.yaml"), "--project-name=khala")
+    variables = {"KHALA_SECRET": "a secret of this test", "COMPOSE_PROFILES": "three"}
+
+    def run(*words: str) -> str:
+        return clean_engine.run("docker-compose", *file, *words, variables=variables, timeout_s=90).stdout
+
+    run("up", "--detach")
+    try:
+        token = wait_until(lambda: first_token(run("logs", "--no-color")), timeout_s=60, what="the token")
+        with load(clean_engine, URL, "compose", token) as running:
+            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="three judicators")
+            run("restart", "judicator-2", "executor-1")
+            run("up", "--detach", "--scale=executor-1=2")
+            done = running.finished()
+            wait_until(lambda: running.finished() > done + 10, timeout_s=60, what="tasks that end")
+            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="judicator-2 again")
+        assert "set aside" not in run("logs", "--no-color", "judicator-2")
+    finally:
+        run("down", "--volumes")
+
+
+def test_swarm(clean_engine: Engine) -> None:
+    """docker/swarm starts, scales and stops; a new image is rolled out under load."""
+
+    def swarm(*words: str) -> None:
+        clean_engine.run(str(ROOT / "docker/swarm"), *words, cwd=ROOT, timeout_s=240)
+
+    clean_engine.docker("swarm", "init", "--advertise-addr=127.0.0.1")
+    swarm("start", "3", "2")
+    logs = clean_engine.run("docker", "service", "logs", "khala_judicator")
+    token = first_token(logs.stdout)
+    assert token
+    with load(clean_engine, URL, "swarm", token) as running:
+        wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="three judicators")
+        swarm("scale", "executor", "3")
+        clean_engine.docker("tag", "khala", "khala:next")
+        for service in ("executor", "judicator"):
+            clean_engine.docker(
+                "service",
+                "update",
+                "--no-resolve-image",
+                "--image=khala:next",
+                f"khala_{service}",
+                timeout_s=240,
+            )
+        wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="three judicators again")
+        done = running.finished()
+        wait_until(lambda: running.finished() > done + 10, timeout_s=60, what="tasks that end")
+        swarm("scale", "executor", "1")
+        swarm("scale", "judicator", "1")
+        wait_until(lambda: len(judicators(clean_engine, token)) == 1, timeout_s=60, what="one judicator")
+    swarm("stop")
+
+
+def first_token(log: str) -> str:
+    """The administrator's token that a first judicator has printed, or ""."""
+    found = re.search(r"token, shown only now: (\S+)", log)
+    return found[1] if found else ""
