@@ -1,6 +1,6 @@
 """A client in a process of its own, which runs in the engine's network.
 
-python -m containers.load URL submit NAME    submits tasks until its standard input ends; each line it prints is
+python -m containers.load URL submit NAME    submits tasks until its standard input ends; a printed line is
                                              the id of a task that was acknowledged
 python -m containers.load URL list NAME      prints all tasks of that name, as JSON
 """
