@@ -37,7 +37,7 @@ class RoleConfig:
     )
     stop_within: float = setting(
         10.0,
-        "How long after SIGTERM an executor's tasks may go on, and a judicator's leaving may take.",
+        "How long after SIGTERM tasks, requests and a judicator's leaving may go on.",
         Kind.SECONDS,
     )
     health_file: Path = setting(

@@ -25,7 +25,7 @@ from wait import wait_until
 
 READY_S = 40.0
 CGROUP_PARENT = "khala-docker-tests"
-NEEDED = ("dockerd", "docker", "containerd", "unshare", "nsenter", "ip", "iptables")
+NEEDED = ("dockerd", "docker", "containerd", "setpriv", "unshare", "nsenter", "ip", "iptables")
 # The resolver's file may lie in /run, which is covered; the build needs it.
 START = """
 set -e
@@ -43,7 +43,7 @@ class EngineFailed(Exception):
 
 
 class Engine:
-    """A running dockerd. `network` is None while it is in the host's network, as for builds."""
+    """A running dockerd: `process` started it, and `init` is the first process of its namespaces."""
 
     def __init__(self, process: subprocess.Popen[bytes], init: psutil.Process) -> None:
         self._process = process
@@ -129,7 +129,7 @@ def engine(data_root: Path, log: Path, *, own_network: bool) -> Iterator[Engine]
 
 
 def _start(data_root: Path, output: int, *, own_network: bool) -> Engine:
-    """dockerd is the first process of its namespaces; unshare(1) waits for it."""
+    """dockerd is the first process of its namespaces; unshare(1) waits for it, and ends with the tests."""
     spaces = ["--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
     options = [f"--data-root={data_root}", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]
     options += [f"--cgroup-parent=/{CGROUP_PARENT}", "--exec-opt=native.cgroupdriver=cgroupfs"]
@@ -138,7 +138,7 @@ def _start(data_root: Path, output: int, *, own_network: bool) -> Engine:
     else:
         options += ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
     process = subprocess.Popen(
-        ["unshare", *spaces, "--", "bash", "-c", START, "start", *options],
+        ["setpriv", "--pdeathsig=KILL", "unshare", *spaces, "--", "bash", "-c", START, "start", *options],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
