@@ -2,7 +2,7 @@
 
 python -m containers.load URL submit NAME    submits tasks until its standard input ends; a printed line is
                                              the id of a task that was acknowledged
-python -m containers.load URL list NAME      prints all tasks of that name, as JSON
+python -m containers.load URL list NAME      prints all tasks whose names begin so, as JSON
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import select
 import sys
+from itertools import count
 from typing import Any
 
 from khala.client import Client
@@ -21,14 +22,15 @@ COMMAND = "sleep 0.2; echo $KHALA_TASK_ID"
 
 
 def submit(client: Client, name: str) -> None:
-    """One task after the other."""
-    task = {"name": name, "execute": {"command": COMMAND}, "retry": {"max_attempts": 5}}
+    """One task after the other, each with a name of its own."""
+    task = {"execute": {"command": COMMAND}, "retry": {"max_attempts": 5}}
+    numbers = count()
     while not select.select([sys.stdin], [], [], EVERY_S)[0]:
-        print(client.submit(task), flush=True)
+        print(client.submit({"name": f"{name}-{next(numbers)}", **task}), flush=True)
 
 
 def listed(client: Client, name: str) -> list[Any]:
-    """All tasks of that name, page by page."""
+    """All tasks whose names begin so, page by page."""
     found: list[Any] = []
     token = ""
     while True:
