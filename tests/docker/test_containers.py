@@ -227,15 +227,9 @@ def test_swarm(clean_engine: Engine) -> None:
         wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=60, what="two judicators")
         swarm("scale", "executor", "3")
         clean_engine.docker("tag", "khala", "khala:next")
-        for service in ("executor", "judicator"):
-            clean_engine.docker(
-                "service",
-                "update",
-                "--no-resolve-image",
-                "--image=khala:next",
-                f"khala_{service}",
-                timeout_s=240,
-            )
+        update = ("service", "update", "--no-resolve-image", "--image=khala:next")
+        clean_engine.docker(*update, "--detach", "khala_executor")
+        clean_engine.docker(*update, "khala_judicator", timeout_s=240)
         wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=60, what="two judicators again")
         done = running.finished()
         wait_until(lambda: running.finished() > done + 10, timeout_s=60, what="tasks that end")
