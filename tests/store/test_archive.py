@@ -85,6 +85,7 @@ def test_every_changed_byte_is_noticed() -> None:
         (an_archive() + an_archive(), "something follows"),
         (repacked(lambda plain: plain[:15] + b"H\xff\xff\xff\xff" + plain[20:]), "longer than any"),
     ],
+    ids=["empty", "plain", "other gzip", "format", "more", "two", "too long"],
 )
 def test_refusals_say_why(content: bytes, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
