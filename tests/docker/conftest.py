@@ -14,6 +14,14 @@ KEPT = ROOT / "build" / "docker-tests"
 BUILD_S = 540.0
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Only `make test-docker` (KHALA_DOCKER=all) starts an engine: with its image that takes minutes."""
+    if os.environ.get("KHALA_DOCKER") != "all":
+        here = [item for item in items if item.path.parent == ROOT / "tests/docker"]
+        config.hook.pytest_deselected(items=here)
+        items[:] = [item for item in items if item not in here]
+
+
 def no_engine(why: str) -> None:
     """Skip, or in CI fail: there it must not go unseen."""
     if os.environ.get("CI"):
