@@ -13,16 +13,19 @@ FIRST ?= 0
 # it), by a cluster and its demo, by the tests.
 BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
-TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2
+TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl
+DOCKER_NEEDS := dockerd=docker.io docker-compose=docker-compose debootstrap=debootstrap iptables=iptables
 
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
 
-.PHONY: help setup system demo test check format lint types imports gen drift simulate faults clean
+.PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
-	@echo "make test       all tests, JOBS=2 files at a time"
+	@echo "make image      the Docker image khala"
+	@echo "make test       all tests but those with a Docker engine, JOBS=2 files at a time"
+	@echo "make test-docker   those, with an engine of their own (root; about seven minutes)"
 	@echo "make check      format, lint, types, import rules, drift of generated code, tests"
 	@echo "make lint|types|imports|drift   one of them"
 	@echo "make format     rewrite the code in the common format"
@@ -74,8 +77,15 @@ demo: setup
 	@$(call install_missing,$(DEMO_NEEDS))
 	@$(BIN)/khala demo
 
+image:
+	@docker/build
+
 test: setup system
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-docker: setup system
+	@$(call install_missing,$(DOCKER_NEEDS))
+	@KHALA_DOCKER=all $(BIN)/python -m pytest -q tests/docker $(ARGS)
 
 check: lint types imports drift test
 

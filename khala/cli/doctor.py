@@ -7,7 +7,7 @@ import click
 from khala.cli.connecting import json_option
 from khala.cli.exits import Exit
 from khala.cli.output import print_json, print_table
-from khala.local.host_check import Finding, check_host
+from khala.local.host_check import Finding, check_container, check_host
 from khala.node.isolation_check import check_isolation
 
 
@@ -37,4 +37,5 @@ def _isolation() -> tuple[Finding, ...]:
             Finding(what=layer, state="ok" if text.startswith("ok") else "optional", found=text)
             for layer, text in layers.items()
         ),
+        *check_container(lacking=[layer for layer, text in layers.items() if not text.startswith("ok")]),
     )

@@ -21,6 +21,10 @@ _SUMMARY = {
     "executor": "Run an executor: it runs tasks.",
     "gateway": "Run a gateway: it serves the HTTP API and the web site.",
 }
+_OPEN = (
+    "this cluster is open: whoever reaches its ports may use it, as its administrator; to close it give "
+    "every node the same secret, by KHALA_SECRET or --secret-file"
+)
 _EXAMPLE = {
     "judicator": "khala judicator --main-advertise-address=10.0.0.1 --secret-file=/etc/khala/secret",
     "executor": "khala executor --etcd-cluster-join-member-client=http://10.0.0.1:2001 --main-task-vacant=8",
@@ -74,6 +78,8 @@ def _callback(role: str) -> Callable[..., int]:
         resolved = resolve(role, options, os.environ, config)
         for warning in resolved.warnings:
             note(f"khala: warning: {warning}")
+        if not resolved.config.secret:
+            note(f"khala: warning: {_OPEN}")
         return _run(resolved.config)
 
     return run

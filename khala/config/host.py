@@ -6,6 +6,7 @@ that a node without Docker never loads the library. Runs in the thread that reso
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from khala.config.control_group import cpu_limit, memory_limit
 from khala.errors import ConfigurationError
 
 DOCKER = "DOCKER"
@@ -67,14 +69,19 @@ def host_name() -> str:
     return socket.gethostname().split(".")[0] or "localhost"
 
 
+def cpus_offered() -> float:
+    """How many CPUs this process may use: those of its affinity, within its control groups' quota."""
+    return min(float(len(os.sched_getaffinity(0))), cpu_limit())
+
+
 def cpu_count() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
+    """The same as whole CPUs, at least one."""
+    return max(1, math.ceil(cpus_offered()))
 
 
 def memory_bytes() -> int:
-    """The physical memory of this host in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """The physical memory of this host in bytes, or as much as its control groups leave this process."""
+    return int(min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), memory_limit()))
 
 
 def _interface_address(value: str, source: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from khala.config.flags import Flag, Kind, flags_of
-from khala.config.host import DOCKER, Host, cpu_count, host_name, memory_bytes
+from khala.config.host import DOCKER, Host, cpu_count, cpus_offered, host_name, memory_bytes
 from khala.config.layers import CONFIG_VARIABLE, Given, Layers
 from khala.config.roles import ROLES, ExecutorConfig, JudicatorConfig, RoleConfig
 from khala.config.values import check_name, parse
@@ -109,7 +109,7 @@ def _fill_in(config: RoleConfig, role: str) -> RoleConfig:
         found["mongodb_name"] = config.mongodb_name or found["main_name"]
     if isinstance(config, ExecutorConfig):
         found["main_task_vacant"] = config.main_task_vacant or cpu_count()
-        found["cpus"] = config.cpus or float(cpu_count())
+        found["cpus"] = config.cpus or cpus_offered()
         found["memory"] = config.memory or memory_bytes()
     return dataclasses.replace(config, **found)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from khala.config.flags import Kind, setting
 
+_RUN_AS = "A user to become, if started as root, once the settings are read."
 _NO_PROXY = "no node runs an etcd proxy any more"
 _NO_STRICT = "etcd is always strict about reconfiguration"
 _NO_ETCD_HERE = "only a judicator runs etcd now"
@@ -33,6 +34,14 @@ class RoleConfig:
         "Who may call: who has a token, or anybody.",
         choices=("token", "none"),
         shown="token if there is a secret, else none",
+    )
+    stop_within: float = setting(
+        10.0,
+        "How long after SIGTERM tasks, requests and a judicator's leaving may go on.",
+        Kind.SECONDS,
+    )
+    health_file: Path = setting(
+        Path(), "A file that is touched every 2 s while this node works.", Kind.PATH, shown="none"
     )
     docker_sock: str = setting("unix:///var/run/docker.sock", "Docker's socket, asked for DOCKER values.")
     retry_times: int = setting(3, "How often a key operation at start is tried again.", Kind.COUNT)
@@ -71,6 +80,7 @@ class WithoutEtcd(RoleConfig):
 class JudicatorConfig(RoleConfig):
     """What a judicator is told. Without a cluster to join it starts one of its own."""
 
+    run_as: str = setting("", _RUN_AS)
     etcd_exe: str = setting("", "The etcd program.", shown="found on PATH or in khala[local]")
     etcd_name: str = setting("", "Name of the etcd member; ENV takes $NAME.", Kind.NAME, shown="main name")
     etcd_print_log: bool = setting(False, "Print etcd's log.", Kind.SWITCH)
@@ -136,8 +146,10 @@ class ExecutorConfig(WithoutEtcd):
     """What an executor is told."""
 
     main_task_vacant: int = setting(0, "How many tasks run at once (slots).", Kind.COUNT, shown="CPUs here")
-    cpus: float = setting(0.0, "CPUs offered to tasks.", Kind.NUMBER, shown="all of this host")
-    memory: int = setting(0, "Memory offered to tasks, as 512M or 8G.", Kind.SIZE, shown="all of this host")
+    cpus: float = setting(0.0, "CPUs offered to tasks.", Kind.NUMBER, shown="all that this node may use")
+    memory: int = setting(
+        0, "Memory offered to tasks, as 512M or 8G.", Kind.SIZE, shown="all that this node may use"
+    )
     label: Mapping[str, str] = setting({}, "A label for placement, k=v; may be repeated.", Kind.PAIRS)
     main_report_interval: float = setting(1.0, "Time between reports to the leader.", Kind.SECONDS)
     main_task_user_group: str = setting(
@@ -149,6 +161,7 @@ class ExecutorConfig(WithoutEtcd):
 class GatewayConfig(WithoutEtcd):
     """What a gateway is told. Sanic serves; the flags keep their old names."""
 
+    run_as: str = setting("", _RUN_AS)
     uwsgi_host: str = setting("0.0.0.0", "Address that HTTP is served on.", Kind.ADDRESS)
     uwsgi_port: int = setting(7000, "Port that HTTP is served on.", Kind.PORT)
     allowed_hosts: str = setting(

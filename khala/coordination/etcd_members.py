@@ -96,6 +96,16 @@ class EtcdMembers:
             if not str(error).endswith(_IS_VOTER):
                 raise
 
+    def readdress(self, name: str, peer_url: str) -> None:
+        """Let the others reach the server `name` at `peer_url` from now on; nothing if they do already."""
+
+        def readdress(client: MultiEndpointEtcd3Client) -> None:
+            for member in _all(client):
+                if member.name == name and member.peer_urls != (peer_url,):
+                    client.update_member(member.id, [peer_url])
+
+        self._call(readdress)
+
     def remove(self, name: str) -> bool:
         """Remove a server by name; false when there is none."""
 

@@ -39,6 +39,7 @@ FORKS = """if command -v perl > /dev/null
 then exec perl -e 'for (1 .. 8) { $p = fork; exit 7 if !defined $p; if (!$p) { sleep 2; exit } }'
 else for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait; exit 1
 fi"""
+NO_GROUPS = "not tried: strict needs control groups with pids and memory (L2)"
 FILL = "head -c 3000000 /dev/zero > full"
 BOX = """
 [ "$(id -u)" = {uid} ] || { echo "wrong user"; exit 1; }
@@ -93,7 +94,7 @@ def probe_isolation(settings: ExecutionSettings) -> HostIsolation:
         missing = "" if cgroups else version
         pids = findings.note("L2 cgroup pids", missing or _probe_processes(full))
         memory = findings.note("L2 cgroup memory", missing or _probe_memory(full))
-        box = findings.note("L3 box", _probe_box(full, settings, bwrap))
+        box = findings.note("L3 box", _probe_box(full, settings, bwrap) if pids and memory else NO_GROUPS)
         findings.note("L5 disk", _probe_disk(full))
     levels = [Isolation.NONE, Isolation.BASIC]
     if own_user and pids and memory and box:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sanic import Sanic
@@ -15,6 +17,7 @@ from khala.gateway.app import JudicatorsFactory, create_app
 from khala.gateway.settings import GatewaySettings
 
 LOOK_S = 0.02
+PULSE_S = 2.0
 
 
 class GatewayServer:
@@ -73,13 +76,23 @@ class GatewayServer:
             await server.start_serving()
             if on_ready is not None:
                 on_ready()
-            await stopped.wait()
+            await self._show_life_until(stopped)
             # Who follows an output goes on at another gateway, or when this one is back.
             for following in list(app.ctx.followers):
                 following.cancel()
             await self._drain(server)
         finally:
             await server.after_stop()
+
+    async def _show_life_until(self, stopped: asyncio.Event) -> None:
+        """Touch the health file for as long as this loop turns."""
+        file = self._settings.health_file
+        while not stopped.is_set():
+            if file != Path():
+                with contextlib.suppress(OSError):  # who watches the file sees that it is old
+                    file.touch()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), PULSE_S)
 
     async def _drain(self, server: Any) -> None:
         """No new connections; idle ones end now, busy ones when they are done, at last by force."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 MIB = 1024 * 1024
@@ -19,6 +20,7 @@ class GatewaySettings:
     `max_held_bytes` all bodies that one worker keeps in memory at a time. `body_idle_s` is how long
     a sender may pause, `stop_grace_s` how long requests may still run after a stop signal.
     `wrong_tokens_at_once` is how often one address may show a wrong token before it is slowed down.
+    Each worker touches `health_file` (Path(): none) while it serves.
     `spool_dir` is where uploads are put down while they arrive (None: the system's place).
     """
 
@@ -32,6 +34,7 @@ class GatewaySettings:
     max_held_bytes: int = 256 * MIB
     body_idle_s: float = 30.0
     stop_grace_s: float = 10.0
+    health_file: Path = Path()
     access_log: bool = False
     wrong_tokens_at_once: int = 20
     spool_dir: str | None = None

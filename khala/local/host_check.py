@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from khala.errors import ConfigurationError
 from khala.services.executables import Executable, find_etcd, find_mongod
+
+_IN_A_CONTAINER = Path("/.dockerenv")
+_DOCKER_OPTIONS = {
+    "L1 user": "--user=root",
+    "cgroups": "--cgroupns=host -v=/sys/fs/cgroup:/sys/fs/cgroup",
+    "L3 box": "--security-opt=seccomp=docker/seccomp.json --security-opt=systempaths=unconfined",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +43,18 @@ def check_host() -> tuple[Finding, ...]:
         _program("bwrap", "stronger isolation of tasks: apt-get install bubblewrap"),
         _program("g++", "`khala demo` compiles with it: apt-get install g++"),
     )
+
+
+def check_container(*, lacking: Sequence[str], mark: Path = _IN_A_CONTAINER) -> tuple[Finding, ...]:
+    """In a container: the options of `docker run` that give what is `lacking`, layers of isolation as
+    `khala.execution.probing` calls them."""
+    if not mark.exists():
+        return ()
+    options = [option for layer, option in _DOCKER_OPTIONS.items() if layer in lacking]
+    if not options:
+        return (Finding(what="container", state="ok", found="every layer of isolation holds"),)
+    found = f"docker run {' '.join(options)} gives more; what it costs is in docs/docker.md"
+    return (Finding(what="container", state="optional", found=found),)
 
 
 def _server(what: str, find: Callable[[], Executable]) -> Finding:

@@ -93,6 +93,8 @@ class Entering:
                 if self._secret is not None:
                     secure(self._own, self._secret, timeout_s=0.0)
                 EtcdRegister([self._own], secret=self._secret).view()
+                # Docker publishes a restarted container's ports anew; etcd keeps to what it was told first.
+                EtcdMembers(lambda: [self._own], secret=self._secret).readdress(etcd.name, etcd.peer_url)
             except Unavailable as why:
                 if NOT_FOR_LEARNERS in str(why):
                     self._members.promote(etcd.name)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from khala.actors import pulse
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
@@ -50,7 +51,6 @@ from khala.node.lifetime import Lifetime, Teardown, read_clocks, set_up_logging
 from khala.node.stored_files import StoredFiles
 
 EXECUTOR_LEASE_S = 6.0
-DRAIN_WITHIN_S = 10.0
 FILE_CACHE_BYTES = 2 << 30
 PUT_WITHIN_S = 15.0
 
@@ -87,17 +87,17 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 
     def cast(failed: Callable[[str, str], None]) -> Sequence[Role]:
         stage = Stage(node=name, bus=parts.bus, clock=read_clocks, failed=failed)
-        return _cast(stage, parts, slots=config.main_task_vacant, drained=lifetime.end)
+        return _cast(stage, config, parts, drained=lifetime.end)
 
     supervisor = Supervisor.start(cast, clock=read_clocks, gave_up=lifetime.give_up)
     teardown.add("actors", partial(supervisor.stop, timeout=30.0))
     join(parts.coordination, parts.member, parts.bus, config)
     teardown.add("membership", parts.coordination.close)
-    intervals_s = {"executor": 0.1, "delivery": 0.1, "file-delivery": 0.1}
+    intervals_s = {"executor": 0.1, "delivery": 0.1, "file-delivery": 0.1, "pulse": pulse.EVERY_S}
     ticker = Ticker(name, parts.bus, intervals_s | {"heartbeat": config.main_report_interval})
     ticker.start()
     teardown.add("ticker", ticker.stop)
-    lifetime.catch_signals(drain=partial(_drain, name, parts.bus, lifetime))
+    lifetime.catch_signals(drain=partial(_drain, config, parts.bus, lifetime))
 
 
 def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) -> _Parts:
@@ -162,7 +162,9 @@ def _machine(config: ExecutorConfig, incarnation: str, isolation: HostIsolation)
     )
 
 
-def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None]) -> Sequence[Role]:
+def _cast(
+    stage: Stage, config: ExecutorConfig, parts: _Parts, *, drained: Callable[[], None]
+) -> Sequence[Role]:
     """The actors in the order of their start."""
     files, coordination = parts.files, parts.coordination
     stored = {"fetch": files.fetch, "release": files.release}
@@ -188,11 +190,12 @@ def _cast(stage: Stage, parts: _Parts, *, slots: int, drained: Callable[[], None
         Role(name="file-delivery", start=file_delivery, essential=True),
         *(
             Role(name=f"slot-{number}", start=partial(slot, number=number), essential=True)
-            for number in range(slots)
+            for number in range(config.main_task_vacant)
         ),
         Role(name="executor", start=executor, essential=True),
         Role(name="heartbeat", start=partial(Heartbeat.start, stage, has_room=parts.pool.has_room)),
         Role(name="membership", start=membership),
+        Role(name="pulse", start=partial(pulse.Pulse.start, stage, "pulse", file=config.health_file)),
     ]
 
 
@@ -205,10 +208,10 @@ def judicators_of(view: ClusterView) -> dict[str, str]:
     return {m.name: m.address for m in view.members.values() if m.role == "judicator"}
 
 
-def _drain(name: str, bus: Bus, lifetime: Lifetime) -> None:
+def _drain(config: ExecutorConfig, bus: Bus, lifetime: Lifetime) -> None:
     """Hand back what has not started; end when the rest is done, or after a while."""
-    bus.send(f"{name}/executor", Drain())
-    timer = threading.Timer(DRAIN_WITHIN_S, lifetime.end)
+    bus.send(f"{config.main_name}/executor", Drain())
+    timer = threading.Timer(config.stop_within, lifetime.end)
     timer.daemon = True
     timer.start()
 
@@ -218,9 +221,11 @@ def _prepare_execution(
 ) -> tuple[ExecutionSettings, HostIsolation, tuple[int, ...]]:
     """Settings of the launchers, what isolation holds, and the locks that the launchers must hold too.
 
-    Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp.
+    Workspaces lie in the data directory if the slots' users can enter it, else in /var/tmp. Executors in
+    containers share the kernel, which counts a uid's processes, and all have the same data directory: the
+    host's name keeps their uids apart.
     """
-    number = zlib.crc32(str(config.data_dir).encode())
+    number = zlib.crc32(f"{socket.gethostname()}:{config.data_dir}".encode())
     owner = task_owner(config.main_task_user_group)
     root = config.data_dir / "work"
     uid_base, kept_fds = first_uid(), tuple[int, ...]()

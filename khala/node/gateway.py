@@ -25,6 +25,7 @@ from khala.gateway.settings import GatewaySettings
 from khala.node.executor import judicators_of
 from khala.node.joining import join, require_endpoints
 from khala.node.lifetime import EXIT_FAULT, Teardown, read_clocks, set_up_logging
+from khala.node.privileges import become
 
 GATEWAY_LEASE_S = 6.0
 
@@ -32,11 +33,14 @@ GATEWAY_LEASE_S = 6.0
 def run(config: GatewayConfig) -> int:
     """Serve until a signal."""
     set_up_logging(verbose=config.main_print_log or config.boot_print_log)
+    become(config.run_as, config.data_dir)
     settings = GatewaySettings(
         host=config.uwsgi_host,
         port=config.uwsgi_port,
         workers=config.uwsgi_processes,
         auth="none" if config.auth == "none" else "token",
+        stop_grace_s=config.stop_within,
+        health_file=config.health_file,
         access_log=config.uwsgi_print_log,
         allowed_hosts=tuple(name.strip() for name in config.allowed_hosts.split(",") if name.strip()),
     )

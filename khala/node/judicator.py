@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from khala import __version__
+from khala.actors import pulse
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.followers import Followers
@@ -41,6 +42,7 @@ from khala.node.known_judicators import KnownJudicators
 from khala.node.leaving import Leaving
 from khala.node.lifetime import Lifetime, Stopped, Teardown, read_clocks, set_up_logging
 from khala.node.native import etcd_server, mongod_address, mongod_server, native_service, own_etcd
+from khala.node.privileges import become
 from khala.services.native_process import NativeService
 from khala.store.mongo.client import MongoSettings
 from khala.store.mongo.replica_set import MongoReplicaSet
@@ -53,6 +55,7 @@ EXECUTOR_LEASE_S = 6.0
 def run(config: JudicatorConfig) -> int:
     """Run until a signal or a fault; raises ConfigurationError before anything was changed."""
     set_up_logging(verbose=config.main_print_log or config.boot_print_log)
+    become(config.run_as, config.data_dir)
     lifetime, teardown = Lifetime("judicator"), Teardown()
     lifetime.catch_signals()
     try:
@@ -100,7 +103,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
         address=own.address,
         details={MONGOD: own.mongod},
     )
-    leaving = Leaving(coordination, member, own, known, lifetime.end)
+    leaving = Leaving(coordination, member, own, known, lifetime.end, within_s=config.stop_within)
     replica_set = MongoReplicaSet(settings)
     teardown.add("replica set", replica_set.close)
     upkeep = Upkeep(
@@ -125,6 +128,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     coordination.register_judicator(name, own)
     coordination.campaign()
     intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 1.0}
+    intervals_s["pulse"] = pulse.EVERY_S
     intervals_s |= {f"service-{kind}": 0.5 for kind in services}
     ticker = Ticker(name, bus, intervals_s)
     ticker.start()
@@ -231,6 +235,7 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
             start=partial(Judicator.start, stage, version=__version__, secured=config.auth == "token"),
         ),
         Role(name="membership", start=membership, essential=True),
+        Role(name="pulse", start=partial(pulse.Pulse.start, stage, "pulse", file=config.health_file)),
     ]
 
 

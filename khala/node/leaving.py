@@ -25,12 +25,12 @@ from khala.node.known_judicators import KnownJudicators
 
 GATHER_S = 1.0
 """Within this time all those are told to stop who are stopped together."""
-LEAVE_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.1
 
 
 class Leaving:
-    """One judicator's way out. `ended` is called once, when the node may end."""
+    """One judicator's way out. `ended` is called once, when the node may end: when the leader has removed
+    this judicator, or `within_s` after it was asked to."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class Leaving:
         registration: Registration,
         known: KnownJudicators,
         ended: Callable[[], None],
+        *,
+        within_s: float,
     ) -> None:
         self._coordination = coordination
         self._member = member
@@ -46,6 +48,7 @@ class Leaving:
         self._known = known
         self._ended = ended
         self._over = False
+        self._within_s = within_s
         self._log = structlog.get_logger().bind(node=member.name)
 
     def begin(self) -> None:
@@ -81,7 +84,7 @@ class Leaving:
         self._log.warning("leaving the cluster")
         self._coordination.resign()
         self._coordination.register_judicator(name, replace(self._registration, leaving=True))
-        deadline = time.monotonic() + LEAVE_WITHIN_S
+        deadline = time.monotonic() + self._within_s
         while time.monotonic() < deadline:
             view = self._coordination.view()
             if view.connected and name not in view.registered:

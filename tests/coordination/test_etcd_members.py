@@ -97,6 +97,16 @@ def test_a_server_that_comes_again_without_its_data_takes_its_own_place(own_etcd
     assert len(members.all()) == 2
 
 
+def test_a_server_that_comes_again_elsewhere_is_reached_there(own_etcd: EtcdWorld) -> None:
+    members = EtcdMembers(lambda: [own_etcd.endpoint])
+    (peer,) = free_ports(1)
+    for _ in range(2):
+        members.readdress("e1", f"http://127.0.0.1:{peer}")
+        members.readdress("nobody", "http://127.0.0.1:1")
+        (member,) = members.all()
+        assert member.peer_urls == (f"http://127.0.0.1:{peer}",)
+
+
 def test_the_register_is_read_and_the_founder_chosen_before_one_is_a_member(etcd_world: EtcdWorld) -> None:
     dead = f"127.0.0.1:{free_ports(1)[0]}"
     register = EtcdRegister([dead, etcd_world.endpoint])
