@@ -12,13 +12,13 @@ from faults.far import FarExecutor
 from faults.trial import Trial
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("cc") is None, reason="a C compiler is missing: apt-get install gcc"),
     pytest.mark.timeout(PATIENCE_S),
 ]
 HOUR_S = 3600
 
 
-@pytest.mark.long
 def test_an_executors_clock_jumps(trial: Trial, tmp_path: Path) -> None:
     """Leases, limits and deadlines are measured by clocks that do not jump: nothing is lost."""
     name = "clock-1"

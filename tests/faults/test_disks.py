@@ -18,6 +18,7 @@ from faults.trial import Trial
 from wait import wait_until
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="a small disk of its own needs root"),
     pytest.mark.timeout(PATIENCE_S),
 ]
@@ -124,7 +125,6 @@ def mongods_disk(cluster: LocalCluster) -> Path:
     return cluster.directory / "judicator-1" / "mongodb" / "data"
 
 
-@pytest.mark.long
 def test_mongods_disk_is_full(small_store: Trial) -> None:
     """Nothing is acknowledged that has no place; with room again all goes on, and nothing is lost."""
     trial = small_store

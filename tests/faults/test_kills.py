@@ -27,6 +27,7 @@ def test_a_role_is_killed(trial: Trial, name: str) -> None:
         assert verdict.second_attempts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", victims.NATIVE)
 def test_a_native_server_is_killed(trial: Trial, kind: str) -> None:
     """The only etcd, the only mongod: what was acknowledged is on its disk."""

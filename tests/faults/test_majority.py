@@ -26,6 +26,7 @@ def test_the_leader_is_killed(trio: Trial) -> None:
     assert trio.ask("cluster")["epoch"]["number"] > epoch
 
 
+@pytest.mark.long
 def test_the_primary_is_killed(trio: Trial) -> None:
     """Another mongod becomes primary; what was acknowledged is there."""
     lost = victims.primary(trio)
@@ -35,6 +36,7 @@ def test_the_primary_is_killed(trio: Trial) -> None:
     assert trio.judge().struck["kill primary"]
 
 
+@pytest.mark.long
 def test_the_primary_stands_still(trio: Trial) -> None:
     """Another mongod becomes primary; the old one comes back and takes nothing with it."""
     lost = victims.primary(trio)
@@ -45,6 +47,7 @@ def test_the_primary_stands_still(trio: Trial) -> None:
     assert trio.judge().struck["stop primary"]
 
 
+@pytest.mark.long
 def test_etcds_leader_is_killed(trio: Trial) -> None:
     """Leases and leadership outlive it."""
     lost = victims.etcd_leader(trio.cluster)
@@ -64,6 +67,7 @@ def test_all_three_of_the_leaders_node_are_killed(trio: Trial) -> None:
     assert trio.judge().struck["kill all three"]
 
 
+@pytest.mark.long
 def test_the_leader_stands_still_past_its_time(trio: Trial) -> None:
     """Nothing that it does afterwards counts: no write of its epoch follows one of the next leader's."""
     lost = victims.leader(trio)

@@ -15,6 +15,7 @@ from faults.wire import IN, OUT, Host, Weather, Wire
 from wait import wait_until
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root"),
     pytest.mark.timeout(PATIENCE_S),
 ]
@@ -65,8 +66,8 @@ def wait_lost(trial: Trial, name: str) -> None:
     "directions",
     [
         pytest.param((OUT, IN), id="both-ways"),
-        pytest.param((OUT,), id="out", marks=pytest.mark.long),
-        pytest.param((IN,), id="in", marks=pytest.mark.long),
+        pytest.param((OUT,), id="out"),
+        pytest.param((IN,), id="in"),
     ],
 )
 def test_an_executor_is_cut_off_past_its_lease(far: Far, trial: Trial, directions: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from wait import wait_until
 
 from khala.node.judicator import LEADER_LEASE_S
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 def test_an_executor_is_stopped_past_its_lease(trial: Trial) -> None:

@@ -8,11 +8,10 @@ from faults.far import FarExecutor
 from faults.trial import Trial
 from wait import wait_until
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 MOST = 5
 
 
-@pytest.mark.long
 def test_a_task_that_kills_its_executor(trial: Trial) -> None:
     """Each time it begins its executor dies; after five it has failed, and the executor lives."""
     name = "poison-1"

@@ -7,7 +7,7 @@ from faults import victims
 from faults.conftest import PATIENCE_S
 from faults.trial import Trial
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
 
 def restart(trial: Trial, name: str) -> None:
@@ -29,7 +29,6 @@ def test_an_executor_drains(trial: Trial) -> None:
     assert trial.losses() == lost
 
 
-@pytest.mark.long
 def test_a_rolling_restart(trial: Trial) -> None:
     """Every role process, one after the other: no attempt is lost."""
     cluster = trial.cluster

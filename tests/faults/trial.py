@@ -56,7 +56,7 @@ class Trial:
         cluster: LocalCluster,
         seed: int,
         *,
-        rate: float = 12.0,
+        rate: float = 6.0,
         longest_s: float = 3.0,
         **extra: object,
     ) -> None:
@@ -161,10 +161,10 @@ class Trial:
         return wait_until(runs, timeout_s=60, what=f"a long task on {executor}")
 
     def wait_progress(self, count: int = 5) -> None:
-        """Until `count` more submits are acknowledged, and the task of the last of them has ended."""
+        """Until `count` more submits are acknowledged, and a task that goes before all others has ended."""
         before = self._acknowledged()
         wait_until(lambda: self._acknowledged() >= before + count, timeout_s=90, what="acknowledged submits")
-        task_id = self.load.acknowledged[-1]
+        task_id = self.load.submit(self.workload.urgent())
         wait_until(
             lambda: self.ask(f"tasks/{task_id}")["state"] not in ACTIVE,
             timeout_s=90,

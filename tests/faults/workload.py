@@ -70,6 +70,13 @@ class Workload:
         body = {"name": key, "labels": {"kind": "stop"}, "on_disconnect": "stop", **self._extra}
         return Order(key, {**body, **self._execute(self._witness.lasting(seconds))}, None)
 
+    def urgent(self) -> Order:
+        """A short task before all others, however many wait."""
+        self._number += 1
+        key = f"{self._prefix}-{self._number}"
+        body = {"name": key, "labels": {"kind": "brief"}, "priority": 100, **self._extra}
+        return Order(key, {**body, **self._execute("echo $KHALA_TASK_ID")}, None)
+
     def poison(self, place: str) -> Order:
         """A task for the executor with that label, before all others, which is to die of it."""
         self._number += 1
