@@ -74,7 +74,7 @@ class Workload:
         """A short task before all others, however many wait."""
         self._number += 1
         key = f"{self._prefix}-{self._number}"
-        body = {"name": key, "labels": {"kind": "brief"}, "priority": 100, **self._extra}
+        body = {"name": key, "labels": {"kind": "quick"}, "priority": 100, **self._extra}
         return Order(key, {**body, **self._execute("echo $KHALA_TASK_ID")}, None)
 
     def poison(self, place: str) -> Order:
