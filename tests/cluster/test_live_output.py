@@ -42,7 +42,8 @@ def test_followed_while_it_runs_and_resumed_by_offset(client: Client) -> None:
     first = next(client.follow(id))
     assert isinstance(first, OutputPiece)
     assert (first.attempt, first.offset, first.data) == (1, 0, b"one\n")
-    assert client.get(id).state == "running"
+    # The first bytes may be there before the start is recorded.
+    wait_until(lambda: client.get(id).state == "running", what="the start to be recorded")
     resumed = client.follow(id, attempt=1, offset=2)
     piece = next(resumed)
     assert isinstance(piece, OutputPiece)
