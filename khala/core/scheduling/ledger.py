@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from khala.core.changes import Change
 from khala.core.effects import Effect, Save, Send
@@ -143,7 +143,7 @@ class Ledger:
             self._attach(entry)
             return entry
         if entry.saving is None and control.rev > entry.control.rev:
-            entry.demand = demand  # its priority may be another; what it takes up never is
+            entry.demand = replace(entry.demand, priority=demand.priority)  # a PATCH changes nothing else
             self.move(entry, control)
         return self.entries.get(task_id)
 
