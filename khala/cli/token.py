@@ -23,6 +23,8 @@ def token() -> None:
       khala token create ci --user ann --role user --days 90
       khala token ls
       khala token revoke 0123456789abcdef
+
+    Each of them takes --json.
     """
 
 
