@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 from core.leader_bench import CRASHED, LeaderBench
 
-from khala.core.messages import AbortAttempt, AssignTask, CancelsRequested, OutcomeSettled, StartCleared
-from khala.core.task import ExitReason, Phase, State
+from khala.core.messages import (
+    AbortAttempt,
+    AssignTask,
+    CancelsRequested,
+    OutcomeSettled,
+    QueuedTask,
+    StartCleared,
+)
+from khala.core.task import ExitReason, Phase, Resources, State, demand_of
 
 
 @pytest.fixture
@@ -157,6 +164,19 @@ def test_cancel_of_an_attempt(bench: LeaderBench, runs: bool) -> None:
     bench.finished("t") if runs else bench.returned("t")
     assert bench.task("t").state == State.CANCELLED
     assert not bench.take_sent(AbortAttempt)
+
+
+def test_a_cancel_gives_back_all_that_its_task_took_up(bench: LeaderBench) -> None:
+    """The hint is made of a task without its specification, and must not change what is counted."""
+    bench.submit("t", resources=Resources(cpus=4.0))
+    bench.started("t")
+    (task,) = bench.store.request_cancel(["t"], 1.0)
+    assert task.spec.resources.cpus != 4.0
+    hint = QueuedTask(task_id="t", control=task.control, demand=demand_of(task))
+    bench.tell(CancelsRequested(tasks=(hint,)))
+    bench.finished("t")
+    room = bench.scheduler.ledger.executors["e1"].room
+    assert (room.taken_slots, room.taken_cpus) == (0, 0.0)
 
 
 def test_cancel_while_the_assignment_is_saved(bench: LeaderBench) -> None:
