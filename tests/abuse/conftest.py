@@ -30,7 +30,7 @@ def leftovers(bench: Bench, uid_base: int) -> dict[str, object]:
         "workspaces": [path.name for path in bench.root.iterdir()],
         "mounts": [line for line in _mounts_seen_by(bench) if str(bench.root) in line.split()[1]],
         "groups": [str(path) for path in used_groups(bench.root)],
-        "files": [str(path) for folder in SHARED for path in _listed(folder) if path.lstat().st_uid in uids],
+        "files": [str(path) for folder in SHARED for path in folder.iterdir() if _owner(path) in uids],
         "children": [_children(pid) for pid in launcher_pids(bench.root).values() if _children(pid)],
     }
     if uids:
@@ -43,8 +43,12 @@ def descriptors(bench: Bench) -> dict[int, int]:
     return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in launcher_pids(bench.root).values()}
 
 
-def _listed(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_symlink() or path.exists()]
+def _owner(path: Path) -> int | None:
+    """Whose it is; None if it is gone meanwhile, as another program's file may be."""
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def _mounts_seen_by(bench: Bench) -> list[str]:

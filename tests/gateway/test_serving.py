@@ -123,6 +123,8 @@ class running_stop:  # noqa: N801 (reads as a statement)
             socket.create_connection(("127.0.0.1", self._gateway.port), timeout=1).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:  # it was in the listener's queue when that closed
+            return False
         return False
 
 
