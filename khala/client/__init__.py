@@ -40,7 +40,8 @@ B
 from typing import TYPE_CHECKING
 
 from khala.client.client import Client
-from khala.client.task_calls import WAIT_SLICE_S, new_key
+from khala.client.harvest import Harvest, Seen
+from khala.client.task_calls import WAIT_SLICE_S, NotFinished, new_key, submitted_id
 from khala.client.views import (
     STATES,
     DifferenceView,
@@ -65,14 +66,18 @@ __all__ = [
     "CommandExecutor",
     "CommandFuture",
     "DifferenceView",
+    "Harvest",
+    "NotFinished",
     "OutputEnd",
     "OutputFileView",
     "OutputPiece",
     "OutputView",
     "PhaseView",
+    "Seen",
     "TaskPageView",
     "TaskView",
     "new_key",
+    "submitted_id",
 ]
 
 _LATER = {

@@ -10,6 +10,7 @@ from types import TracebackType
 from khala.client.calls import Calls
 from khala.client.harvest import ASKED_AT_ONCE, slice_s
 from khala.client.httpx_wires import HttpxWire
+from khala.client.task_calls import NotFinished
 from khala.client.transport import Transport, checked_url
 from khala.client.views import TaskView
 
@@ -34,8 +35,15 @@ class AsyncClient(Calls):
     ) -> None:
         await self.close()
 
-    async def as_completed(self, task_ids: Iterable[str]) -> AsyncGenerator[TaskView, None]:
-        """The tasks of these ids as each of them ends; Refusal `not_found` for one that is not there."""
+    async def as_completed(
+        self, task_ids: Iterable[str], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[TaskView, None]:
+        """The tasks of these ids as each of them ends; NotFinished after `timeout_s` seconds.
+
+        Refusal `not_found` for one that is not there.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + timeout_s
         turn = deque(dict.fromkeys(task_ids))
         asked: set[asyncio.Task[TaskView]] = set()
         try:
@@ -43,7 +51,13 @@ class AsyncClient(Calls):
                 while turn and len(asked) < ASKED_AT_ONCE:
                     look = self.get(turn.popleft(), wait_s=slice_s(len(turn)))
                     asked.add(asyncio.create_task(look))
-                answered, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                left_s = None if deadline is None else max(0.0, deadline - loop.time())
+                answered, asked = await asyncio.wait(
+                    asked, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not answered:
+                    left = len(asked) + len(turn)
+                    raise NotFinished(f"{left} tasks are not finished after {timeout_s} s: wait longer")
                 for each in answered:
                     task = each.result()
                     if task.finished:

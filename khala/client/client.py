@@ -5,6 +5,8 @@ Thread-safe. Errors: `Refusal` when the request is wrong, `Unavailable` when the
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
@@ -13,6 +15,7 @@ from khala.client.blocking import blocking, blocking_each, finish
 from khala.client.calls import Calls
 from khala.client.exchange import Wire
 from khala.client.harvest import Harvest
+from khala.client.task_calls import NotFinished
 from khala.client.transport import Transport, checked_url
 from khala.client.views import TaskView
 
@@ -44,14 +47,24 @@ class Client:
     ) -> None:
         self.close()
 
-    def as_completed(self, task_ids: Iterable[str]) -> Iterator[TaskView]:
-        """The tasks of these ids as each of them ends; Refusal `not_found` for one that is not there."""
+    def as_completed(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> Iterator[TaskView]:
+        """The tasks of these ids as each of them ends; NotFinished after `timeout_s` seconds.
+
+        Refusal `not_found` for one that is not there.
+        """
         wanted = dict.fromkeys(task_ids)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         harvest = Harvest(lambda task_id, wait_s: self.get(task_id, wait_s=wait_s))
         harvest.add(wanted)
         try:
-            for _ in wanted:
-                seen = harvest.next()
+            for number in range(len(wanted)):
+                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    seen = harvest.next(left_s)
+                except queue.Empty:
+                    raise NotFinished(
+                        f"{len(wanted) - number} tasks are not finished after {timeout_s} s: wait longer"
+                    ) from None
                 if seen.failure is not None:
                     raise seen.failure
                 if seen.task is not None:

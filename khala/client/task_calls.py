@@ -29,8 +29,13 @@ from khala.errors import Refusal, Unavailable
 API = "/api/v1"
 WAIT_SLICE_S = 20.0
 _SILENT_S = 30.0
+_NOT_NOW = frozenset({"unavailable", "outcome_unknown"})
 
 Task = Mapping[str, Any]
+
+
+class NotFinished(Unavailable):
+    """What was waited for is not finished after the given time."""
 
 
 class TaskCalls:
@@ -61,7 +66,7 @@ class TaskCalls:
         return task_view(answer) if "state" in answer else await self.get(answer["id"])
 
     async def run(self, task: Task, *, key: str = "", timeout_s: float | None = None) -> TaskView:
-        """Create a task and return it once it is finished; Unavailable after `timeout_s` seconds."""
+        """Create a task and return it once it is finished; NotFinished after `timeout_s` seconds."""
         began = time.monotonic()
         most_s = WAIT_SLICE_S if timeout_s is None else min(WAIT_SLICE_S, timeout_s)
         started = await self.start(task, wait_s=most_s, key=key)
@@ -71,12 +76,22 @@ class TaskCalls:
         return await self.wait(started.id, timeout_s=left_s)
 
     async def submit_many(self, tasks: Sequence[Task], *, key: str = "") -> Sequence[Submitted]:
-        """Create up to 10,000 tasks; answers `{"id"}` or `{"error"}` for each, in order."""
-        answer = await self._transport.call(
-            "POST", f"{API}/tasks/batch", body={"tasks": tasks}, key=key or new_key()
-        )
-        results: Sequence[Submitted] = answer["results"]
-        return results
+        """Create up to 10,000 tasks; answers `{"id"}` or `{"error"}` for each, in order.
+
+        What the cluster could not store at the moment is tried again; the key sees to it that what it
+        has stored is not stored twice.
+        """
+        patience, key = self._transport.patience(), key or new_key()
+        while True:
+            answer = await self._transport.call("POST", f"{API}/tasks/batch", body={"tasks": tasks}, key=key)
+            results: Sequence[Submitted] = answer["results"]
+            missing = [each["error"] for each in results if each.get("error", {}).get("code") in _NOT_NOW]
+            if not missing:
+                return results
+            try:
+                await self._transport.pause(patience, Unavailable(missing[0].get("detail", "")))
+            except Unavailable:
+                return results
 
     async def get(self, task_id: str, *, wait_s: float = 0.0) -> TaskView:
         """One task, with its result when it is finished; Refusal `not_found`. It is awaited for `wait_s`."""
@@ -85,7 +100,7 @@ class TaskCalls:
         return task_view(await self._transport.call("GET", path, query=query, wait_s=wait_s))
 
     async def wait(self, task_id: str, *, timeout_s: float | None = None) -> TaskView:
-        """The task once it is finished; Unavailable after `timeout_s` seconds (None: wait for ever)."""
+        """The task once it is finished; NotFinished after `timeout_s` seconds (None: wait for ever)."""
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         while True:
             slice_s = max(0.0, min(WAIT_SLICE_S, deadline - time.monotonic()))
@@ -93,7 +108,7 @@ class TaskCalls:
             if task.finished:
                 return task
             if time.monotonic() >= deadline:
-                raise Unavailable(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
+                raise NotFinished(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
 
     async def list(self, /, *, page_size: int = 100, page_token: str = "", **filters: str) -> TaskPageView:
         """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …"""
@@ -181,8 +196,9 @@ class TaskCalls:
                     waiting.extend(await self.submit_many(more))
                 if not waiting:
                     return
-                yield await self.wait(submitted_id(waiting[0]))
+                task = await self.wait(submitted_id(waiting[0]))
                 waiting.popleft()
+                yield task
         finally:
             await self.cancel_all([each["id"] for each in waiting if "id" in each])
 

@@ -71,7 +71,7 @@ def _part(value: str, which: str) -> str:
         case "/.":
             return stem
         case "//":
-            return folder if slash else "."
+            return (folder or "/") if slash else "."
         case ".":
             return folder + slash + stem
     return value
