@@ -16,6 +16,7 @@ from khala.core.messages import QueuedTask
 from khala.core.output import StreamKey
 from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
 from khala.errors import KhalaError
+from khala.execution.job import OutputSpooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,11 +290,12 @@ class ReplicaSetChecked:
 
 @dataclass(frozen=True, slots=True)
 class RunAttempt:
-    """Run this in the slot that receives it."""
+    """Run this, assigned under `epoch`, in the slot that receives it."""
 
     task_id: str
     attempt: int
     spec: TaskSpec
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +348,14 @@ class FilePartAnswered:
     part: FilePart
     complete: bool = False
     error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolGrew:
+    """A running attempt, assigned under `epoch`, has more output to deliver."""
+
+    spooled: OutputSpooled
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
