@@ -353,7 +353,7 @@ struct TasksSettled {
   1: list<string> task_ids;
 }
 
-// ---- commands and replies (khala/core/commands.py) ----
+// ---- commands and replies (khala/core/commands.py, transfers.py) ----
 
 /** Who asks: the bearer token as given, or empty on a cluster that was started open. */
 struct Caller {

@@ -14,13 +14,14 @@ from functools import partial
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import OutputDelivered, PieceAnswered, SpoolGrew, SweepSpools, Tick
+from khala.actors.executor_messages import OutputDelivered, PieceAnswered, SpoolGrew, SweepSpools
+from khala.actors.messages import Tick
 from khala.bus.envelope import Envelope
-from khala.core.commands import OutputStored, PutOutput
 from khala.core.effects import DeliverOutput, DropSpool
 from khala.core.execution.delivering import Deliveries, Piece
 from khala.core.output import StreamKey, cut_streams, stored_streams
 from khala.core.task import Epoch, Outcome
+from khala.core.transfers import OutputStored, PutOutput
 from khala.errors import KhalaError, Refusal, Unavailable
 from khala.execution.spools import Spools
 

@@ -12,18 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import (
+from khala.actors.executor_messages import (
     AttemptEnded,
     Drain,
-    Flush,
     LoadMeasured,
     OutputDelivered,
     PhaseEntered,
     RunAttempt,
     StopRunning,
     SweepSpools,
-    Tick,
 )
+from khala.actors.messages import Flush, Tick
 from khala.bus.envelope import Envelope
 from khala.bus.interface import JUDICATOR
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt

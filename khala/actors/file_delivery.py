@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import FilePartAnswered, Tick
+from khala.actors.executor_messages import FilePartAnswered
+from khala.actors.messages import Tick
 from khala.bus.envelope import Envelope
-from khala.core.commands import FileStored, PutFileChunk
 from khala.core.effects import DeliverOutput, DropSpool
 from khala.core.execution.file_uploads import FilePart, FileUploads, without_lost
+from khala.core.transfers import FileStored, PutFileChunk
 from khala.errors import KhalaError, Refusal, Unavailable
 from khala.execution.spools import Spools
 

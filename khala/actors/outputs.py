@@ -13,9 +13,10 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, OutputGrew
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
-from khala.core.commands import OutputStored, PutOutput, Refused
+from khala.core.commands import Refused
 from khala.core.output import CHUNK_BYTES, PHASES, STREAMS, OutputChunk, StreamKey
 from khala.core.task import Epoch
+from khala.core.transfers import OutputStored, PutOutput
 from khala.errors import Refusal, Unavailable
 from khala.store.interface import OutputStore
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import AttemptEnded, PhaseEntered, RunAttempt, SpoolGrew, StopRunning
+from khala.actors.executor_messages import AttemptEnded, PhaseEntered, RunAttempt, SpoolGrew, StopRunning
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
 from khala.core.output import StreamKey, capture_of

@@ -10,19 +10,10 @@ from actors.world import Node, World
 from wait import wait_until
 
 from khala.core.access import token_digest
-from khala.core.commands import (
-    Caller,
-    GetOutput,
-    GetTasks,
-    NotAvailable,
-    OutputPart,
-    OutputStored,
-    Ping,
-    PutOutput,
-    Refused,
-)
+from khala.core.commands import Caller, GetTasks, NotAvailable, Ping, Refused
 from khala.core.output import CHUNK_BYTES, OutputChunk, StreamKey, capture_of
 from khala.core.task import TERMINAL, Epoch, State, Task
+from khala.core.transfers import GetOutput, OutputPart, OutputStored, PutOutput
 from khala.errors import Fault
 from khala.store.memory import StoreFault
 

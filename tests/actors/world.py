@@ -47,13 +47,14 @@ from khala.bus.interface import BusSettings
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
+from khala.core.transfers import PutFileChunk, PutOutput
 from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
