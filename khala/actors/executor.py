@@ -12,18 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import (
+from khala.actors.executor_messages import (
     AttemptEnded,
     Drain,
-    Flush,
     LoadMeasured,
     OutputDelivered,
     PhaseEntered,
     RunAttempt,
     StopRunning,
     SweepSpools,
-    Tick,
 )
+from khala.actors.messages import Flush, Tick
 from khala.bus.envelope import Envelope
 from khala.bus.interface import JUDICATOR
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
@@ -227,7 +226,8 @@ class Executor(NodeActor):
                 case Send(destination, message):
                     self.send(destination, message)
                 case StartAttempt():
-                    self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
+                    run = RunAttempt(effect.task_id, effect.attempt, effect.spec, effect.epoch)
+                    self._command(effect.slot, run)
                 case StopAttempt():
                     self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
                 case DeliverOutput():

@@ -10,15 +10,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import FilePartAnswered, Tick
+from khala.actors.executor_messages import FilePartAnswered
+from khala.actors.messages import Tick
 from khala.bus.envelope import Envelope
-from khala.core.commands import FileStored, PutFileChunk
 from khala.core.effects import DeliverOutput, DropSpool
 from khala.core.execution.file_uploads import FilePart, FileUploads, without_lost
+from khala.core.transfers import FileStored, PutFileChunk
 from khala.errors import KhalaError, Refusal, Unavailable
 from khala.execution.spools import Spools
 
@@ -77,8 +79,7 @@ class FileDelivery(NodeActor):
             wanted = self._wanted.pop(attempt)
             if lost:
                 self.log.error("output files lost with their spool", task_id=attempt[0], files=len(lost))
-            outcome = without_lost(wanted.outcome, lost)
-            self.tell("delivery", DeliverOutput(task_id=attempt[0], attempt=attempt[1], outcome=outcome))
+            self.tell("delivery", replace(wanted, outcome=without_lost(wanted.outcome, lost)))
 
     def _send_part(self, part: FilePart) -> None:
         data = self._read(part)

@@ -16,9 +16,10 @@ from khala.actors.output_parts import is_over, read_part
 from khala.actors.submissions import not_available
 from khala.actors.waits import WAIT_MOST_S
 from khala.bus.envelope import Envelope
-from khala.core.commands import GetOutput, NotAvailable, OutputPart, Refused
+from khala.core.commands import NotAvailable, Refused
 from khala.core.messages import TasksSettled
 from khala.core.output import StreamKey
+from khala.core.transfers import GetOutput, OutputPart
 from khala.errors import Fault, Refusal, Unavailable
 from khala.store.interface import Store
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import LoadMeasured, Tick
+from khala.actors.executor_messages import LoadMeasured
+from khala.actors.messages import Tick
 from khala.bus.envelope import Envelope
 
 

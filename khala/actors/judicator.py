@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from khala.actors.actor import Stage
 from khala.actors.doorkeeper import LATE
 from khala.actors.front_door import FrontDoor
+from khala.actors.leader_messages import LeadingWith
 from khala.actors.measuring import MetricsQuestions, bus_samples
 from khala.actors.messages import (
     AnswerQuery,
@@ -19,7 +20,6 @@ from khala.actors.messages import (
     CheckToken,
     FinishedChecked,
     InsertTasks,
-    LeadingWith,
     ReplicaSetChecked,
     ServiceChecked,
     TakeChunk,
@@ -38,8 +38,6 @@ from khala.core.commands import (
     CancelTasks,
     CountTasks,
     ExecutorViews,
-    GetFileChunk,
-    GetOutput,
     GetTasks,
     JudicatorView,
     JudicatorViews,
@@ -48,8 +46,6 @@ from khala.core.commands import (
     NotAvailable,
     Ping,
     Pong,
-    PutFileChunk,
-    PutOutput,
     RemoveJudicator,
     SearchTasks,
     SubmitTasks,
@@ -66,6 +62,7 @@ from khala.core.operations import (
     Sample,
 )
 from khala.core.task import Epoch, Task
+from khala.core.transfers import GetFileChunk, GetOutput, PutFileChunk, PutOutput
 from khala.core.validation import check_amendment
 from khala.errors import Refusal
 

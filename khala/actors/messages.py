@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
 from khala.core.access import Identity
-from khala.core.changes import Change, Changed
-from khala.core.commands import PutFileChunk, TaskAccepted
-from khala.core.execution.delivering import Piece
-from khala.core.execution.file_uploads import FilePart
-from khala.core.messages import QueuedTask
+from khala.core.commands import TaskAccepted
 from khala.core.output import StreamKey
-from khala.core.task import Epoch, Outcome, Phase, Task, TaskSpec
-from khala.errors import KhalaError
+from khala.core.task import Task
+from khala.core.transfers import PutFileChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,129 +47,6 @@ class ViewChanged:
 
     view: ClusterView
     gap: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TakeEpoch:
-    """The scheduler won leadership and needs an epoch of its own. `asked_at` (CLOCK_BOOTTIME) tells
-    this question from earlier ones, whose late answer would be an epoch that is over already."""
-
-    asked_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class EpochTaken:
-    """The answer to TakeEpoch."""
-
-    asked_at: float
-    epoch: Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class EpochNotTaken:
-    """The answer to TakeEpoch when the store could not be asked now."""
-
-    asked_at: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeadingWith:
-    """The node's scheduler leads with this epoch; Epoch() when it does not lead."""
-
-    epoch: Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class CommitChange:
-    """Write this change in the next guarded batch of `epoch`."""
-
-    epoch: Epoch
-    change: Change
-
-
-@dataclass(frozen=True, slots=True)
-class ChangesAnswered:
-    """The store's answers to a batch of `epoch`."""
-
-    epoch: Epoch
-    answers: Sequence[Changed]
-
-
-@dataclass(frozen=True, slots=True)
-class ChangesUnknown:
-    """The store could not say what became of a batch of `epoch`."""
-
-    epoch: Epoch
-    task_ids: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EpochLost:
-    """A batch of `epoch` met a newer leader: nothing was written (P1)."""
-
-    epoch: Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class RereadTasks:
-    """Read whole tasks for the scheduler of `epoch`."""
-
-    epoch: Epoch
-    task_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TasksReread:
-    """The answer to RereadTasks: what was asked for, and what of it exists."""
-
-    epoch: Epoch
-    asked: tuple[str, ...]
-    found: Sequence[Task]
-
-
-@dataclass(frozen=True, slots=True)
-class ScanActive:
-    """Read a page of the active tasks after an id, for a new leader."""
-
-    epoch: Epoch
-    after: str
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveScanned:
-    """The page of active tasks after `after`; `done` when it is the last."""
-
-    epoch: Epoch
-    after: str
-    tasks: Sequence[QueuedTask]
-    done: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScanWaiting:
-    """Read a page of the pending tasks after a key, and the cancel requests (P3)."""
-
-    epoch: Epoch
-    after: tuple[float, str]
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingScanned:
-    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end."""
-
-    epoch: Epoch
-    tasks: Sequence[QueuedTask]
-    cancels: Sequence[QueuedTask]
-    done: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFailed:
-    """The store could not answer this question of the scheduler now."""
-
-    wanted: RereadTasks | ScanActive | ScanWaiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,90 +161,7 @@ class ReplicaSetChecked:
 
 
 @dataclass(frozen=True, slots=True)
-class RunAttempt:
-    """Run this in the slot that receives it."""
-
-    task_id: str
-    attempt: int
-    spec: TaskSpec
-
-
-@dataclass(frozen=True, slots=True)
-class StopRunning:
-    """End this attempt, if it still runs in the slot that receives it."""
-
-    task_id: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseEntered:
-    """A slot's attempt began a phase."""
-
-    task_id: str
-    attempt: int
-    phase: Phase
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
-    """A slot's attempt is over, nothing of it runs. `spooled`: its output went to a spool while it ran."""
-
-    task_id: str
-    attempt: int
-    outcome: Outcome
-    spooled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SweepSpools:
-    """Remove the spools of all attempts but these."""
-
-    kept: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PieceAnswered:
-    """What a judicator answered to a piece of output: from where it wants more, or why not."""
-
-    piece: Piece
-    next_offset: int = 0
-    error: KhalaError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FilePartAnswered:
-    """What a judicator answered to a part of an output file."""
-
-    part: FilePart
-    complete: bool = False
-    error: KhalaError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutputDelivered:
-    """All output that belongs to this outcome is stored; it says how much that is."""
-
-    task_id: str
-    attempt: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
 class OutputGrew:
     """This node stored more of these streams."""
 
     keys: tuple[StreamKey, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadMeasured:
-    """The host's load average of the last minute, and if there is room for another workspace."""
-
-    load: float
-    room: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Take nothing more; hand back what has not started."""

@@ -5,9 +5,9 @@ In the thread of whoever owns the store; blocks in it.
 
 from __future__ import annotations
 
-from khala.core.commands import GetOutput, OutputPart
 from khala.core.output import CHUNK_BYTES, StreamKey, capture_of
 from khala.core.task import ACTIVE, TERMINAL, StreamCapture, Task, TaskControl
+from khala.core.transfers import GetOutput, OutputPart
 from khala.errors import Refusal
 from khala.store.interface import Store
 

@@ -12,17 +12,14 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.membership import CUT_OFF
-from khala.actors.messages import (
+from khala.actors.leader_messages import (
     ActiveScanned,
-    Began,
     ChangesAnswered,
     ChangesUnknown,
     CommitChange,
     EpochLost,
     EpochNotTaken,
     EpochTaken,
-    Flush,
     LeadingWith,
     ReadFailed,
     RereadTasks,
@@ -30,11 +27,10 @@ from khala.actors.messages import (
     ScanWaiting,
     TakeEpoch,
     TasksReread,
-    Tick,
-    ViewChanged,
-    ViewWanted,
     WaitingScanned,
 )
+from khala.actors.membership import CUT_OFF
+from khala.actors.messages import Began, Flush, Tick, ViewChanged, ViewWanted
 from khala.actors.rereads import Rereads
 from khala.actors.store_reader import SCHEDULER_READER
 from khala.actors.store_writer import STORE_WRITER

@@ -6,28 +6,28 @@ Every question gets an answer, also when the store has none: who asked decides w
 from __future__ import annotations
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import (
+from khala.actors.leader_messages import (
     ActiveScanned,
+    ReadFailed,
+    RereadTasks,
+    ScanActive,
+    ScanWaiting,
+    TasksReread,
+    WaitingScanned,
+)
+from khala.actors.messages import (
     AnswerQuery,
     Began,
     CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
-    ReadFailed,
-    RereadTasks,
-    ScanActive,
-    ScanWaiting,
-    TasksReread,
     TokenChecked,
-    WaitingScanned,
 )
 from khala.bus.envelope import Envelope
 from khala.core.access import ROLES
 from khala.core.commands import (
     CountTasks,
-    FileChunk,
-    GetFileChunk,
     GetTasks,
     NotAvailable,
     Refused,
@@ -36,6 +36,7 @@ from khala.core.commands import (
     TaskViews,
 )
 from khala.core.task import TERMINAL
+from khala.core.transfers import FileChunk, GetFileChunk
 from khala.errors import Fault, Refusal, Unavailable
 from khala.store.interface import Store
 

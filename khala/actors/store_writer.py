@@ -10,17 +10,16 @@ from __future__ import annotations
 import time
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import (
-    Began,
+from khala.actors.leader_messages import (
     ChangesAnswered,
     ChangesUnknown,
     CommitChange,
     EpochLost,
     EpochNotTaken,
     EpochTaken,
-    Flush,
     TakeEpoch,
 )
+from khala.actors.messages import Began, Flush
 from khala.bus.envelope import Envelope
 from khala.core.changes import Change
 from khala.core.task import Epoch

@@ -19,7 +19,8 @@ from khala.actors.quotas import check_stored_bytes
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
 from khala.core.access import EXECUTOR, Identity
-from khala.core.commands import FileStored, NotAvailable, PutFileChunk, Refused
+from khala.core.commands import NotAvailable, Refused
+from khala.core.transfers import FileStored, PutFileChunk
 from khala.errors import Refusal, Unavailable
 from khala.store.interface import Store
 

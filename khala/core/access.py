@@ -11,14 +11,10 @@ from khala.core.commands import (
     CancelTasks,
     CountTasks,
     ExecutorViews,
-    GetFileChunk,
-    GetOutput,
     GetTasks,
     ListExecutors,
     ListJudicators,
     Ping,
-    PutFileChunk,
-    PutOutput,
     RemoveJudicator,
     SearchTasks,
     SubmitTasks,
@@ -35,6 +31,7 @@ from khala.core.people import (
     Quota,
     RevokeToken,
 )
+from khala.core.transfers import GetFileChunk, GetOutput, PutFileChunk, PutOutput
 from khala.errors import Refusal
 
 ADMIN = "admin"

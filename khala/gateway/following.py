@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import orjson
 
-from khala.core.commands import OutputPart
 from khala.core.task import TERMINAL
+from khala.core.transfers import OutputPart
 from khala.errors import Refusal
 from khala.gateway.exchange import Call
 from khala.gateway.outputs import OutputName, read_part

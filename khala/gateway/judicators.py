@@ -11,19 +11,13 @@ from khala.core.commands import (
     CancelTasks,
     CountTasks,
     ExecutorViews,
-    FileChunk,
-    FileStored,
-    GetFileChunk,
-    GetOutput,
     GetTasks,
     JudicatorRemoval,
     JudicatorViews,
     ListExecutors,
     ListJudicators,
-    OutputPart,
     Ping,
     Pong,
-    PutFileChunk,
     RemoveJudicator,
     SearchTasks,
     SubmitTasks,
@@ -48,6 +42,7 @@ from khala.core.people import (
     TokenViews,
     UserViews,
 )
+from khala.core.transfers import FileChunk, FileStored, GetFileChunk, GetOutput, OutputPart, PutFileChunk
 
 Command = (
     Ping

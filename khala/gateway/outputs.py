@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from sanic.response import HTTPResponse
 
-from khala.core.commands import GetOutput, OutputPart
 from khala.core.output import CHUNK_BYTES
+from khala.core.transfers import GetOutput, OutputPart
 from khala.errors import Refusal, Unavailable
 from khala.gateway.downloads import BYTES, as_attachment
 from khala.gateway.exchange import Call

@@ -13,7 +13,8 @@ import time
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from khala.core.commands import GetOutput, GetTasks, PutFileChunk
+from khala.core.commands import GetTasks
+from khala.core.transfers import GetOutput, PutFileChunk
 from khala.errors import OutcomeUnknown, Unavailable
 from khala.gateway.judicators import Command, Reply
 

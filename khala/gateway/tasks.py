@@ -6,12 +6,7 @@ from typing import cast
 
 from sanic.response import HTTPResponse
 
-from khala.core.commands import (
-    CancelTasks,
-    NewTask,
-    SearchTasks,
-    TaskCancels,
-)
+from khala.core.commands import CancelTasks, NewTask, SearchTasks, TaskCancels
 from khala.core.task import ExitReason, State
 from khala.core.validation import MAX_USER
 from khala.errors import OutcomeUnknown, Refusal, Unavailable

@@ -14,8 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-from khala.core.commands import FileChunk, FileStored, GetFileChunk, PutFileChunk
 from khala.core.task import InputFile, TaskSpec
+from khala.core.transfers import FileChunk, FileStored, GetFileChunk, PutFileChunk
 from khala.core.validation import MAX_INLINE_BYTES, inline_bytes, validate_spec
 from khala.errors import Refusal, Unavailable
 from khala.gateway.exchange import Call

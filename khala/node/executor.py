@@ -18,10 +18,10 @@ from khala.actors import pulse
 from khala.actors.actor import Stage
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
+from khala.actors.executor_messages import Drain
 from khala.actors.file_delivery import FileDelivery
 from khala.actors.heartbeat import Heartbeat
 from khala.actors.membership import CUT_OFF, Membership
-from khala.actors.messages import Drain
 from khala.actors.slot import Slot
 from khala.actors.supervisor import Role, Supervisor
 from khala.actors.ticker import Ticker
@@ -33,10 +33,11 @@ from khala.coordination.etcd import EtcdCoordination
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member
 from khala.core.access import EXECUTOR, node_token
-from khala.core.commands import Caller, PutFileChunk, PutOutput
+from khala.core.commands import Caller
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
+from khala.core.transfers import PutFileChunk, PutOutput
 from khala.execution.file_cache import FileCache
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from khala.bus.rpc_client import RpcClient
-from khala.core.commands import Caller, FileChunk, GetFileChunk
+from khala.core.commands import Caller
+from khala.core.transfers import FileChunk, GetFileChunk
 from khala.errors import KhalaError, Unavailable
 from khala.execution.file_cache import FileCache
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from actors.world import World
 from wait import wait_until
 
-from khala.actors.messages import Drain
+from khala.actors.executor_messages import Drain
 from khala.core.checking import Checker
-from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, PutFileChunk, SubmitTasks
+from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, SubmitTasks
 from khala.core.task import Command, ExitReason, InputFile, Limits, State, Verdict
+from khala.core.transfers import PutFileChunk
 
 
 def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:

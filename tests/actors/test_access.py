@@ -17,7 +17,6 @@ from khala.core.commands import (
     ExecutorViews,
     GetTasks,
     ListExecutors,
-    PutFileChunk,
     Refused,
     SearchTasks,
     SubmitTasks,
@@ -35,6 +34,7 @@ from khala.core.people import (
     TokenView,
     Usage,
 )
+from khala.core.transfers import PutFileChunk
 
 PEOPLE = {"root": "admin", "ann": "user", "bob": "user", "eve": "viewer"}
 

@@ -17,17 +17,16 @@ from khala.core.commands import (
     Caller,
     CancelTasks,
     CountTasks,
-    GetFileChunk,
     GetTasks,
     ListExecutors,
     NotAvailable,
     Ping,
-    PutFileChunk,
     Refused,
     SubmitTasks,
     TaskCounts,
     TasksAccepted,
 )
+from khala.core.transfers import GetFileChunk, PutFileChunk
 from khala.store.memory import StoreFault
 
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from wait import wait_until
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.messages import AreYouUp, Drain, Flush, Tick
+from khala.actors.executor_messages import Drain
+from khala.actors.messages import AreYouUp, Flush, Tick
 from khala.actors.supervisor import GIVE_UP_AFTER, Role, Supervisor
 from khala.actors.ticker import Ticker
 from khala.bus.envelope import Envelope

@@ -47,13 +47,14 @@ from khala.bus.interface import BusSettings
 from khala.bus.loopback_network import FaultPlan, LoopbackNetwork, LoopbackPump
 from khala.coordination.interface import ClusterView, Member, Registration
 from khala.coordination.memory import CoordinationHub, MemoryCoordination
-from khala.core.commands import Caller, GetTasks, NewTask, PutFileChunk, PutOutput, SubmitTasks
+from khala.core.commands import Caller, GetTasks, NewTask, SubmitTasks
 from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
 from khala.core.task import Command, Task, TaskSpec
+from khala.core.transfers import PutFileChunk, PutOutput
 from khala.errors import Unavailable
 from khala.execution.job import LauncherEvent
 from khala.execution.journal import Journal
@@ -154,6 +155,8 @@ class World:
         self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
+        self.put_fault: Exception | None = None
+        self.puts_failed = 0
         self._ids = itertools.count(1)
         self._nodes: list[Node] = []
         self._pump = LoopbackPump(self.network)
@@ -279,6 +282,11 @@ class World:
         return path
 
     def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
+        if self.put_fault is not None:
+            failed: Future[Any] = Future()
+            failed.set_exception(self.put_fault)
+            self.puts_failed += 1
+            return failed
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 

@@ -18,7 +18,7 @@ from khala.bus.bus import ThriftBus
 from khala.bus.codec import Codec
 from khala.bus.envelope import Envelope
 from khala.bus.wire import CALL, EXCEPTION, ONEWAY, REPLY, FrameReader, deliver_frame, frame, parse
-from khala.core import commands
+from khala.core import commands, transfers
 from khala.core.messages import OutcomeSettled, TasksSettled
 
 CODEC = Codec()
@@ -216,7 +216,7 @@ def test_a_peer_that_does_not_read_is_pushed_back_then_left(thrift_world: Thrift
 
 
 def test_a_client_that_does_not_read_its_answers_is_not_served_for_ever(judicator: ThriftBus) -> None:
-    chunk = commands.FileChunk(sha256="", size=0, offset=0, data=b"x" * 500_000)
+    chunk = transfers.FileChunk(sha256="", size=0, offset=0, data=b"x" * 500_000)
     answered = Inbox()
 
     def deliver(envelope: Envelope) -> None:
@@ -224,7 +224,7 @@ def test_a_client_that_does_not_read_its_answers_is_not_served_for_ever(judicato
             answered(envelope.id)
 
     judicator.register("judicator", deliver)
-    argument = commands.GetFileChunk(sha256="", offset=0, length=1)
+    argument = transfers.GetFileChunk(sha256="", offset=0, length=1)
     encoded = CODEC.encode_argument(CODEC.methods["get_file"], argument)
     with RawPeer(judicator.listen_port, receive_buffer_bytes=4096) as peer:
         peer.greet(role="client")
@@ -240,9 +240,9 @@ def test_answers_beyond_what_may_wait_become_a_clear_no(judicator: ThriftBus) ->
     """With frames of 1 MiB, 8 MiB may wait: of 20 answers of 500 kB in one go, some find no room."""
     inbox = Inbox()
     judicator.register("judicator", inbox)
-    chunk = commands.FileChunk(sha256="", size=0, offset=0, data=b"x" * 500_000)
+    chunk = transfers.FileChunk(sha256="", size=0, offset=0, data=b"x" * 500_000)
     method = CODEC.methods["get_file"]
-    encoded = CODEC.encode_argument(method, commands.GetFileChunk(sha256="", offset=0, length=1))
+    encoded = CODEC.encode_argument(method, transfers.GetFileChunk(sha256="", offset=0, length=1))
     with RawPeer(judicator.listen_port, receive_buffer_bytes=4096) as peer:
         peer.greet(role="client")
         peer.send(b"".join(frame(CALL, "get_file", sequence, encoded) for sequence in range(40)))

@@ -20,7 +20,7 @@ from khala.bus.envelope import Envelope
 from khala.bus.gen import Judicator, ttypes
 from khala.bus.handshake import Hello, prove_hello
 from khala.bus.rpc_client import RpcClient, RpcSettings
-from khala.core import commands
+from khala.core import commands, transfers
 from khala.core.task import Epoch, TaskSpec
 from khala.errors import ConfigurationError, Fault, OutcomeUnknown, Refusal, Unavailable
 
@@ -219,9 +219,9 @@ def test_an_answer_that_is_too_large_is_refused_not_lost(
     thrift_world: ThriftWorld, clients: Callable[..., RpcClient]
 ) -> None:
     bus = thrift_world.bus("j1", max_frame_bytes=50_000)
-    chunk = commands.FileChunk(sha256="", size=0, offset=0, data=b"x" * 50_000)
+    chunk = transfers.FileChunk(sha256="", size=0, offset=0, data=b"x" * 50_000)
     answer(bus, lambda envelope: chunk)
-    error = clients(bus).call(commands.GetFileChunk(sha256="", offset=0, length=1)).exception(5)
+    error = clients(bus).call(transfers.GetFileChunk(sha256="", offset=0, length=1)).exception(5)
     assert isinstance(error, Refusal)
     assert error.code == "too_large"
 

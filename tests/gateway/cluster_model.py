@@ -14,6 +14,7 @@ from typing import Any
 from khala.actors.output_parts import read_part
 from khala.bus.codec import Codec
 from khala.core import commands as c
+from khala.core import transfers as t
 from khala.core.changes import Change
 from khala.core.lifecycle import (
     Assigned,
@@ -215,24 +216,24 @@ class ClusterModel:
         view = c.JudicatorView(name="j1", address="127.0.0.1:4000", leader=True, restarts={"etcd": 1})
         return c.JudicatorViews(judicators=(view,), epoch=self.epoch)
 
-    def handle_put_file_chunk(self, command: c.PutFileChunk) -> c.FileStored:
+    def handle_put_file_chunk(self, command: t.PutFileChunk) -> t.FileStored:
         assert len(command.data) <= CHUNK_BYTES
         if command.offset == 0 and self.store.has_file(command.sha256):
-            return c.FileStored(sha256=command.sha256, complete=True)
+            return t.FileStored(sha256=command.sha256, complete=True)
         spool = self._uploads.setdefault(command.upload_id, bytearray())
         if len(spool) != command.offset:
             raise Refusal("start the upload again", code="conflict", field="offset")
         spool += command.data
         if len(spool) < command.size:
-            return c.FileStored(sha256=command.sha256)
+            return t.FileStored(sha256=command.sha256)
         self.store.put_file(command.sha256, command.size, iter([bytes(self._uploads.pop(command.upload_id))]))
-        return c.FileStored(sha256=command.sha256, complete=True)
+        return t.FileStored(sha256=command.sha256, complete=True)
 
-    def handle_get_file_chunk(self, command: c.GetFileChunk) -> c.FileChunk:
+    def handle_get_file_chunk(self, command: t.GetFileChunk) -> t.FileChunk:
         size, data = self.store.read_file(command.sha256, command.offset, min(command.length, CHUNK_BYTES))
-        return c.FileChunk(sha256=command.sha256, size=size, offset=command.offset, data=data)
+        return t.FileChunk(sha256=command.sha256, size=size, offset=command.offset, data=data)
 
-    def handle_get_output(self, command: c.GetOutput) -> c.OutputPart:
+    def handle_get_output(self, command: t.GetOutput) -> t.OutputPart:
         deadline = time.monotonic() + command.wait_s
         with self._changed:
             while True:

@@ -10,7 +10,7 @@ import pytest
 from gateway.cluster_model import fail_times, sha256
 from gateway.conftest import TOKEN, Gateway, problem
 
-from khala.core.commands import GetFileChunk, PutFileChunk
+from khala.core.transfers import GetFileChunk, PutFileChunk
 from khala.errors import OutcomeUnknown, Unavailable
 
 BYTES = {"content-type": "application/octet-stream"}

@@ -17,8 +17,8 @@ from gateway.conftest import Gateway
 from gateway.outputs import LARGE, ended, large_task, log_of, stored
 from wait import wait_until
 
-from khala.core.commands import GetOutput
 from khala.core.task import StreamCapture
+from khala.core.transfers import GetOutput
 from khala.gateway import following
 
 

@@ -13,7 +13,8 @@ import pytest
 import requests
 from gateway.conftest import Gateway
 
-from khala.core.commands import PutFileChunk, SubmitTasks
+from khala.core.commands import SubmitTasks
+from khala.core.transfers import PutFileChunk
 
 FORM = {"user": "1", "execute_command": "true"}
 

@@ -7,8 +7,8 @@ from gateway.cluster_model import fail_times, failed, phase_result, sha256
 from gateway.conftest import TOKEN, Gateway, problem
 from gateway.outputs import LARGE, ended, large_task, log_of, stored
 
-from khala.core.commands import GetOutput
 from khala.core.task import ExitReason, Phase, Result
+from khala.core.transfers import GetOutput
 from khala.errors import Unavailable
 from khala.gateway.outputs import Span, span_of
 

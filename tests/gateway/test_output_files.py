@@ -13,8 +13,8 @@ import pytest
 from gateway.cluster_model import fail_times, phase_result, sha256, succeeded
 from gateway.conftest import Gateway, problem
 
-from khala.core.commands import GetFileChunk
 from khala.core.task import OutputFile, OutputGlob, Result
+from khala.core.transfers import GetFileChunk
 from khala.errors import Unavailable
 
 BIG = os.urandom(2_600_000)

@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from khala.core.commands import (
-    CountTasks,
-    FileStored,
-    GetTasks,
-    PutFileChunk,
-    SubmitTasks,
-    TaskCounts,
-    TasksAccepted,
-)
+from khala.core.commands import CountTasks, GetTasks, SubmitTasks, TaskCounts, TasksAccepted
+from khala.core.transfers import FileStored, PutFileChunk
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
 from khala.gateway.rpc import PatientJudicators
 
