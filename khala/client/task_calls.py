@@ -196,9 +196,9 @@ class TaskCalls:
                     waiting.extend(await self.submit_many(more))
                 if not waiting:
                     return
-                task = await self.wait(submitted_id(waiting[0]))
+                done = await self.wait(submitted_id(waiting[0]))
                 waiting.popleft()
-                yield task
+                yield done
         finally:
             await self.cancel_all([each["id"] for each in waiting if "id" in each])
 
