@@ -150,10 +150,11 @@ class TaskTable:
     def _changed(self, change: Change, applied: bool) -> Changed:
         current = self._tasks.get(change.task_id)
         if applied:
-            current = replace(current, result=None) if current and change.want_task else None
-        elif current:
-            current = as_view(current, "basic")
-        return Changed(task_id=change.task_id, applied=applied, current=current)
+            spec = current.spec if current and change.want_spec else None
+            return Changed(task_id=change.task_id, applied=True, spec=spec)
+        return Changed(
+            task_id=change.task_id, applied=False, current=as_view(current, "basic") if current else None
+        )
 
     def _replace(self, task: Task) -> None:
         self._by_state[self._tasks[task.id].control.state].discard(task.id)

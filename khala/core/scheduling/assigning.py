@@ -25,7 +25,7 @@ def assign_waiting(ledger: Ledger) -> None:
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), task=True)
+        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), spec=True)
         reserve(executor, entry)
 
 

@@ -118,7 +118,7 @@ class Ledger:
         """Ask for a message to an executor."""
         self.effects.append(Send(f"{executor}/executor", message))
 
-    def save(self, entry: Entry, happened: Occurrence, *, cause: object = None, task: bool = False) -> None:
+    def save(self, entry: Entry, happened: Occurrence, *, cause: object = None, spec: bool = False) -> None:
         """Ask for the change that `happened` makes; the entry itself changes when it is saved."""
         control, event = transition(entry.control, happened, at=self.at.unix_s, epoch=self.epoch)
         result = cause.outcome.result if isinstance(cause, AttemptFinished) else None
@@ -128,7 +128,7 @@ class Ledger:
             control=control,
             event=event,
             result=result if control.state in TERMINAL else None,
-            want_task=task,
+            want_spec=spec,
         )
         entry.cause = cause
         self.effects.append(Save(entry.saving))
