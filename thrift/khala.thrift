@@ -262,6 +262,7 @@ struct OutcomeSettled {
   1: string task_id;
   2: i64 attempt;
   3: bool superseded;
+  4: Epoch epoch;
 }
 
 /** One attempt in a report. `status` is held, started, finished (unacknowledged) or crashed. */
@@ -292,12 +293,13 @@ struct ExecutorReport {
   16: map<string, string> layers;
 }
 
-/** A gated attempt is ready and asks to execute. */
+/** A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's. */
 struct StartRequested {
   1: string executor;
   2: string incarnation;
   3: string task_id;
   4: i64 attempt;
+  5: Epoch epoch;
 }
 
 /** An attempt executes now; `at` is the executor's clock in Unix seconds. */
@@ -308,6 +310,7 @@ struct AttemptStarted {
   4: i64 attempt;
   5: double at;
   6: string phase;
+  7: Epoch epoch;
 }
 
 /** An attempt ended; resent until OutcomeSettled. `incarnation` is the one it was assigned to. */
@@ -318,6 +321,7 @@ struct AttemptFinished {
   4: i64 attempt;
   5: double started_at;
   6: Outcome outcome;
+  7: Epoch epoch;
 }
 
 /** An attempt was handed back, or refused, before it started; it will never start. */
@@ -327,6 +331,7 @@ struct AttemptReturned {
   3: string task_id;
   4: i64 attempt;
   5: string reason;
+  6: Epoch epoch;
 }
 
 /** What the leader keeps of a task: its control part and its demand. */
@@ -566,7 +571,8 @@ struct FileChunk {
   4: binary data;
 }
 
-/** Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. */
+/** Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. `epoch` is the
+ * assignment's: output of another generation is refused (P4). */
 struct PutOutput {
   1: string task_id;
   2: i64 attempt;
@@ -575,6 +581,7 @@ struct PutOutput {
   5: i64 offset;
   6: binary data;
   7: Caller caller;
+  8: Epoch epoch;
 }
 
 /** The answer to PutOutput: all bytes before `next_offset` are on a majority's disk. */

@@ -272,6 +272,11 @@ class Epoch:
     generation: int = 0
     number: int = 0
 
+    def shares_generation(self, other: Epoch) -> bool:
+        """May what was given under one be told under the other? Generation 0 is what a version before says,
+        which names none (P16)."""
+        return self.generation == other.generation or not (self.generation and other.generation)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskControl:

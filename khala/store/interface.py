@@ -48,8 +48,8 @@ class TaskStore(Protocol):
         """Set `cancel_requested` (rev + 1, event `cancel_requested`) on those that are not finished; with
         `owner`, tasks of others do not exist.
 
-        Returns the named tasks that exist as they now are, finished ones included, without
-        specification bytes or results (view minimal); idempotent.
+        Returns the named tasks that exist as they now are, finished ones included, in view minimal and
+        with what placement needs, so that a leader may first hear of a task by them; idempotent.
         """
         ...
 
@@ -163,6 +163,10 @@ class FileStore(Protocol):
 
 class OutputStore(Protocol):
     """Output streams, each from its first byte on without a gap (P6)."""
+
+    def generation(self) -> int:
+        """The generation that output must be of (P4)."""
+        ...
 
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """Store those chunks that begin where their stream ends, one after the other.

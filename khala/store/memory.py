@@ -196,6 +196,10 @@ class MemoryStore:
 
     # --- output ----------------------------------------------------------------------------------
 
+    def generation(self) -> int:
+        """See OutputStore."""
+        return self._read("generation", lambda: self._epoch.generation)
+
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """See OutputStore."""
         return self._write("put_output", lambda: self._append(chunks))

@@ -16,7 +16,7 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
-from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
+from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
 
 Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
 
@@ -57,7 +57,7 @@ class TaskTable:
                 control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
-        return self.read(found, "minimal")
+        return [as_hint(self._tasks[task_id]) for task_id in found]
 
     def amend(
         self,

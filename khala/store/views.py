@@ -109,6 +109,20 @@ def as_view(task: Task, view: str) -> Task:
     return replace(task, spec=brief, result=verdict, events=())
 
 
+def as_hint(task: Task) -> Task:
+    """View minimal, with what placement needs (khala.core.task.Demand)."""
+    brief, spec = as_view(task, "minimal"), task.spec
+    placed = replace(
+        brief.spec,
+        resources=spec.resources,
+        constraints=spec.constraints,
+        max_attempts=spec.max_attempts,
+        on_disconnect=spec.on_disconnect,
+        isolation=spec.isolation,
+    )
+    return replace(brief, spec=placed)
+
+
 def without_content(spec: TaskSpec) -> TaskSpec:
     """The specification without the bytes of inputs, stdin and expected output."""
     return replace(

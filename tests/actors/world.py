@@ -157,6 +157,8 @@ class World:
         self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
+        self.put_fault: Exception | None = None
+        self.puts_failed = 0
         self._ids = itertools.count(1)
         self._nodes: list[Node] = []
         self._pump = LoopbackPump(self.network)
@@ -283,6 +285,11 @@ class World:
         return path
 
     def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
+        if self.put_fault is not None:
+            failed: Future[Any] = Future()
+            failed.set_exception(self.put_fault)
+            self.puts_failed += 1
+            return failed
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 

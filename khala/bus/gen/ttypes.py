@@ -3255,6 +3255,7 @@ class OutcomeSettled(object):
      - task_id
      - attempt
      - superseded
+     - epoch
 
     """
 
@@ -3262,13 +3263,15 @@ class OutcomeSettled(object):
         'task_id',
         'attempt',
         'superseded',
+        'epoch',
     )
 
 
-    def __init__(self, task_id=None, attempt=None, superseded=None,):
+    def __init__(self, task_id=None, attempt=None, superseded=None, epoch=None,):
         self.task_id = task_id
         self.attempt = attempt
         self.superseded = superseded
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3294,6 +3297,12 @@ class OutcomeSettled(object):
                     self.superseded = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3315,6 +3324,10 @@ class OutcomeSettled(object):
         if self.superseded is not None:
             oprot.writeFieldBegin('superseded', TType.BOOL, 3)
             oprot.writeBool(self.superseded)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 4)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3738,13 +3751,14 @@ class ExecutorReport(object):
 
 class StartRequested(object):
     """
-    A gated attempt is ready and asks to execute.
+    A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's.
 
     Attributes:
      - executor
      - incarnation
      - task_id
      - attempt
+     - epoch
 
     """
 
@@ -3753,14 +3767,16 @@ class StartRequested(object):
         'incarnation',
         'task_id',
         'attempt',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3791,6 +3807,12 @@ class StartRequested(object):
                     self.attempt = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3816,6 +3838,10 @@ class StartRequested(object):
         if self.attempt is not None:
             oprot.writeFieldBegin('attempt', TType.I64, 4)
             oprot.writeI64(self.attempt)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 5)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3853,6 +3879,7 @@ class AttemptStarted(object):
      - attempt
      - at
      - phase
+     - epoch
 
     """
 
@@ -3863,16 +3890,18 @@ class AttemptStarted(object):
         'attempt',
         'at',
         'phase',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, at=None, phase=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, at=None, phase=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.at = at
         self.phase = phase
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3913,6 +3942,12 @@ class AttemptStarted(object):
                     self.phase = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3946,6 +3981,10 @@ class AttemptStarted(object):
         if self.phase is not None:
             oprot.writeFieldBegin('phase', TType.STRING, 6)
             oprot.writeString(self.phase.encode('utf-8') if sys.version_info[0] == 2 else self.phase)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 7)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3983,6 +4022,7 @@ class AttemptFinished(object):
      - attempt
      - started_at
      - outcome
+     - epoch
 
     """
 
@@ -3993,16 +4033,18 @@ class AttemptFinished(object):
         'attempt',
         'started_at',
         'outcome',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, started_at=None, outcome=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, started_at=None, outcome=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.started_at = started_at
         self.outcome = outcome
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4044,6 +4086,12 @@ class AttemptFinished(object):
                     self.outcome.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4077,6 +4125,10 @@ class AttemptFinished(object):
         if self.outcome is not None:
             oprot.writeFieldBegin('outcome', TType.STRUCT, 6)
             self.outcome.write(oprot)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 7)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4113,6 +4165,7 @@ class AttemptReturned(object):
      - task_id
      - attempt
      - reason
+     - epoch
 
     """
 
@@ -4122,15 +4175,17 @@ class AttemptReturned(object):
         'task_id',
         'attempt',
         'reason',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.reason = reason
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4166,6 +4221,12 @@ class AttemptReturned(object):
                     self.reason = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4195,6 +4256,10 @@ class AttemptReturned(object):
         if self.reason is not None:
             oprot.writeFieldBegin('reason', TType.STRING, 5)
             oprot.writeString(self.reason.encode('utf-8') if sys.version_info[0] == 2 else self.reason)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 6)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7548,7 +7613,8 @@ class FileChunk(object):
 
 class PutOutput(object):
     """
-    Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may.
+    Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. `epoch` is the
+    assignment's: output of another generation is refused (P4).
 
     Attributes:
      - task_id
@@ -7558,6 +7624,7 @@ class PutOutput(object):
      - offset
      - data
      - caller
+     - epoch
 
     """
 
@@ -7569,10 +7636,11 @@ class PutOutput(object):
         'offset',
         'data',
         'caller',
+        'epoch',
     )
 
 
-    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, data=None, caller=None,):
+    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, data=None, caller=None, epoch=None,):
         self.task_id = task_id
         self.attempt = attempt
         self.phase = phase
@@ -7580,6 +7648,7 @@ class PutOutput(object):
         self.offset = offset
         self.data = data
         self.caller = caller
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7626,6 +7695,12 @@ class PutOutput(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7663,6 +7738,10 @@ class PutOutput(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 7)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 8)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -13567,6 +13646,7 @@ OutcomeSettled.thrift_spec = (
     (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
     (2, TType.I64, 'attempt', None, None, ),  # 2
     (3, TType.BOOL, 'superseded', None, None, ),  # 3
+    (4, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 4
 )
 all_structs.append(AttemptView)
 AttemptView.thrift_spec = (
@@ -13603,6 +13683,7 @@ StartRequested.thrift_spec = (
     (2, TType.STRING, 'incarnation', 'UTF8', None, ),  # 2
     (3, TType.STRING, 'task_id', 'UTF8', None, ),  # 3
     (4, TType.I64, 'attempt', None, None, ),  # 4
+    (5, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 5
 )
 all_structs.append(AttemptStarted)
 AttemptStarted.thrift_spec = (
@@ -13613,6 +13694,7 @@ AttemptStarted.thrift_spec = (
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.DOUBLE, 'at', None, None, ),  # 5
     (6, TType.STRING, 'phase', 'UTF8', None, ),  # 6
+    (7, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 7
 )
 all_structs.append(AttemptFinished)
 AttemptFinished.thrift_spec = (
@@ -13623,6 +13705,7 @@ AttemptFinished.thrift_spec = (
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.DOUBLE, 'started_at', None, None, ),  # 5
     (6, TType.STRUCT, 'outcome', [Outcome, None], None, ),  # 6
+    (7, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 7
 )
 all_structs.append(AttemptReturned)
 AttemptReturned.thrift_spec = (
@@ -13632,6 +13715,7 @@ AttemptReturned.thrift_spec = (
     (3, TType.STRING, 'task_id', 'UTF8', None, ),  # 3
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.STRING, 'reason', 'UTF8', None, ),  # 5
+    (6, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 6
 )
 all_structs.append(QueuedTask)
 QueuedTask.thrift_spec = (
@@ -13878,6 +13962,7 @@ PutOutput.thrift_spec = (
     (5, TType.I64, 'offset', None, None, ),  # 5
     (6, TType.STRING, 'data', 'BINARY', None, ),  # 6
     (7, TType.STRUCT, 'caller', [Caller, None], None, ),  # 7
+    (8, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 8
 )
 all_structs.append(OutputStored)
 OutputStored.thrift_spec = (

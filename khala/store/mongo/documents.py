@@ -56,6 +56,8 @@ QUEUED: Document = dict.fromkeys(
     1,
 )
 
+HINTED: Document = {**(PROJECTIONS["minimal"] or {}), **QUEUED}
+
 
 def document_of(task: Task) -> Document:
     """The document that stores `task`."""

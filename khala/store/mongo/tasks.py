@@ -18,6 +18,7 @@ from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import (
+    HINTED,
     PROJECTIONS,
     PURGED_AT,
     WITHOUT_RESULT,
@@ -78,7 +79,10 @@ class MongoTasks:
             open_ones["owner"] = owner
         with self._connection.writing("request cancels"):
             self._tasks.update_many(open_ones, cancel_pipeline(at))
-        return [task for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
+        with self._connection.reading("read tasks"):
+            found = self._by_id(task_ids, HINTED)
+        named = [found[task_id] for task_id in dict.fromkeys(task_ids) if task_id in found]
+        return [task for task in named if owner in (None, task.owner)]
 
     def amend(
         self,
