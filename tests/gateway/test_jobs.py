@@ -206,12 +206,16 @@ def test_a_job_that_was_stored_is_completed_by_whoever_leads(site: Gateway, worl
     world.trouble.crash["open_jobs"] = 1
     body, key = sweep("true", {"range": {"stop": 1001}}), {"idempotency-key": "k"}
 
-    def created() -> bool:
-        return site.http.post("/api/v1/jobs", json=body, headers=key).status_code in (200, 201)
+    def created() -> Json | None:
+        answer = site.http.post("/api/v1/jobs", json=body, headers=key)
+        return answer.json() if answer.status_code in (200, 201) else None
 
-    wait_until(created, what="the actor that is started again")
-    second = site.http.post("/api/v1/jobs", json=body, headers=key).json()
-    wait_until(lambda: read(site, second["id"])["created"] == 1001, what="the last of its tasks")
+    second = wait_until(created, what="the actor that is started again") or {}
+
+    def made() -> bool:
+        return bool(site.http.get(f"/api/v1/jobs/{second['id']}").json().get("created") == 1001)
+
+    wait_until(made, what="the last of its tasks")
 
 
 def test_a_quota_of_waiting_tasks_counts_the_whole_job(world: World, many_apps_in_a_process: None) -> None:
