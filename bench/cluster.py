@@ -40,13 +40,19 @@ class Cluster:
             ids += [result["id"] for result in answer["results"]]
         return ids
 
+    def finished(self, task_id: str) -> bool:
+        """Is it? Waits for it a while."""
+        answer = self.http.get(f"/api/v1/tasks/{task_id}?view=minimal&wait=20").raise_for_status().json()
+        return answer["finished_at"] is not None
+
     def unfinished(self) -> int:
         """How many tasks wait or run."""
         counts = self.http.get("/api/v1/stats").raise_for_status().json()["tasks"]
         return sum(counts.get(state, 0) for state in ("pending", "assigned", "running"))
 
-    def wait_until_settled(self, rest: int = 0, *, within_s: float = 300.0) -> None:
-        """Wait until at most `rest` tasks are unfinished."""
+    def wait_until_settled(self, last: str, rest: int = 0, *, within_s: float = 300.0) -> None:
+        """Wait until the task `last`, submitted last, is finished, and at most `rest` are not."""
+        wait(lambda: bool(self.finished(last)), f"task {last}", within_s=within_s)
         wait(lambda: self.unfinished() <= rest, f"{rest} unfinished tasks", within_s=within_s)
 
     def cpu_s(self) -> dict[str, float]:

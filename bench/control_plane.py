@@ -47,8 +47,8 @@ def fleet(cluster: Cluster, *, executors: int, slots: int) -> Iterator[subproces
 def rate(cluster: Cluster, tasks: int, depth: int = 0) -> tuple[float, dict[str, float]]:
     """Tasks per second from the first POST until the last outcome is settled, and CPU ms per task."""
     before, began = cluster.cpu_s(), time.perf_counter()
-    cluster.submit(tasks, TASK)
-    cluster.wait_until_settled(depth)
+    last = cluster.submit(tasks, TASK)[-1]
+    cluster.wait_until_settled(last, depth)
     took_s = time.perf_counter() - began
     after = cluster.cpu_s()
     return tasks / took_s, {name: 1000 * (after[name] - before.get(name, 0.0)) / tasks for name in after}

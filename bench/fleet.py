@@ -65,9 +65,7 @@ class SimulatedExecutor:
         self._reported_at = 0.0
         self._lock = threading.Lock()
         self._unsettled: dict[tuple[str, int], tuple[float, AttemptFinished]] = {}
-        settings = BusSettings(
-            node=name, role="executor", incarnation=self.member.incarnation, secret=secret
-        )
+        settings = BusSettings(node=name, role="executor", incarnation=self.member.incarnation, secret=secret)
         self.bus = ThriftBus(settings)
         self.bus.register("executor", self._take)
         self.bus.start()

@@ -20,6 +20,11 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class LookIntoMail:
+    """Envelopes came: handle all that are there."""
+
+
+@dataclass(frozen=True, slots=True)
 class AreYouUp:
     """The supervisor's question to an actor that it started; the answer says nothing but yes."""
 
@@ -72,6 +77,14 @@ class TakeChunk:
 @dataclass(frozen=True, slots=True)
 class AskAccounts:
     """Carry out this command about people, which `who` may give, and answer the envelope."""
+
+    who: Identity
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class AskJobs:
+    """Carry out this command about a job, which `who` may give, and answer the envelope."""
 
     who: Identity
     envelope: Envelope

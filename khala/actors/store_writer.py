@@ -13,7 +13,7 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import (
     ChangesAnswered,
     ChangesUnknown,
-    CommitChange,
+    CommitChanges,
     EpochLost,
     EpochNotTaken,
     EpochTaken,
@@ -58,13 +58,13 @@ class StoreWriter(NodeActor):
         else:
             self.tell("scheduler", EpochTaken(wanted.asked_at, epoch))
 
-    def handle_commit_change(self, commit: CommitChange, envelope: Envelope) -> None:
+    def handle_commit_changes(self, commit: CommitChanges, envelope: Envelope) -> None:
         """Gather; an older epoch's changes are dropped with it."""
         if commit.epoch < self._epoch:
             return
         if commit.epoch > self._epoch:
             self._epoch, self._waiting = commit.epoch, []
-        self._waiting.append(commit.change)
+        self._waiting += commit.changes
         if not self._flushing:
             self._flushing = True
             self.tell(self.name, Flush())

@@ -106,6 +106,11 @@ class TaskTable:
         pending = (task for task in self._in(State.PENDING) if _key(task) > after)
         return [_queued(task) for task in sorted(pending, key=_key)[:limit]]
 
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """The keys of the same, and their revs."""
+        found = self.scan_queue(after, limit)
+        return [(each.demand.created_at, each.task_id, each.control.rev) for each in found]
+
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """Assigned and running tasks by id."""
         active = (task for task in self._in(*ACTIVE) if task.id > after)
@@ -130,6 +135,10 @@ class TaskTable:
             found = [task for task in found if follows(_key(task), plan.after)]
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
+
+    def between(self, first: str, last: str) -> Sequence[Task]:
+        """The tasks whose ids are in this range, ends included."""
+        return [task for task_id, task in self._tasks.items() if first <= task_id <= last]
 
     def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
@@ -195,6 +204,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
         and (not query.executor or control.executor == query.executor)
         and (not query.exit_reason or control.exit_reason == query.exit_reason)
         and (not query.label or query.label in label_texts(task))
+        and query.job_id in ("", task.job_id)
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
     )

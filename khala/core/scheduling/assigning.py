@@ -70,6 +70,7 @@ def resend_unconfirmed(ledger: Ledger) -> None:
     for entry in ledger.active():
         if (
             entry.control.state == State.ASSIGNED
+            and entry.saving is None
             and entry.sequence
             and not entry.confirmed
             and entry.sent_at < late
