@@ -16,6 +16,7 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
+from khala.store.interface import QueueKey
 from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
 
 Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
