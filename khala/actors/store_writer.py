@@ -30,6 +30,7 @@ STORE_WRITER = "store-writer"
 BATCH_CHANGES = 1_000
 BATCH_BYTES = 8 << 20
 REST_MOST_S = 0.02
+UNRESTED_BATCHES = 2
 
 
 class StoreWriter(NodeActor):
@@ -44,6 +45,7 @@ class StoreWriter(NodeActor):
         self._resting = False
         self._ended_at = 0.0
         self._took_s = 0.0
+        self._in_a_row = 0
 
     def begin(self) -> None:
         """Whatever was sent to an earlier writer may be lost."""
@@ -88,11 +90,13 @@ class StoreWriter(NodeActor):
         """Let a batch gather for as long as the last one took, at most, since that one ended.
 
         Each batch costs the same whatever is in it; without a rest, a busy cluster would write one or
-        two changes at a time and spend on that what its tasks could use. An idle one never waits here.
+        two changes at a time and spend on that what its tasks could use. An idle one never waits here, and
+        one task alone, whose end follows upon its start, is not taken for a busy one.
         """
         since = time.monotonic() - self._ended_at
         rest_s = min(self._took_s, REST_MOST_S) - since
-        if rest_s > 0:
+        self._in_a_row = self._in_a_row + 1 if rest_s > 0 else 0
+        if rest_s > 0 and self._in_a_row > UNRESTED_BATCHES:
             time.sleep(rest_s)
 
     def _commit(self, batch: list[Change]) -> None:
