@@ -58,9 +58,10 @@ class NodeActor(pykka.ThreadingActor):
         self._handlers: dict[type, Callable[[Any, Envelope], None]] = {}
         self._in_hand: Envelope | None = None
         self._tick_waits = False
-        self._mail: deque[Envelope] | None = deque()
+        self._mail: deque[Envelope] = deque()
         self._mail_lock = threading.Lock()
         self._rung = False
+        self._takes_no_more = False
 
     # --- for the subclass ------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class NodeActor(pykka.ThreadingActor):
         together each would otherwise cost a lock, a wake-up and a turn of pykka's loop.
         """
         with self._mail_lock:
-            if self._mail is None:
+            if self._takes_no_more:
                 raise pykka.ActorDeadError(f"{self.name} of {self.stage.node} takes no more")
             if isinstance(envelope.payload, Tick):
                 if self._tick_waits:
@@ -174,11 +175,13 @@ class NodeActor(pykka.ThreadingActor):
         """Handle what lies in the mailbox now; what comes meanwhile rings again."""
         with self._mail_lock:
             self._rung = False
-            mail = self._mail
-            count = len(mail or ())
-        for _ in range(count):
-            if mail:
-                self.on_receive(mail.popleft())
+            count = len(self._mail)
+        try:
+            for _ in range(count):
+                self.on_receive(self._mail.popleft())
+        except BaseException:
+            self._takes_no_more = True  # at once: what is sent from now on may go elsewhere
+            raise
 
     def _handler(self, kind: type) -> Callable[[Any, Envelope], None] | None:
         if kind is Tick:
@@ -198,9 +201,9 @@ class NodeActor(pykka.ThreadingActor):
         for envelope in [*([in_hand] if in_hand is not None else []), *self.callers()]:
             self.reply(envelope, NotAvailable(detail=why, outcome_unknown=True))
         with self._mail_lock:
-            mail, self._mail = self._mail or (), None
+            self._takes_no_more = True
         asked = []
-        unread = list(mail)
+        unread = list(self._mail)
         while not self.actor_inbox.empty():
             queued = self.actor_inbox.get()
             if queued.reply_to is not None:

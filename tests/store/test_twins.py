@@ -138,6 +138,6 @@ def test_random_operations_have_equal_answers(mongo_store: MongoStore, seed: int
     script.epochs.append(memory.take_epoch("a"))
     assert mongo_store.take_epoch("a") == script.epochs[-1]
     names = {step(script, [memory, mongo_store], tokens) for _ in range(300)}
-    assert len(names) == 13
+    assert len(names) == 14
     everything = [task_id(number) for number in range(IDS)]
     assert list(memory.read(everything)) == list(mongo_store.read(everything))

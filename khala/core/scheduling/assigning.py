@@ -25,7 +25,9 @@ def assign_waiting(ledger: Ledger) -> None:
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), spec=True)
+        entry.spec = ledger.told.pop(task_id, None)
+        assigned = Assigned(executor=name, incarnation=executor.incarnation)
+        ledger.save(entry, assigned, spec=entry.spec is None)
         reserve(executor, entry)
 
 

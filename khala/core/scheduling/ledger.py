@@ -19,9 +19,10 @@ from khala.core.messages import AttemptFinished, ExecutorReport
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
 from khala.core.scheduling.tally import Tally
-from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl
+from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl, TaskSpec
 
 SETTLED_REMEMBERED = 10_000
+SPECS_REMEMBERED = 256
 
 
 @dataclass(slots=True)
@@ -30,7 +31,8 @@ class Entry:
 
     `saving` is the change under way and `cause` the event that asked for it, which is handled again
     if the change missed; `put_off` holds the events that came meanwhile. `sequence` is the number of
-    the assignment that this leader sent, 0 if it did not.
+    the assignment that this leader sent, 0 if it did not. `spec` is there from the decision to assign until
+    the assignment is sent, if the leader had been told it.
     """
 
     task_id: str
@@ -45,6 +47,7 @@ class Entry:
     resending: bool = False
     recalled_at: float = 0.0
     aborted_at: float = 0.0
+    spec: TaskSpec | None = None
 
     @property
     def suspect(self) -> bool:
@@ -106,6 +109,7 @@ class Ledger:
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
     effects: list[Effect] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+    told: OrderedDict[str, TaskSpec] = field(default_factory=OrderedDict)
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -132,6 +136,12 @@ class Ledger:
         )
         entry.cause = cause
         self.effects.append(Save(entry.saving))
+
+    def note_spec(self, task_id: str, spec: TaskSpec) -> None:
+        """Remember for a moment what a hint told; what an executor goes by never changes."""
+        self.told[task_id] = spec
+        if len(self.told) > SPECS_REMEMBERED:
+            self.told.popitem(last=False)
 
     def adopt(self, task_id: str, control: TaskControl, demand: Demand) -> Entry | None:
         """Take over what the store says of a task, if it is news; None when it is finished."""

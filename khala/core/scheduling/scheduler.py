@@ -161,6 +161,8 @@ class Scheduler:
                 raise TypeError(f"the scheduler does not understand {type(message).__name__}")
 
     def _adopt(self, task: QueuedTask) -> None:
+        if task.spec is not None:
+            self.ledger.note_spec(task.task_id, task.spec)
         entry = self.ledger.entries.get(task.task_id)
         if entry is not None and entry.saving is not None:
             if task.control.rev > entry.saving.control.rev:

@@ -127,15 +127,15 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
     entry = ledger.entries.get(answer.task_id)
     if entry is None or entry.saving is None:
         return []
-    change, cause = entry.saving, entry.cause
-    entry.saving, entry.cause = None, None
+    change, cause, told = entry.saving, entry.cause, entry.spec
+    entry.saving, entry.cause, entry.spec = None, None, None
     ledger.unsure.pop(entry.task_id, None)
     put_off, entry.put_off = entry.put_off, []
     if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
         release(ledger.executor(change.control.executor), entry)
     if answer.applied:
         ledger.move(entry, change.control)
-        _tell(ledger, entry, cause, answer.spec)
+        _tell(ledger, entry, cause, answer.spec or told)
         return put_off
     if answer.current is None:
         ledger.forget(answer.task_id)
