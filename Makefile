@@ -90,12 +90,12 @@ test-docker: setup system
 check: lint types imports drift test
 
 format: setup
-	@$(BIN)/ruff format khala tests setup.py
-	@$(BIN)/ruff check --fix khala tests setup.py
+	@$(BIN)/ruff format khala tests bench setup.py
+	@$(BIN)/ruff check --fix khala tests bench setup.py
 
 lint: setup
-	@$(BIN)/ruff format --check khala tests setup.py
-	@$(BIN)/ruff check khala tests setup.py
+	@$(BIN)/ruff format --check khala tests bench setup.py
+	@$(BIN)/ruff check khala tests bench setup.py
 
 types: setup
 	@$(BIN)/mypy
