@@ -1,1 +1,1 @@
-"""Measures Khala. `make bench` runs everything; each module with a `main` also runs alone: `python -m bench.NAME`."""
+"""Measures Khala. `make bench` runs it all; each module with a `main` runs alone: `python -m bench.NAME`."""

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ def fleet(cluster: Cluster, *, executors: int, slots: int) -> Iterator[subproces
             process.wait(60.0)
 
 
-def rate(cluster: Cluster, tasks: int, depth: int = 0) -> tuple[float, dict[str, float]]:
+def rate(
+    cluster: Cluster, tasks: int, depth: int = 0, task: Mapping[str, Any] = TASK
+) -> tuple[float, dict[str, float]]:
     """Tasks per second from the first POST until the last outcome is settled, and CPU ms per task."""
     before, began = cluster.cpu_s(), time.perf_counter()
-    last = cluster.submit(tasks, TASK)[-1]
+    last = cluster.submit(tasks, task)[-1]
     cluster.wait_until_settled(last, depth)
     took_s = time.perf_counter() - began
     after = cluster.cpu_s()

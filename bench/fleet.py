@@ -1,4 +1,4 @@
-"""Executors that run nothing: they join, take assignments over the real wire, and say at once that all went well.
+"""Executors that run nothing: they take assignments over the real wire, and say at once that all went well.
 
     python -m bench.fleet --etcd HOST:PORT --secret-file FILE [--executors 1] [--slots 1000]
 

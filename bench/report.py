@@ -109,7 +109,7 @@ ROWS = {
 
 def _plot(scenarios: Scenarios, folder: Path) -> None:
     try:
-        from matplotlib import figure  # noqa: PLC0415 (only a bench needs it)
+        from matplotlib import figure
     except ImportError:
         return
 

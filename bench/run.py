@@ -1,9 +1,9 @@
-"""Everything in one run: `make bench` writes build/bench/{bench.md,bench.json,*.png}, in less than half an hour.
+"""Everything in one run: `make bench` writes build/bench/{bench.md,bench.json,*.png} within half an hour.
 
     python -m bench.run [--folder build/bench] [--only NAME …]
 
-A baseline of the machine's own speed (`xargs -P`, short commands) is taken before and after every scenario, and
-each rate is told as a ratio to it, so that a busy or a slow machine is seen. A scenario that fails is told so.
+A baseline of the machine's own speed (`xargs -P`, short commands) is taken before and after every scenario,
+and each rate is told as a ratio to it, so that a busy or a slow machine is seen.
 """
 
 from __future__ import annotations

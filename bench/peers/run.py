@@ -3,8 +3,8 @@
     python -m bench.peers.run [--tasks 2000] [--repeats 3] [--only NAME …] [--json FILE]
 
 GNU parallel and Redis come from Debian (apt-get install parallel redis-server), the rest from PyPI, into
-build/bench/venvs. None of them makes a task durable; Celery and Dask return what the command wrote, HyperQueue
-writes it to files, GNU parallel prints it. A peer that cannot be had here is left out, with the reason.
+build/bench/venvs. None of them makes a task durable; Celery, Dask and Ray return what the command wrote,
+HyperQueue writes it to files, GNU parallel prints it. A peer that cannot be had here is left out, with why.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from celery import Celery, group
 
@@ -29,7 +30,7 @@ def main() -> None:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         servers = [subprocess.Popen(redis, **quiet)]
         try:
-            servers.append(subprocess.Popen(worker, cwd=os.path.dirname(__file__), **quiet))
+            servers.append(subprocess.Popen(worker, cwd=Path(__file__).parent, **quiet))
             run.delay(["true"]).get(timeout=60)
             began = time.perf_counter()
             results = group(run.s(["sh", "-c", "true"]) for _ in range(tasks)).apply_async().get(timeout=300)
