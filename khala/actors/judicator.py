@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from khala.actors.actor import Stage
 from khala.actors.doorkeeper import LATE
 from khala.actors.front_door import FrontDoor
+from khala.actors.jobs import JOB_BYTES
 from khala.actors.leader_messages import LeadingWith
 from khala.actors.measuring import MetricsQuestions, bus_samples
 from khala.actors.messages import (
     AnswerQuery,
+    AskJobs,
     CheckFinished,
     CheckToken,
     FinishedChecked,
@@ -36,7 +38,6 @@ from khala.coordination.interface import ClusterView
 from khala.core.access import Identity, seen_by
 from khala.core.commands import (
     CancelTasks,
-    CountTasks,
     ExecutorViews,
     GetTasks,
     JudicatorView,
@@ -47,10 +48,10 @@ from khala.core.commands import (
     Ping,
     Pong,
     RemoveJudicator,
-    SearchTasks,
     SubmitTasks,
     TaskAccepted,
 )
+from khala.core.jobs import CancelJob, CreateJob, RetryJob
 from khala.core.messages import LeaderAnnounced, TasksSettled
 from khala.core.operations import (
     AmendTask,
@@ -62,7 +63,7 @@ from khala.core.operations import (
     Sample,
 )
 from khala.core.task import Epoch, Task
-from khala.core.transfers import GetFileChunk, GetOutput, PutFileChunk, PutOutput
+from khala.core.transfers import GetOutput, PutFileChunk, PutOutput
 from khala.core.validation import check_amendment
 from khala.errors import Refusal
 
@@ -153,6 +154,17 @@ class Judicator(FrontDoor):
             check_piece(put)
             self._hand_on("outputs", put, envelope, size_bytes=len(put.data))
 
+    def _ask_jobs(self, command: CreateJob | CancelJob | RetryJob, envelope: Envelope) -> None:
+        """Hand on."""
+        self._hand_on("jobs", AskJobs(self._who, envelope), envelope, size_bytes=JOB_BYTES)
+
+    handle_create_job = handle_retry_job = _ask_jobs
+
+    def handle_cancel_job(self, cancel: CancelJob, envelope: Envelope) -> None:
+        """Hand on."""
+        self._ask_jobs(cancel, envelope)
+        self._note("jobs.cancel", cancel.job_id)
+
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
             self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
@@ -181,11 +193,12 @@ class Judicator(FrontDoor):
         self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
-    def _read(self, command: SearchTasks | CountTasks | GetFileChunk, envelope: Envelope) -> None:
+    def _read(self, command: object, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
 
     handle_search_tasks = handle_count_tasks = handle_get_file_chunk = _read
+    handle_get_jobs = handle_search_jobs = _read
 
     def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
         """Hand to those who wait for more, too."""

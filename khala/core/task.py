@@ -332,7 +332,8 @@ class Task:
     """A whole task as the store keeps it.
 
     `id` is 24 hexadecimal digits. `request_digest` tells a repeated request with the same
-    idempotency key from another request that reuses the key.
+    idempotency key from another request that reuses the key. A job's task has its `job_id`, its place
+    in it, and how many of them may run at a time (0: any number).
     """
 
     id: str
@@ -344,6 +345,9 @@ class Task:
     control: TaskControl = TaskControl()
     result: Result | None = None
     events: tuple[TaskEvent, ...] = ()
+    job_id: str = ""
+    job_index: int = 0
+    max_parallel: int = 0
 
 
 def demand_of(task: Task) -> Demand:
