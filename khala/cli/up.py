@@ -28,9 +28,7 @@ from khala.local.up import ROLE_COMMAND, Ready, UpOrder, run_cluster
 @click.option(
     "--executors", type=click.IntRange(1, 99), help="How many executors.  [default: as before, or 1]"
 )
-@click.option(
-    "--gateways", type=click.IntRange(1, 99), help="How many gateways.  [default: as before, or 1]"
-)
+@click.option("--gateways", type=click.IntRange(1, 99), help="How many gateways.  [default: as before, or 1]")
 @click.option(
     "--slots",
     type=click.IntRange(1, 99),

@@ -142,7 +142,11 @@ def test_doctor_names_every_program(khala: Khala) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes_commands_and_options(shell: str, khala: Khala) -> None:
     assert "_KHALA_COMPLETE" in khala("completion", shell).out
-    ask = {"_KHALA_COMPLETE": f"{shell}_complete", "COMP_WORDS": "khala dr", "COMP_CWORD": "dr" if shell == "fish" else "1"}
+    ask = {
+        "_KHALA_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "khala dr",
+        "COMP_CWORD": "dr" if shell == "fish" else "1",
+    }
     ended = subprocess.run(
         [sys.executable, "-m", "khala.cli.main"], capture_output=True, text=True, cwd=ROOT, timeout=30,
         env={**os.environ, **ask}, check=False,
