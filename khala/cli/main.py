@@ -38,6 +38,7 @@ _COMMANDS: Mapping[str, str] = {
     "down": "khala.cli.down:down",
     "status": "khala.cli.status:status",
     "demo": "khala.cli.demo:demo",
+    "completion": "khala.cli.completion:completion",
     "doctor": "khala.cli.doctor:doctor",
     "backup": "khala.cli.backup:backup",
     "restore": "khala.cli.restore:restore",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cluster.conftest import KHALA, LocalCluster, environment
+from prometheus_client.parser import text_string_to_metric_families
 from wait import wait_until
 
 import khala.client
@@ -127,3 +128,22 @@ def test_wait_retry_drain_and_cluster(running: LocalCluster) -> None:
     assert running.khala("undrain", "executor-1", "nobody").returncode == 4
     assert running.khala("wait", waiting).returncode == 0
     assert json.loads(running.khala("cluster", "--json").stdout)["ready"]
+
+
+def test_the_metrics_of_a_cluster(running: LocalCluster) -> None:
+    running.khala("run", "--", "true")
+    url = f"{running.ready['gateway']}/metrics"
+    ended = subprocess.run(
+        ["curl", "-sf", "-H", f"Authorization: Bearer {running.ready['token']}", url],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    found = {(one.name, *sorted(one.labels.items())): one.value for family in
+             text_string_to_metric_families(ended.stdout) for one in family.samples}  # fmt: skip
+    node = ("node", "judicator-1")
+    assert found[("khala_leads", node)] == 1
+    assert found[("khala_elections_total", node)] >= 1
+    for kind in ("read", "write", "transaction"):
+        assert found[("khala_store_seconds_count", ("kind", kind), node)] > 0, kind
+    assert found[("khala_bus_dead_letters_total", node)] >= 0
+    assert found[("khala_executor_slots", ("executor", "executor-1"))] == 2
+    assert found[("khala_tasks", ("state", "succeeded"))] >= 1
