@@ -7,14 +7,14 @@ keeps anybody waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from khala.actors.actor import Stage
 from khala.actors.doorkeeper import LATE
 from khala.actors.front_door import FrontDoor
 from khala.actors.jobs import JOB_BYTES
 from khala.actors.leader_messages import LeadingWith
-from khala.actors.measuring import MetricsQuestions, bus_samples
+from khala.actors.measuring import MetricsQuestions, bus_samples, leadership_samples
 from khala.actors.messages import (
     AnswerQuery,
     AskJobs,
@@ -72,9 +72,17 @@ LEADER_ANSWERS_WITHIN_S = 3.0
 
 
 class Judicator(FrontDoor):
-    """`secured` is false on a cluster without a secret, where nobody needs a token."""
+    """`secured` is false on a cluster without a secret, where nobody needs a token; `counted` are further
+    metrics of this node."""
 
-    def __init__(self, stage: Stage, *, version: str, secured: bool) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        version: str,
+        secured: bool,
+        counted: Callable[[], Iterable[Sample]] = tuple,
+    ) -> None:
         super().__init__(stage, secured=secured)
         self._version = version
         self._secured = secured
@@ -83,6 +91,8 @@ class Judicator(FrontDoor):
         self._waits = Waits()
         self._executor_questions: list[tuple[float, Envelope, Identity]] = []
         self._metrics = MetricsQuestions()
+        self._counted = counted
+        self._newest, self._elections = Epoch(), 0
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
 
@@ -264,7 +274,12 @@ class Judicator(FrontDoor):
         self._answer_metrics(metrics.samples)
 
     def _answer_metrics(self, leaders: Sequence[Sample]) -> None:
-        own = tuple(bus_samples(self.stage.node, self.stage.bus.stats()))
+        node, leads = self.stage.node, self._view.leader == self.stage.node
+        own = (
+            *bus_samples(node, self.stage.bus.stats()),
+            *leadership_samples(node, leads=leads, elections=self._elections),
+            *self._counted(),
+        )
         for envelope in self._metrics.end():
             self.reply(envelope, Metrics(samples=(*leaders, *own)))
 
@@ -294,10 +309,17 @@ class Judicator(FrontDoor):
     def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
         """Which epoch this node leads with, if it does."""
         self._epoch = leading.epoch
+        self._count_election(leading.epoch)
 
     def handle_leader_announced(self, announced: LeaderAnnounced, envelope: Envelope) -> None:
         """Which epoch another judicator leads with."""
         self._epoch = max(self._epoch, announced.epoch)
+        self._count_election(announced.epoch)
+
+    def _count_election(self, epoch: Epoch) -> None:
+        if epoch > self._newest:
+            self._newest = epoch
+            self._elections += 1
 
     def handle_service_checked(self, checked: ServiceChecked, envelope: Envelope) -> None:
         """How a native service of this node does."""

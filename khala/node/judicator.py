@@ -235,7 +235,13 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         ),
         Role(
             name="judicator",
-            start=partial(Judicator.start, stage, version=__version__, secured=config.auth == "token"),
+            start=partial(
+                Judicator.start,
+                stage,
+                version=__version__,
+                secured=config.auth == "token",
+                counted=partial(store.times.samples, config.main_name),
+            ),
         ),
         Role(name="membership", start=membership, essential=True),
         Role(name="pulse", start=partial(pulse.Pulse.start, stage, "pulse", file=config.health_file)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import doctest
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cluster.conftest import KHALA, LocalCluster, environment
+from prometheus_client.parser import text_string_to_metric_families
 from wait import wait_until
 
 import khala.client
@@ -127,3 +130,51 @@ def test_wait_retry_drain_and_cluster(running: LocalCluster) -> None:
     assert running.khala("undrain", "executor-1", "nobody").returncode == 4
     assert running.khala("wait", waiting).returncode == 0
     assert json.loads(running.khala("cluster", "--json").stdout)["ready"]
+
+
+def test_the_metrics_of_a_cluster(running: LocalCluster) -> None:
+    running.khala("run", "--", "true")
+    url = f"{running.ready['gateway']}/metrics"
+    ended = subprocess.run(
+        ["curl", "-sf", "-H", f"Authorization: Bearer {running.ready['token']}", url],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    found = {(one.name, *sorted(one.labels.items())): one.value for family in
+             text_string_to_metric_families(ended.stdout) for one in family.samples}  # fmt: skip
+    node = ("node", "judicator-1")
+    assert found[("khala_leads", node)] == 1
+    assert found[("khala_elections_total", node)] >= 1
+    for kind in ("read", "write", "transaction"):
+        assert found[("khala_store_seconds_count", ("kind", kind), node)] > 0, kind
+    assert found[("khala_bus_dead_letters_total", node)] >= 0
+    assert found[("khala_executor_slots", ("executor", "executor-1"))] == 2
+    assert found[("khala_tasks", ("state", "succeeded"))] >= 1
+
+
+def test_a_sweep_from_the_command_line(running: LocalCluster, tmp_path: Path) -> None:
+    command = ["bash", "-c", "echo $(({a} * {b})); [ {b} != 3 ]"]
+    ended = running.khala_job("submit", "--values", "a=2,4", "--values", "b=3,5", "--wait", "--", *command)
+    assert ended.returncode == 1, ended.stderr
+    job_id, state = ended.stdout.split()[:2]
+    assert state == "failed" and "2 failed" in ended.stdout
+    table = list(csv.DictReader(io.StringIO(running.khala_job("results", job_id).stdout)))
+    assert [(row["a"], row["b"], row["stdout"].strip()) for row in table] == [
+        ("2", "3", "6"), ("2", "5", "10"), ("4", "3", "12"), ("4", "5", "20")
+    ]  # fmt: skip
+    lines = running.khala_job("results", "--json", "-f", job_id).stdout.splitlines()
+    assert [json.loads(line)["exit_code"] for line in lines] == [1, 0, 1, 0]
+    assert job_id in running.khala_job("ls").stdout
+    again = running.khala_job("retry", job_id).stdout.strip()
+    assert running.khala_job("wait", again).returncode == 1
+    shown = json.loads(running.khala_job("show", again, "--json").stdout)
+    assert (shown["total"], shown["counts"]["failed"], shown["retried_from"]) == (2, 2, job_id)
+
+    (tmp_path / "runs.csv").write_text("who,n\nann,1\nbob,2\n")
+    by_csv = running.khala_job(
+        "submit", "--csv", str(tmp_path / "runs.csv"), "--", "echo", "{who}{n}"
+    ).stdout.strip()
+    assert running.khala_job("wait", by_csv).returncode == 0
+    long = running.khala_job("submit", "--range", "50", "--", "sleep", "600").stdout.strip()
+    assert running.khala_job("wait", "--timeout", "0.2", long).returncode == 124
+    assert running.khala_job("cancel", long).returncode == 0
+    assert "cancelled" in running.khala_job("wait", long).stdout

@@ -23,6 +23,7 @@ class MongoStore(MongoTasks, MongoLists, MongoJobs, MongoFiles, MongoOutputs, Mo
 
     def __init__(self, settings: MongoSettings) -> None:
         connection = Connection(settings)
+        self.times = connection.times
         transactions = Transactions(connection)
         MongoTasks.__init__(self, connection, transactions)
         MongoLists.__init__(self, connection)
