@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or ""
 PHONE = {"width": 375, "height": 812}
 DESK = {"width": 1280, "height": 860}
+PATIENCE_MS = 40_000
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without windows."""
+    """A browser without windows. Whatever is expected of it has time: the machine may be busy."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
@@ -34,7 +37,7 @@ class Visitor:
     def __init__(self, browser: Browser, link: str, **options: Any) -> None:
         self.context: BrowserContext = browser.new_context(**{"viewport": DESK, **options})
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.origin, _, self.fragment = link.partition("/#")
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -44,17 +47,17 @@ class Visitor:
 
     def open(self, path: str = "/", *, signed_in: bool = True) -> Page:
         """Go to a page; the first time with the link's token."""
-        fragment = f"#{self.fragment}" if signed_in else ""
+        fragment = f"#{self.fragment}" if signed_in and self.fragment else ""
         self.page.goto(f"{self.origin}{path}{fragment}")
-        self.fragment = "" if signed_in else self.fragment
+        if fragment:  # the session begins before the page is left again
+            self.page.get_by_role("navigation", name="Pages").wait_for()
+            self.fragment = ""
         return self.page
 
-    def serious(self) -> list[str]:
-        """What axe finds in the page as it is that keeps people out."""
-        self.context.set_offline(False)
-        found: Any = self.page.evaluate(
-            f"{AXE.read_text()}; axe.run(document, {{resultTypes: ['violations']}})"
-        )
+    def serious(self, *rules: str) -> list[str]:
+        """What axe finds in the page as it is that keeps people out, by all rules or those named."""
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found: Any = self.page.evaluate(f"{AXE.read_text()}; axe.run(document, {json.dumps(options)})")
         return [
             f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
             for one in found["violations"]

@@ -13,6 +13,8 @@ from wait import wait_until
 from web.browser import Visitor
 from web.conftest import Site, bring_up
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture
 def new_site(tmp_path: Path) -> Iterator[Site]:

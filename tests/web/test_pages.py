@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 from web.browser import PHONE, Visitor
 from web.conftest import Site
 
+pytestmark = pytest.mark.timeout(600)
+
 Visit = Callable[..., Visitor]
 MOST_TRANSFERRED = 400_000
 
@@ -40,17 +42,24 @@ def settled(page: Page, heading: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "look",
-    [{}, {"color_scheme": "dark"}, {"viewport": PHONE, "has_touch": True}],
+    ("look", "rules"),
+    [
+        ({}, ()),
+        ({"color_scheme": "dark"}, ("color-contrast",)),
+        ({"viewport": PHONE, "has_touch": True}, ("target-size",)),
+    ],
     ids=["light", "dark", "phone"],
 )
-def test_every_page_keeps_nobody_out(site: Site, visit: Visit, wrong_task: str, look: dict[str, Any]) -> None:
+def test_every_page_keeps_nobody_out(
+    visit: Visit, wrong_task: str, look: dict[str, Any], rules: tuple[str, ...]
+) -> None:
+    """By all of axe's rules, and those that another look may break."""
     visitor = visit(**look)
     visitor.open()
     for path, heading in pages(wrong_task).items():
         page = visitor.open(path)
         settled(page, heading)
-        assert visitor.serious() == [], path
+        assert visitor.serious(*rules) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
 
 
@@ -101,15 +110,15 @@ def reach(page: Page, name: str) -> None:
 def test_who_has_no_token_is_asked_for_one_and_a_wrong_one_is_told(site: Site, visit: Visit) -> None:
     visitor = visit()
     page = visitor.open(signed_in=False)
-    page.get_by_label("Token").fill("not-a-token")
+    page.get_by_label("Token", exact=True).fill("not-a-token")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("token")
     assert visitor.serious() == []
-    page.get_by_label("Token").fill(site.link.partition("#token=")[2])
+    page.get_by_label("Token", exact=True).fill(site.link.partition("#token=")[2])
     page.get_by_role("button", name="Sign in").click()
     settled(page, "Overview")
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_label("Token")).to_be_visible()
+    expect(page.get_by_label("Token", exact=True)).to_be_visible()
 
 
 def test_what_people_wrote_is_text_and_nothing_else(site: Site, visit: Visit) -> None:
@@ -117,7 +126,7 @@ def test_what_people_wrote_is_text_and_nothing_else(site: Site, visit: Visit) ->
     id = site.finish(
         name=evil, labels={"a": evil[:60]}, expected_output=evil,
         inputs=[{"path": "e.txt", "content": evil}],
-        execute={"command": "cat >&2; cat e.txt; cp e.txt '<b>.txt'; exit 1", "stdin": evil, "env": {"A": evil}},
+        execute={"command": "cat >&2; cat e.txt; cp e.txt '<b>.txt'; exit 1", "stdin": evil},
         outputs=[{"glob": "*.txt"}], compile={"command": f"echo {json.dumps(evil)} || true"},
     )  # fmt: skip
     visitor = visit()

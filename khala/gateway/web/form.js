@@ -77,7 +77,7 @@ export function formOf(task) {
     memory: memory ? text(memory / MIB) : "",
     cpus: text(task.resources?.cpus),
     outputs: (task.outputs ?? []).map(({ glob }) => glob).join(", "),
-    checker: text(task.checker === "exact" ? "" : task.checker),
+    checker: text(task.checker === "trim" ? "" : task.checker),
     isolation: task.isolation || "basic",
     network: Boolean(task.network),
     sourceName: text(source?.path),

@@ -14,7 +14,7 @@ export function specOf(task) {
     resources: lean({ cpus: task.resources.cpus === 1 ? 0 : task.resources.cpus, memory: task.resources.memory }),
     constraints: task.constraints,
     expected_output: typeof task.expected_output === "string" ? task.expected_output : undefined,
-    checker: task.checker === "exact" && !task.expected_output ? undefined : task.checker,
+    checker: task.checker === "trim" ? undefined : task.checker,
     outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
     retry: task.retry.max_attempts === 5 ? {} : task.retry,
     on_disconnect: task.on_disconnect === "continue" ? "" : task.on_disconnect,

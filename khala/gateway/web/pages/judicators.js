@@ -2,7 +2,7 @@
 import { number } from "../format.js";
 import { useCluster } from "../live.js";
 import { html, useState } from "../ui.js";
-import { Loading } from "../parts/basics.js";
+import { Loading, Scroll } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
 
 const REPLICAS = { PRIMARY: ["Primary", "check", "good"], SECONDARY: ["Secondary", "check", "good"] };
@@ -17,15 +17,14 @@ export function Judicators() {
       <p>${cluster.leader ? html`<b>${cluster.leader}</b> leads, in epoch ${cluster.epoch.generation}.${cluster.epoch.number}.` : "There is no leader right now; one is being elected."}
         ${cluster.judicators.length < 3 ? " Three judicators survive the loss of any one of them." : ""}</p>
     </section>
-    <div class="scroll"><table>
-      <caption class="unseen">Judicators</caption>
+    <${Scroll} label="Judicators"><table>
       <thead><tr><th>Name</th><th>State</th><th>etcd and Khala</th><th>MongoDB</th><th>Address</th><th>Restarts of its parts</th></tr></thead>
       <tbody>${cluster.judicators.map((one) => html`<tr key=${one.name}><td><b>${one.name}</b></td>
         <td>${one.leader ? html`<span class="state live"><${Icon} name="crown" />Leader</span>` : one.leaving ? html`<span class="state off"><${Icon} name="slash" />Leaving</span>` : html`<span class="state off">Stands by</span>`}</td>
         <td><${Mark} good=${one.live} words=${["Live", "Not heard of"]} /></td>
         <td><${Replica} state=${one.replica_state} /></td>
         <td><code>${one.address}</code></td>
-        <td>${Object.entries(one.restarts).filter(([, times]) => times).map(([part, times]) => `${part} ${times}`).join(", ") || "none"}</td></tr>`)}</tbody></table></div>`;
+        <td>${Object.entries(one.restarts).filter(([, times]) => times).map(([part, times]) => `${part} ${times}`).join(", ") || "none"}</td></tr>`)}</tbody></table></${Scroll}>`;
 }
 
 function Mark({ good, words }) {

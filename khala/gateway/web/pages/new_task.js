@@ -72,7 +72,7 @@ function Form({ form, setForm }) {
           <${Text} ...${field} name="memory" title="Memory limit" unit="MiB" kind="number" />
           <${Text} ...${field} name="cpus" title="CPUs that it occupies" kind="number" placeholder="1" />
           <${Text} ...${field} name="outputs" title="Files to keep" mono placeholder="out/**, *.txt" />
-          <${Choice} ...${field} name="checker" title="Compare output" choices=${[["", "exactly"], ["trim", "without blanks at line ends"], ["tokens", "word by word"], ["float", "numbers nearly equal"]]} />
+          <${Choice} ...${field} name="checker" title="Compare output" choices=${[["", "line by line, without blanks at their ends"], ["exact", "byte by byte"], ["tokens", "word by word"], ["float", "numbers nearly equal"]]} />
           <${Choice} ...${field} name="isolation" title="Isolation" choices=${[["none", "none"], ["basic", "basic"], ["strict", "strict"]]} />
           <label class="check"><input type="checkbox" checked=${form.network} onChange=${(event) => set("network")(event.target.checked)} /> It may use the network</label>
         </details>

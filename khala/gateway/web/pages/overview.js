@@ -40,10 +40,15 @@ export function Overview() {
     ${empty && html`<${FirstRun} />`}
     <${Counts} stats=${stats} executors=${executors} />
     <div class=${empty ? "" : "columns"}>
-      ${!empty && html`<${Ended} tasks=${recent.value?.tasks} problem=${recent.problem} again=${recent.reload} />`}
-      <${Margin} cluster=${cluster} executors=${executors} />
+      ${!empty && html`<div class="stack">
+        <${Ended} tasks=${recent.value?.tasks} problem=${recent.problem} again=${recent.reload} />
+        <${Newest} tasks=${recent.value?.tasks} />
+      </div>`}
+      <div class="stack">
+        <${Margin} cluster=${cluster} executors=${executors} />
+        ${!empty && html`<${Failures} tasks=${recent.value?.tasks} />`}
+      </div>
     </div>
-    ${!empty && html`<${Newest} tasks=${recent.value?.tasks} />`}
   `;
 }
 
@@ -87,18 +92,17 @@ function Counts({ stats, executors }) {
   </ul>`;
 }
 
-/** How many ended, over time, and why some of them failed; of the newest thousand tasks. */
+/** How many ended, over time; of the newest thousand tasks. */
 function Ended({ tasks, problem, again }) {
   const points = useMemo(() => tasks && perStep(tasks), [tasks]);
-  if (problem && !tasks) return html`<section class="card wide"><${Trouble} problem=${problem} again=${again} /></section>`;
-  if (!tasks) return html`<section class="card wide"><h2>Finished tasks</h2><${Loading} lines=${5} /></section>`;
+  if (problem && !tasks) return html`<section class="card"><${Trouble} problem=${problem} again=${again} /></section>`;
+  if (!tasks) return html`<section class="card"><h2>Finished tasks a second</h2><${Loading} lines=${7} /></section>`;
   const last = points.at(-1)?.[1] ?? 0;
-  return html`<section class="card wide">
+  return html`<section class="card">
       <h2>Finished tasks a second</h2>
       <p class="small">The last 15 minutes, of the newest ${number(1000)} tasks</p>
       <${Chart} points=${points} label=${`Finished tasks a second over the last 15 minutes; now ${last.toFixed(1)}`} />
-    </section>
-    <${Failures} tasks=${tasks} />`;
+    </section>`;
 }
 
 function perStep(tasks) {
@@ -114,7 +118,9 @@ function perStep(tasks) {
   return points;
 }
 
+/** Why some of the newest thousand failed. */
 function Failures({ tasks }) {
+  if (!tasks) return null;
   const reasons = new Map();
   for (const task of tasks) {
     if (task.state === "failed") reasons.set(task.exit_reason, (reasons.get(task.exit_reason) ?? 0) + 1);

@@ -135,7 +135,7 @@ function Compared({ task }) {
     return new TextDecoder().decode(await answer.arrayBuffer());
   }, [task.id, stdout.size]);
   if (value === null || task.verdict === "accepted") return null;
-  return html`<${Difference} expected=${task.expected_output} actual=${value} cut=${stdout.size > COMPARED} />`;
+  return html`<${Difference} expected=${task.expected_output} actual=${value} checker=${task.checker} cut=${stdout.size > COMPARED} />`;
 }
 
 function Files({ task }) {

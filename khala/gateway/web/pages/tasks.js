@@ -5,7 +5,7 @@ import { useCluster } from "../live.js";
 import { go, route } from "../router.js";
 import { isOver, REASONS, STATES, summary } from "../words.js";
 import { html, throttle, useEffect, useLoaded, useMemo, useRef, useState, useStore } from "../ui.js";
-import { Empty, Loading, State, Time, Trouble } from "../parts/basics.js";
+import { Empty, Loading, Scroll, State, Time, Trouble } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
 import { soon } from "../parts/undo.js";
 
@@ -144,8 +144,7 @@ function Table({ tasks, selected, setSelected }) {
     if (!next.delete(id)) next.add(id);
     setSelected(next);
   };
-  return html`<div class="scroll"><table class="tasks">
-    <caption class="unseen">Tasks</caption>
+  return html`<${Scroll} label="List of tasks"><table class="tasks">
     <thead><tr><th><span class="unseen">Selected</span></th><th>State</th><th>Task</th><th>Result</th><th>User</th><th>Executor</th><th>Created</th><th class="number">Took</th></tr></thead>
     <tbody>${tasks.map((task) => html`<tr key=${task.id}>
       <td class="pick">${!isOver(task) && html`<input type="checkbox" aria-label=${`Select ${task.name || task.id}`} checked=${selected.has(task.id)} onChange=${() => toggle(task.id)} />`}</td>
@@ -155,5 +154,5 @@ function Table({ tasks, selected, setSelected }) {
       <td class="user">${task.owner || ""}${task.user ? ` ${task.user}` : ""}</td>
       <td class="executor">${task.executor ?? ""}</td>
       <td class="created"><${Time} at=${task.created_at} /></td>
-      <td class="number took">${task.started_at && task.finished_at ? duration(between(task.started_at, task.finished_at)) : ""}</td></tr>`)}</tbody></table></div>`;
+      <td class="number took">${task.started_at && task.finished_at ? duration(between(task.started_at, task.finished_at)) : ""}</td></tr>`)}</tbody></table></${Scroll}>`;
 }

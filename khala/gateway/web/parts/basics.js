@@ -69,6 +69,11 @@ async function copyText(text) {
   return undefined;
 }
 
+/** What may be wider than the page scrolls by itself, by keyboard too. */
+export function Scroll({ label, kind = "", children }) {
+  return html`<div class=${`scroll ${kind}`} tabindex="0" role="region" aria-label=${label}>${children}</div>`;
+}
+
 /** A block to read and copy. */
 export function Code({ text, label }) {
   return html`<div class="code"><pre tabindex="0" role="region" aria-label=${label}>${text}</pre><${Copy} text=${text} label=${`Copy: ${label}`} /></div>`;

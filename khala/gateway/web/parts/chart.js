@@ -6,6 +6,8 @@ const HEIGHT = 180;
 
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const clock = (at) => new Date(at * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+
 /** A canvas knows no variables of the stylesheet: a probe tells what they are in this light. */
 function colour(name) {
   const probe = document.createElement("i");
@@ -24,7 +26,7 @@ function options(width) {
     cursor: { points: { size: 6 } },
     legend: { show: false },
     scales: { y: { range: (_, __, high) => [0, Math.max(1, high * 1.1)] } },
-    axes: [axis, { ...axis, size: 44 }],
+    axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 44 }],
     series: [{}, { label: "per second", stroke: colour("live"), fill: colour("faint"), width: 2, points: { show: false } }],
   };
 }

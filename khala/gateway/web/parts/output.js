@@ -91,8 +91,8 @@ function Stream({ task, stream }) {
   return html`
     <div class="toolbar">
       <span class="soft" role="status">${told(task, status, view)}</span>
-      <button class="quiet" aria-pressed=${String(view.following)} onClick=${() => screen.current.follow(!view.following)}>
-        <${Icon} name=${view.following ? "pause" : "follow"} />${view.following ? "Pause" : "Follow"}</button>
+      ${!(status.ended || isOver(task)) && html`<button class="quiet" aria-pressed=${String(view.following)} onClick=${() => screen.current.follow(!view.following)}>
+        <${Icon} name=${view.following ? "pause" : "follow"} />${view.following ? "Pause" : "Follow"}</button>`}
       <a class="button quiet" href=${BASE + path} download><${Icon} name="down" />Download</a>
     </div>
     <${Trouble} problem=${problem} />

@@ -32,7 +32,7 @@ export function Timeline({ task, attempts }) {
   return html`<section class="card">
     <h2>Timeline <span class="soft more">${duration(whole)} in all</span></h2>
     <div class="spans" role="img" aria-label=${parts.map(({ name, seconds }) => `${name} ${duration(seconds)}`).join(", ")}>
-      ${parts.map(({ name, tone, seconds }) => html`<span key=${name} class=${`span ${tone}`} style=${{ flexGrow: Math.max(seconds, whole * 0.02, 0.001) }}></span>`)}
+      ${parts.map(({ name, tone, seconds }) => html`<span key=${name} class=${`span ${tone}`} style=${{ flexGrow: 1000 * Math.max(seconds / (whole || 1), 0.02) }}></span>`)}
     </div>
     <ul class="legend">${parts.map(({ name, tone, seconds }) => html`<li key=${name}><i class=${`key ${tone}`}></i>${name} <b>${duration(seconds)}</b></li>`)}</ul>
     ${attempts?.length > 0 && html`<${Attempts} attempts=${attempts} />`}

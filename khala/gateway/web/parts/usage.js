@@ -19,6 +19,7 @@ export function Usage({ usage, enforced }) {
     <h2>Used, of what was allowed</h2>
     ${phases.map(([phase, resources]) => html`<h3 key=${phase}>${phase === "compile" ? "Compile" : "Execute"}</h3>
       <ul class="bars">${Object.entries(resources).map(([name, { used, limit }]) => used !== null && html`<${Bar} key=${name} name=${name} used=${used} limit=${limit} />`)}</ul>`)}
+    <p class="small">Without a bar: no limit was asked for.</p>
     ${enforced?.length > 0 && html`<p class="small">Held by the executor: ${enforced.join(", ")}</p>`}
   </section>`;
 }
@@ -28,6 +29,6 @@ function Bar({ name, used, limit }) {
   const share = limit ? used / limit : null;
   const level = share === null ? "none" : share >= 0.98 ? "bad" : share > 0.8 ? "warn" : "fine";
   return html`<li><span>${title}</span>
-    <span class="number">${shown(used)}${limit ? ` of ${shown(limit)} (${Math.round(share * 100)} %)` : html`<span class="soft">, no limit asked for</span>`}</span>
+    <span class="number">${shown(used)}${limit ? ` of ${shown(limit)} (${Math.round(share * 100)} %)` : ""}</span>
     ${limit ? html`<meter class=${level} max=${limit} value=${Math.min(used, limit)} aria-label=${`${title}: ${shown(used)} of ${shown(limit)}`}></meter>` : ""}</li>`;
 }
