@@ -226,7 +226,8 @@ class Executor(NodeActor):
                 case Send(destination, message):
                     self.send(destination, message)
                 case StartAttempt():
-                    self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
+                    run = RunAttempt(effect.task_id, effect.attempt, effect.spec, effect.epoch)
+                    self._command(effect.slot, run)
                 case StopAttempt():
                     self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
                 case DeliverOutput():

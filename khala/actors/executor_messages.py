@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from khala.core.execution.delivering import Piece
 from khala.core.execution.file_uploads import FilePart
-from khala.core.task import Outcome, Phase, TaskSpec
+from khala.core.task import Epoch, Outcome, Phase, TaskSpec
 from khala.errors import KhalaError
+from khala.execution.job import OutputSpooled
 
 
 @dataclass(frozen=True, slots=True)
 class RunAttempt:
-    """Run this in the slot that receives it."""
+    """Run this, assigned under `epoch`, in the slot that receives it."""
 
     task_id: str
     attempt: int
     spec: TaskSpec
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,14 @@ class FilePartAnswered:
     part: FilePart
     complete: bool = False
     error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolGrew:
+    """A running attempt, assigned under `epoch`, has more output to deliver."""
+
+    spooled: OutputSpooled
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.executor_messages import AttemptEnded, PhaseEntered, RunAttempt, StopRunning
+from khala.actors.executor_messages import AttemptEnded, PhaseEntered, RunAttempt, SpoolGrew, StopRunning
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
 from khala.core.output import StreamKey, capture_of
@@ -90,7 +90,8 @@ class Slot(NodeActor):
     def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
         """There is more output to deliver."""
         self._spooled = True
-        self.tell("delivery", spooled)
+        if self._running is not None:
+            self.tell("delivery", SpoolGrew(spooled, self._running.epoch))
 
     def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
         """The launcher is done, and nothing of the attempt is left."""
