@@ -53,6 +53,7 @@ from khala.node.stored_files import StoredFiles
 
 EXECUTOR_LEASE_S = 6.0
 FILE_CACHE_BYTES = 2 << 30
+JOURNAL_ROOM_BYTES = 1 << 20
 PUT_WITHIN_S = 15.0
 
 
@@ -104,7 +105,7 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) -> _Parts:
     """Everything below the actors, in an order that forks before the first thread."""
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = Journal(config.data_dir / "journal")
+    journal = Journal(config.data_dir / "journal", room_bytes=JOURNAL_ROOM_BYTES)
     teardown.add("journal", journal.close)
     name, secret = config.main_name, config.secret.encode() or None
     bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
