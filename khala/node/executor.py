@@ -39,7 +39,7 @@ from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.transfers import PutFileChunk, PutOutput
 from khala.execution.file_cache import FileCache
-from khala.execution.job import LauncherEvent
+from khala.execution.job import LauncherEvent, PhaseStarted
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.probing import HostIsolation, probe_isolation
@@ -111,7 +111,8 @@ def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) ->
     bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
 
     def said(event: LauncherEvent) -> None:
-        bus.send(f"{name}/slot-{event.slot}", event)
+        if not (isinstance(event, PhaseStarted) and event.over):
+            bus.send(f"{name}/executor", event)
 
     spools = Spools(config.data_dir / "spool")
     settings, isolation, kept_fds = _prepare_execution(config, teardown)
@@ -176,10 +177,10 @@ def _cast(
         stage,
         machine=parts.machine,
         journal=parts.journal,
+        pool=parts.pool,
         drained=drained,
         lease_until=coordination.lease_until,
         lease_s=EXECUTOR_LEASE_S,
-        renew=parts.pool.renew,
         give_up=partial(_publish_reach, coordination, parts.member),
     )
     membership = partial(
