@@ -169,8 +169,7 @@ class Executor(NodeActor):
 
     def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
         """There is more output to deliver."""
-        self._running.note_spooled(spooled)
-        self.tell("delivery", spooled)
+        self.tell("delivery", self._running.spooled(spooled))
 
     def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
         """A launcher is done, and nothing of the attempt is left."""

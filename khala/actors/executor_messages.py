@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from khala.core.execution.delivering import Piece
 from khala.core.execution.file_uploads import FilePart
-from khala.core.task import Outcome, TaskSpec
+from khala.core.task import Epoch, Outcome, TaskSpec
 from khala.errors import KhalaError
+from khala.execution.job import OutputSpooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class FilePartAnswered:
     part: FilePart
     complete: bool = False
     error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolGrew:
+    """A running attempt, assigned under `epoch`, has more output to deliver."""
+
+    spooled: OutputSpooled
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from khala.actors.executor_messages import AttemptEnded, RunAttempt, StopRunning
+from khala.actors.executor_messages import AttemptEnded, RunAttempt, SpoolGrew, StopRunning
 from khala.core.effects import StartAttempt, StopAttempt
 from khala.core.files import file_ids_of
 from khala.core.task import TaskSpec
@@ -60,9 +60,11 @@ class Running:
         else:
             self._command(stop.slot, StopRunning(stop.task_id, stop.attempt))
 
-    def note_spooled(self, spooled: OutputSpooled) -> None:
-        """Some of its output is in a spool from now on."""
-        self._run_of(spooled.slot, spooled.task_id, spooled.attempt).spooled = True
+    def spooled(self, spooled: OutputSpooled) -> SpoolGrew:
+        """Some of its output is in a spool from now on: what to tell the delivery."""
+        run = self._run_of(spooled.slot, spooled.task_id, spooled.attempt)
+        run.spooled = True
+        return SpoolGrew(spooled, run.start.epoch)
 
     def job_ended(self, ended: JobEnded) -> AttemptEnded | None:
         """The launcher is done; None if the slot's actor has to say how the attempt ended."""

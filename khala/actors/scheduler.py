@@ -123,7 +123,7 @@ class Scheduler(NodeActor):
     def _follow(self, why: str) -> None:
         if self._stand != Stand.FOLLOWING:
             self.log.info("leads no more", epoch=self._epoch.number, why=why)
-            self.tell("judicator", LeadingWith(Epoch()))
+            self._tell_epoch(Epoch())
         self._stand = Stand.FOLLOWING
         self._decisions = None
 
@@ -300,11 +300,16 @@ class Scheduler(NodeActor):
         self._scanned_at = self.now().boot_s
         self._scan_again_at = self._scanned_at + ANSWER_WITHIN_S
         self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after))
-        self.tell("judicator", LeadingWith(self._epoch))
+        self._tell_epoch(self._epoch)
         for judicator in self._judicators:
             if judicator != self.stage.node:
                 announced = LeaderAnnounced(epoch=self._epoch, leader=self.stage.node)
                 self.send(f"{judicator}/judicator", announced)
+
+    def _tell_epoch(self, epoch: Epoch) -> None:
+        """Tell this node's actors with what it leads; Epoch() when it does not."""
+        for actor in ("judicator", "jobs"):
+            self.tell(actor, LeadingWith(epoch))
 
     # --- effects ---------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from khala.core.commands import (
     TaskCounts,
     TaskViews,
 )
+from khala.core.jobs import GetJobs, JobViews, SearchJobs
 from khala.core.task import TERMINAL
 from khala.core.transfers import FileChunk, GetFileChunk
 from khala.errors import Fault, Refusal, Unavailable
@@ -44,6 +45,7 @@ SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
 WAITING_PAGE = 2_000
 CANCELS_PAGE = 1_000
+MOST_JOBS = 100
 FILE_CHUNK_BYTES = 1 << 20
 
 
@@ -155,6 +157,11 @@ class StoreReader(NodeActor):
                 return self._store.search(asked)
             case CountTasks():
                 return TaskCounts(counts=dict(self._store.counts(asked.owner)))
+            case GetJobs():
+                found_jobs = self._store.jobs(asked.job_ids[:MOST_JOBS])
+                return JobViews(jobs=tuple(job for job in found_jobs if asked.owner in (None, job.owner)))
+            case SearchJobs():
+                return self._store.search_jobs(asked)
             case GetFileChunk():
                 return self._file_chunk(asked)
             case _:

@@ -73,11 +73,13 @@ class AbortAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeSettled:
-    """The outcome is on a majority's disk (or lost the race): the executor may forget it."""
+    """The outcome is on a majority's disk (or lost the race): the executor may forget it. `epoch` is the
+    assignment's, as the executor told it."""
 
     task_id: str
     attempt: int
     superseded: bool = False
+    epoch: Epoch = Epoch()
 
 
 # --- executor to leader --------------------------------------------------------------------------
@@ -125,12 +127,13 @@ class ExecutorReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequested:
-    """A gated attempt is ready and asks to execute."""
+    """A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's (P4)."""
 
     executor: str
     incarnation: str
     task_id: str
     attempt: int
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ class AttemptStarted:
     attempt: int
     at: float
     phase: str = ""
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +159,7 @@ class AttemptFinished:
     attempt: int
     started_at: float
     outcome: Outcome
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +171,7 @@ class AttemptReturned:
     task_id: str
     attempt: int
     reason: str = ""
+    epoch: Epoch = Epoch()
 
 
 # --- between judicators --------------------------------------------------------------------------

@@ -272,6 +272,11 @@ class Epoch:
     generation: int = 0
     number: int = 0
 
+    def shares_generation(self, other: Epoch) -> bool:
+        """May what was given under one be told under the other? Generation 0 is what a version before says,
+        which names none (P16)."""
+        return self.generation == other.generation or not (self.generation and other.generation)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskControl:
@@ -327,7 +332,8 @@ class Task:
     """A whole task as the store keeps it.
 
     `id` is 24 hexadecimal digits. `request_digest` tells a repeated request with the same
-    idempotency key from another request that reuses the key.
+    idempotency key from another request that reuses the key. A job's task has its `job_id`, its place
+    in it, and how many of them may run at a time (0: any number).
     """
 
     id: str
@@ -339,6 +345,9 @@ class Task:
     control: TaskControl = TaskControl()
     result: Result | None = None
     events: tuple[TaskEvent, ...] = ()
+    job_id: str = ""
+    job_index: int = 0
+    max_parallel: int = 0
 
 
 def demand_of(task: Task) -> Demand:

@@ -20,6 +20,8 @@ from khala.gateway.cluster import cluster_routes
 from khala.gateway.events import event_routes
 from khala.gateway.explaining import KnownExecutors, explain_routes
 from khala.gateway.files import file_routes
+from khala.gateway.job_results import job_result_routes
+from khala.gateway.jobs import job_routes
 from khala.gateway.judicators import Judicators
 from khala.gateway.kv2 import kv2_routes
 from khala.gateway.logs import log_routes
@@ -44,7 +46,8 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *log_routes(), *event_routes(), *file_routes(),
+        *page_routes(), *task_routes(), *batch_routes(), *job_routes(),
+        *job_result_routes(), *log_routes(), *event_routes(), *file_routes(),
         *output_file_routes(), *explain_routes(), *cluster_routes(), *metric_routes(), *operating_routes(),
         *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import TypeVar
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
@@ -22,6 +23,7 @@ from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
 
@@ -59,6 +61,7 @@ class MemoryStore:
         self._faults = faults
         self._cluster_id = cluster_id
         self._tasks = TaskTable(self.history.append if record_history else None)
+        self._jobs = JobTable(self._tasks)
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
@@ -126,6 +129,44 @@ class MemoryStore:
         """See TaskStore."""
         return self._read("counts", lambda: self._tasks.counts(owner))
 
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def insert_job(self, job: Job) -> str:
+        """See JobStore."""
+        return self._write("insert_job", lambda: self._jobs.insert(job))
+
+    def jobs(self, job_ids: Sequence[str]) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("jobs", lambda: self._jobs.read(job_ids))
+
+    def search_jobs(self, query: SearchJobs) -> JobPage:
+        """See JobStore."""
+        return self._read("search_jobs", lambda: self._jobs.search(query))
+
+    def open_jobs(self, after: tuple[float, str], limit: int) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("open_jobs", lambda: self._jobs.open(after, limit))
+
+    def advance_job(self, job_id: str, created: int) -> Job | None:
+        """See JobStore."""
+        return self._write("advance_job", lambda: self._jobs.advance(job_id, created))
+
+    def request_job_cancel(self, job_id: str, reason: str, owner: str | None = None) -> Job | None:
+        """See JobStore."""
+        return self._write("request_job_cancel", lambda: self._jobs.request_cancel(job_id, reason, owner))
+
+    def job_tasks(self, job: Job, states: Sequence[State], limit: int, after: str = "") -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_tasks", lambda: self._jobs.tasks(job, states, limit, after))
+
+    def job_uncancelled(self, job: Job, limit: int) -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_uncancelled", lambda: self._jobs.uncancelled(job, limit))
+
+    def finish_job(self, job_id: str, at: float) -> None:
+        """See JobStore."""
+        self._write("finish_job", lambda: self._jobs.finish(job_id, at))
+
     # --- files -----------------------------------------------------------------------------------
 
     def has_file(self, sha256: str) -> bool:
@@ -154,6 +195,10 @@ class MemoryStore:
         return len(content), content[begin : begin + max(length, 0)]
 
     # --- output ----------------------------------------------------------------------------------
+
+    def generation(self) -> int:
+        """See OutputStore."""
+        return self._read("generation", lambda: self._epoch.generation)
 
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """See OutputStore."""

@@ -16,7 +16,7 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
-from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
+from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
 
 Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
 
@@ -57,7 +57,7 @@ class TaskTable:
                 control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
-        return self.read(found, "minimal")
+        return [as_hint(self._tasks[task_id]) for task_id in found]
 
     def amend(
         self,
@@ -131,6 +131,10 @@ class TaskTable:
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
 
+    def between(self, first: str, last: str) -> Sequence[Task]:
+        """The tasks whose ids are in this range, ends included."""
+        return [task for task_id, task in self._tasks.items() if first <= task_id <= last]
+
     def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
         if owner is None:
@@ -194,6 +198,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
         and (not query.executor or control.executor == query.executor)
         and (not query.exit_reason or control.exit_reason == query.exit_reason)
         and (not query.label or query.label in label_texts(task))
+        and query.job_id in ("", task.job_id)
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
     )

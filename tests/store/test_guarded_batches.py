@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from store.samples import assert_story_whole, assign, change, commit_one, finish, one, result, task, task_id
 
-from khala.core.task import Epoch, State
+from khala.core.task import Epoch, Isolation, OnDisconnect, Resources, State, demand_of
 from khala.errors import Fault, StaleEpoch
 
 
@@ -109,6 +109,21 @@ def test_a_change_that_would_leave_a_gap_is_a_bug(store: Any) -> None:
     with pytest.raises(Fault):
         store.commit(epoch, [replace(good, control=replace(good.control, rev=7))])
     assert one(store, 1) == before
+
+
+def test_a_cancel_request_tells_what_placement_needs(store: Any) -> None:
+    spec = replace(
+        task(0).spec,
+        resources=Resources(cpus=3.5, memory_bytes=7),
+        constraints={"disk": "fast"},
+        max_attempts=2,
+        on_disconnect=OnDisconnect.STOP,
+        isolation=Isolation.STRICT,
+    )
+    store.insert([asked := replace(task(0), spec=spec)])
+    (answer,) = store.request_cancel([asked.id], 77.5)
+    assert demand_of(answer) == demand_of(asked)
+    assert answer.spec.execute is None
 
 
 def test_a_cancel_request_is_a_change_of_its_own(store: Any) -> None:

@@ -2487,6 +2487,9 @@ class Task(object):
      - control
      - result
      - events
+     - job_id
+     - job_index
+     - max_parallel
 
     """
 
@@ -2500,10 +2503,13 @@ class Task(object):
         'control',
         'result',
         'events',
+        'job_id',
+        'job_index',
+        'max_parallel',
     )
 
 
-    def __init__(self, id=None, spec=None, owner=None, created_at=None, request_digest=None, retried_from=None, control=None, result=None, events=None,):
+    def __init__(self, id=None, spec=None, owner=None, created_at=None, request_digest=None, retried_from=None, control=None, result=None, events=None, job_id=None, job_index=None, max_parallel=None,):
         self.id = id
         self.spec = spec
         self.owner = owner
@@ -2513,6 +2519,9 @@ class Task(object):
         self.control = control
         self.result = result
         self.events = events
+        self.job_id = job_id
+        self.job_index = job_index
+        self.max_parallel = max_parallel
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2577,6 +2586,21 @@ class Task(object):
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 10:
+                if ftype == TType.STRING:
+                    self.job_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 11:
+                if ftype == TType.I64:
+                    self.job_index = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.I64:
+                    self.max_parallel = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -2625,6 +2649,18 @@ class Task(object):
             for iter84 in self.events:
                 iter84.write(oprot)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.job_id is not None:
+            oprot.writeFieldBegin('job_id', TType.STRING, 10)
+            oprot.writeString(self.job_id.encode('utf-8') if sys.version_info[0] == 2 else self.job_id)
+            oprot.writeFieldEnd()
+        if self.job_index is not None:
+            oprot.writeFieldBegin('job_index', TType.I64, 11)
+            oprot.writeI64(self.job_index)
+            oprot.writeFieldEnd()
+        if self.max_parallel is not None:
+            oprot.writeFieldBegin('max_parallel', TType.I64, 12)
+            oprot.writeI64(self.max_parallel)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3219,6 +3255,7 @@ class OutcomeSettled(object):
      - task_id
      - attempt
      - superseded
+     - epoch
 
     """
 
@@ -3226,13 +3263,15 @@ class OutcomeSettled(object):
         'task_id',
         'attempt',
         'superseded',
+        'epoch',
     )
 
 
-    def __init__(self, task_id=None, attempt=None, superseded=None,):
+    def __init__(self, task_id=None, attempt=None, superseded=None, epoch=None,):
         self.task_id = task_id
         self.attempt = attempt
         self.superseded = superseded
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3258,6 +3297,12 @@ class OutcomeSettled(object):
                     self.superseded = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3279,6 +3324,10 @@ class OutcomeSettled(object):
         if self.superseded is not None:
             oprot.writeFieldBegin('superseded', TType.BOOL, 3)
             oprot.writeBool(self.superseded)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 4)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3702,13 +3751,14 @@ class ExecutorReport(object):
 
 class StartRequested(object):
     """
-    A gated attempt is ready and asks to execute.
+    A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's.
 
     Attributes:
      - executor
      - incarnation
      - task_id
      - attempt
+     - epoch
 
     """
 
@@ -3717,14 +3767,16 @@ class StartRequested(object):
         'incarnation',
         'task_id',
         'attempt',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3755,6 +3807,12 @@ class StartRequested(object):
                     self.attempt = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3780,6 +3838,10 @@ class StartRequested(object):
         if self.attempt is not None:
             oprot.writeFieldBegin('attempt', TType.I64, 4)
             oprot.writeI64(self.attempt)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 5)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3817,6 +3879,7 @@ class AttemptStarted(object):
      - attempt
      - at
      - phase
+     - epoch
 
     """
 
@@ -3827,16 +3890,18 @@ class AttemptStarted(object):
         'attempt',
         'at',
         'phase',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, at=None, phase=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, at=None, phase=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.at = at
         self.phase = phase
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -3877,6 +3942,12 @@ class AttemptStarted(object):
                     self.phase = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -3910,6 +3981,10 @@ class AttemptStarted(object):
         if self.phase is not None:
             oprot.writeFieldBegin('phase', TType.STRING, 6)
             oprot.writeString(self.phase.encode('utf-8') if sys.version_info[0] == 2 else self.phase)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 7)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -3947,6 +4022,7 @@ class AttemptFinished(object):
      - attempt
      - started_at
      - outcome
+     - epoch
 
     """
 
@@ -3957,16 +4033,18 @@ class AttemptFinished(object):
         'attempt',
         'started_at',
         'outcome',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, started_at=None, outcome=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, started_at=None, outcome=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.started_at = started_at
         self.outcome = outcome
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4008,6 +4086,12 @@ class AttemptFinished(object):
                     self.outcome.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4041,6 +4125,10 @@ class AttemptFinished(object):
         if self.outcome is not None:
             oprot.writeFieldBegin('outcome', TType.STRUCT, 6)
             self.outcome.write(oprot)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 7)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4077,6 +4165,7 @@ class AttemptReturned(object):
      - task_id
      - attempt
      - reason
+     - epoch
 
     """
 
@@ -4086,15 +4175,17 @@ class AttemptReturned(object):
         'task_id',
         'attempt',
         'reason',
+        'epoch',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None, epoch=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.reason = reason
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4130,6 +4221,12 @@ class AttemptReturned(object):
                     self.reason = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4159,6 +4256,10 @@ class AttemptReturned(object):
         if self.reason is not None:
             oprot.writeFieldBegin('reason', TType.STRING, 5)
             oprot.writeString(self.reason.encode('utf-8') if sys.version_info[0] == 2 else self.reason)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 6)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -5688,6 +5789,7 @@ class SearchTasks(object):
      - view
      - caller
      - owner
+     - job_id
 
     """
 
@@ -5708,10 +5810,11 @@ class SearchTasks(object):
         'view',
         'caller',
         'owner',
+        'job_id',
     )
 
 
-    def __init__(self, user=None, states=None, name_prefix=None, executor=None, exit_reason=None, label=None, created_after=None, created_before=None, oldest_first=None, offset=None, limit=None, page_token=None, count_total=None, view=None, caller=None, owner=None,):
+    def __init__(self, user=None, states=None, name_prefix=None, executor=None, exit_reason=None, label=None, created_after=None, created_before=None, oldest_first=None, offset=None, limit=None, page_token=None, count_total=None, view=None, caller=None, owner=None, job_id=None,):
         self.user = user
         self.states = states
         self.name_prefix = name_prefix
@@ -5728,6 +5831,7 @@ class SearchTasks(object):
         self.view = view
         self.caller = caller
         self.owner = owner
+        self.job_id = job_id
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -5824,6 +5928,11 @@ class SearchTasks(object):
                     self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
                 else:
                     iprot.skip(ftype)
+            elif fid == 17:
+                if ftype == TType.STRING:
+                    self.job_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -5900,6 +6009,10 @@ class SearchTasks(object):
         if self.owner is not None:
             oprot.writeFieldBegin('owner', TType.STRING, 16)
             oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.job_id is not None:
+            oprot.writeFieldBegin('job_id', TType.STRING, 17)
+            oprot.writeString(self.job_id.encode('utf-8') if sys.version_info[0] == 2 else self.job_id)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7500,7 +7613,8 @@ class FileChunk(object):
 
 class PutOutput(object):
     """
-    Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may.
+    Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. `epoch` is the
+    assignment's: output of another generation is refused (P4).
 
     Attributes:
      - task_id
@@ -7510,6 +7624,7 @@ class PutOutput(object):
      - offset
      - data
      - caller
+     - epoch
 
     """
 
@@ -7521,10 +7636,11 @@ class PutOutput(object):
         'offset',
         'data',
         'caller',
+        'epoch',
     )
 
 
-    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, data=None, caller=None,):
+    def __init__(self, task_id=None, attempt=None, phase=None, stream=None, offset=None, data=None, caller=None, epoch=None,):
         self.task_id = task_id
         self.attempt = attempt
         self.phase = phase
@@ -7532,6 +7648,7 @@ class PutOutput(object):
         self.offset = offset
         self.data = data
         self.caller = caller
+        self.epoch = epoch
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7578,6 +7695,12 @@ class PutOutput(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.STRUCT:
+                    self.epoch = Epoch()
+                    self.epoch.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7615,6 +7738,10 @@ class PutOutput(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 7)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.epoch is not None:
+            oprot.writeFieldBegin('epoch', TType.STRUCT, 8)
+            self.epoch.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -10613,6 +10740,1243 @@ class NotAvailable(TException):
         return not (self == other)
 
 
+class NewJob(object):
+    """
+    A job to create. A repeated `id` with the same digest is the same job (idempotency).
+
+    Attributes:
+     - id
+     - template
+     - rows_file
+     - total
+     - name
+     - names
+     - max_parallel
+     - max_failures
+     - request_digest
+
+    """
+
+    __slots__ = (
+        'id',
+        'template',
+        'rows_file',
+        'total',
+        'name',
+        'names',
+        'max_parallel',
+        'max_failures',
+        'request_digest',
+    )
+
+
+    def __init__(self, id=None, template=None, rows_file=None, total=None, name=None, names=None, max_parallel=None, max_failures=None, request_digest=None,):
+        self.id = id
+        self.template = template
+        self.rows_file = rows_file
+        self.total = total
+        self.name = name
+        self.names = names
+        self.max_parallel = max_parallel
+        self.max_failures = max_failures
+        self.request_digest = request_digest
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.template = TaskSpec()
+                    self.template.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.rows_file = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.total = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.LIST:
+                    self.names = []
+                    (_etype307, _size304) = iprot.readListBegin()
+                    for _i308 in range(_size304):
+                        _elem309 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.names.append(_elem309)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.I64:
+                    self.max_parallel = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.I64:
+                    self.max_failures = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.STRING:
+                    self.request_digest = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('NewJob')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 1)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.template is not None:
+            oprot.writeFieldBegin('template', TType.STRUCT, 2)
+            self.template.write(oprot)
+            oprot.writeFieldEnd()
+        if self.rows_file is not None:
+            oprot.writeFieldBegin('rows_file', TType.STRING, 3)
+            oprot.writeString(self.rows_file.encode('utf-8') if sys.version_info[0] == 2 else self.rows_file)
+            oprot.writeFieldEnd()
+        if self.total is not None:
+            oprot.writeFieldBegin('total', TType.I64, 4)
+            oprot.writeI64(self.total)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 5)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.names is not None:
+            oprot.writeFieldBegin('names', TType.LIST, 6)
+            oprot.writeListBegin(TType.STRING, len(self.names))
+            for iter310 in self.names:
+                oprot.writeString(iter310.encode('utf-8') if sys.version_info[0] == 2 else iter310)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.max_parallel is not None:
+            oprot.writeFieldBegin('max_parallel', TType.I64, 7)
+            oprot.writeI64(self.max_parallel)
+            oprot.writeFieldEnd()
+        if self.max_failures is not None:
+            oprot.writeFieldBegin('max_failures', TType.I64, 8)
+            oprot.writeI64(self.max_failures)
+            oprot.writeFieldEnd()
+        if self.request_digest is not None:
+            oprot.writeFieldBegin('request_digest', TType.STRING, 9)
+            oprot.writeString(self.request_digest.encode('utf-8') if sys.version_info[0] == 2 else self.request_digest)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class Job(object):
+    """
+    A job as the store keeps it. The first `created` of its `total` tasks exist.
+
+    Attributes:
+     - id
+     - template
+     - rows_file
+     - total
+     - name
+     - names
+     - max_parallel
+     - max_failures
+     - request_digest
+     - owner
+     - created_at
+     - retried_from
+     - created
+     - cancel_requested
+     - reason
+     - finished_at
+     - counts
+
+    """
+
+    __slots__ = (
+        'id',
+        'template',
+        'rows_file',
+        'total',
+        'name',
+        'names',
+        'max_parallel',
+        'max_failures',
+        'request_digest',
+        'owner',
+        'created_at',
+        'retried_from',
+        'created',
+        'cancel_requested',
+        'reason',
+        'finished_at',
+        'counts',
+    )
+
+
+    def __init__(self, id=None, template=None, rows_file=None, total=None, name=None, names=None, max_parallel=None, max_failures=None, request_digest=None, owner=None, created_at=None, retried_from=None, created=None, cancel_requested=None, reason=None, finished_at=None, counts=None,):
+        self.id = id
+        self.template = template
+        self.rows_file = rows_file
+        self.total = total
+        self.name = name
+        self.names = names
+        self.max_parallel = max_parallel
+        self.max_failures = max_failures
+        self.request_digest = request_digest
+        self.owner = owner
+        self.created_at = created_at
+        self.retried_from = retried_from
+        self.created = created
+        self.cancel_requested = cancel_requested
+        self.reason = reason
+        self.finished_at = finished_at
+        self.counts = counts
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.template = TaskSpec()
+                    self.template.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.rows_file = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.total = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRING:
+                    self.name = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.LIST:
+                    self.names = []
+                    (_etype314, _size311) = iprot.readListBegin()
+                    for _i315 in range(_size311):
+                        _elem316 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.names.append(_elem316)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.I64:
+                    self.max_parallel = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.I64:
+                    self.max_failures = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.STRING:
+                    self.request_digest = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 10:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 11:
+                if ftype == TType.DOUBLE:
+                    self.created_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.STRING:
+                    self.retried_from = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 13:
+                if ftype == TType.I64:
+                    self.created = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 14:
+                if ftype == TType.BOOL:
+                    self.cancel_requested = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.STRING:
+                    self.reason = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.DOUBLE:
+                    self.finished_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 17:
+                if ftype == TType.MAP:
+                    self.counts = {}
+                    (_ktype318, _vtype319, _size317) = iprot.readMapBegin()
+                    for _i321 in range(_size317):
+                        _key322 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val323 = iprot.readI64()
+                        self.counts[_key322] = _val323
+                    iprot.readMapEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Job')
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 1)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.template is not None:
+            oprot.writeFieldBegin('template', TType.STRUCT, 2)
+            self.template.write(oprot)
+            oprot.writeFieldEnd()
+        if self.rows_file is not None:
+            oprot.writeFieldBegin('rows_file', TType.STRING, 3)
+            oprot.writeString(self.rows_file.encode('utf-8') if sys.version_info[0] == 2 else self.rows_file)
+            oprot.writeFieldEnd()
+        if self.total is not None:
+            oprot.writeFieldBegin('total', TType.I64, 4)
+            oprot.writeI64(self.total)
+            oprot.writeFieldEnd()
+        if self.name is not None:
+            oprot.writeFieldBegin('name', TType.STRING, 5)
+            oprot.writeString(self.name.encode('utf-8') if sys.version_info[0] == 2 else self.name)
+            oprot.writeFieldEnd()
+        if self.names is not None:
+            oprot.writeFieldBegin('names', TType.LIST, 6)
+            oprot.writeListBegin(TType.STRING, len(self.names))
+            for iter324 in self.names:
+                oprot.writeString(iter324.encode('utf-8') if sys.version_info[0] == 2 else iter324)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.max_parallel is not None:
+            oprot.writeFieldBegin('max_parallel', TType.I64, 7)
+            oprot.writeI64(self.max_parallel)
+            oprot.writeFieldEnd()
+        if self.max_failures is not None:
+            oprot.writeFieldBegin('max_failures', TType.I64, 8)
+            oprot.writeI64(self.max_failures)
+            oprot.writeFieldEnd()
+        if self.request_digest is not None:
+            oprot.writeFieldBegin('request_digest', TType.STRING, 9)
+            oprot.writeString(self.request_digest.encode('utf-8') if sys.version_info[0] == 2 else self.request_digest)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 10)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.created_at is not None:
+            oprot.writeFieldBegin('created_at', TType.DOUBLE, 11)
+            oprot.writeDouble(self.created_at)
+            oprot.writeFieldEnd()
+        if self.retried_from is not None:
+            oprot.writeFieldBegin('retried_from', TType.STRING, 12)
+            oprot.writeString(self.retried_from.encode('utf-8') if sys.version_info[0] == 2 else self.retried_from)
+            oprot.writeFieldEnd()
+        if self.created is not None:
+            oprot.writeFieldBegin('created', TType.I64, 13)
+            oprot.writeI64(self.created)
+            oprot.writeFieldEnd()
+        if self.cancel_requested is not None:
+            oprot.writeFieldBegin('cancel_requested', TType.BOOL, 14)
+            oprot.writeBool(self.cancel_requested)
+            oprot.writeFieldEnd()
+        if self.reason is not None:
+            oprot.writeFieldBegin('reason', TType.STRING, 15)
+            oprot.writeString(self.reason.encode('utf-8') if sys.version_info[0] == 2 else self.reason)
+            oprot.writeFieldEnd()
+        if self.finished_at is not None:
+            oprot.writeFieldBegin('finished_at', TType.DOUBLE, 16)
+            oprot.writeDouble(self.finished_at)
+            oprot.writeFieldEnd()
+        if self.counts is not None:
+            oprot.writeFieldBegin('counts', TType.MAP, 17)
+            oprot.writeMapBegin(TType.STRING, TType.I64, len(self.counts))
+            for kiter325, viter326 in self.counts.items():
+                oprot.writeString(kiter325.encode('utf-8') if sys.version_info[0] == 2 else kiter325)
+                oprot.writeI64(viter326)
+            oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class CreateJob(object):
+    """
+    Store this job on a majority's disk, then acknowledge; its tasks are made from then on.
+
+    Attributes:
+     - job
+     - caller
+
+    """
+
+    __slots__ = (
+        'job',
+        'caller',
+    )
+
+
+    def __init__(self, job=None, caller=None,):
+        self.job = job
+        self.caller = caller
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.job = NewJob()
+                    self.job.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('CreateJob')
+        if self.job is not None:
+            oprot.writeFieldBegin('job', TType.STRUCT, 1)
+            self.job.write(oprot)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class JobAccepted(object):
+    """
+    The answer to CreateJob and RetryJob; `created` is false when it was there before.
+
+    Attributes:
+     - job
+     - created
+
+    """
+
+    __slots__ = (
+        'job',
+        'created',
+    )
+
+
+    def __init__(self, job=None, created=None,):
+        self.job = job
+        self.created = created
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.job = Job()
+                    self.job.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.BOOL:
+                    self.created = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('JobAccepted')
+        if self.job is not None:
+            oprot.writeFieldBegin('job', TType.STRUCT, 1)
+            self.job.write(oprot)
+            oprot.writeFieldEnd()
+        if self.created is not None:
+            oprot.writeFieldBegin('created', TType.BOOL, 2)
+            oprot.writeBool(self.created)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class GetJobs(object):
+    """
+    Read jobs with their counts; with `owner`, those of others do not exist.
+
+    Attributes:
+     - job_ids
+     - caller
+     - owner
+
+    """
+
+    __slots__ = (
+        'job_ids',
+        'caller',
+        'owner',
+    )
+
+
+    def __init__(self, job_ids=None, caller=None, owner=None,):
+        self.job_ids = job_ids
+        self.caller = caller
+        self.owner = owner
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.job_ids = []
+                    (_etype330, _size327) = iprot.readListBegin()
+                    for _i331 in range(_size327):
+                        _elem332 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.job_ids.append(_elem332)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('GetJobs')
+        if self.job_ids is not None:
+            oprot.writeFieldBegin('job_ids', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRING, len(self.job_ids))
+            for iter333 in self.job_ids:
+                oprot.writeString(iter333.encode('utf-8') if sys.version_info[0] == 2 else iter333)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 3)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class JobViews(object):
+    """
+    The jobs that exist, in the order asked.
+
+    Attributes:
+     - jobs
+
+    """
+
+    __slots__ = (
+        'jobs',
+    )
+
+
+    def __init__(self, jobs=None,):
+        self.jobs = jobs
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.jobs = []
+                    (_etype337, _size334) = iprot.readListBegin()
+                    for _i338 in range(_size334):
+                        _elem339 = Job()
+                        _elem339.read(iprot)
+                        self.jobs.append(_elem339)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('JobViews')
+        if self.jobs is not None:
+            oprot.writeFieldBegin('jobs', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.jobs))
+            for iter340 in self.jobs:
+                iter340.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class SearchJobs(object):
+    """
+    List jobs, the newest first, at most 1,000.
+
+    Attributes:
+     - limit
+     - page_token
+     - caller
+     - owner
+
+    """
+
+    __slots__ = (
+        'limit',
+        'page_token',
+        'caller',
+        'owner',
+    )
+
+
+    def __init__(self, limit=None, page_token=None, caller=None, owner=None,):
+        self.limit = limit
+        self.page_token = page_token
+        self.caller = caller
+        self.owner = owner
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.I64:
+                    self.limit = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.page_token = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('SearchJobs')
+        if self.limit is not None:
+            oprot.writeFieldBegin('limit', TType.I64, 1)
+            oprot.writeI64(self.limit)
+            oprot.writeFieldEnd()
+        if self.page_token is not None:
+            oprot.writeFieldBegin('page_token', TType.STRING, 2)
+            oprot.writeString(self.page_token.encode('utf-8') if sys.version_info[0] == 2 else self.page_token)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 3)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 4)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class JobPage(object):
+    """
+    One page of SearchJobs.
+
+    Attributes:
+     - jobs
+     - next_page_token
+
+    """
+
+    __slots__ = (
+        'jobs',
+        'next_page_token',
+    )
+
+
+    def __init__(self, jobs=None, next_page_token=None,):
+        self.jobs = jobs
+        self.next_page_token = next_page_token
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.LIST:
+                    self.jobs = []
+                    (_etype344, _size341) = iprot.readListBegin()
+                    for _i345 in range(_size341):
+                        _elem346 = Job()
+                        _elem346.read(iprot)
+                        self.jobs.append(_elem346)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.next_page_token = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('JobPage')
+        if self.jobs is not None:
+            oprot.writeFieldBegin('jobs', TType.LIST, 1)
+            oprot.writeListBegin(TType.STRUCT, len(self.jobs))
+            for iter347 in self.jobs:
+                iter347.write(oprot)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.next_page_token is not None:
+            oprot.writeFieldBegin('next_page_token', TType.STRING, 2)
+            oprot.writeString(self.next_page_token.encode('utf-8') if sys.version_info[0] == 2 else self.next_page_token)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class CancelJob(object):
+    """
+    Ask that all tasks of a job end, those that are still to be made too; answered by JobViews.
+
+    Attributes:
+     - job_id
+     - caller
+     - owner
+
+    """
+
+    __slots__ = (
+        'job_id',
+        'caller',
+        'owner',
+    )
+
+
+    def __init__(self, job_id=None, caller=None, owner=None,):
+        self.job_id = job_id
+        self.caller = caller
+        self.owner = owner
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.job_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('CancelJob')
+        if self.job_id is not None:
+            oprot.writeFieldBegin('job_id', TType.STRING, 1)
+            oprot.writeString(self.job_id.encode('utf-8') if sys.version_info[0] == 2 else self.job_id)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 2)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 3)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
+class RetryJob(object):
+    """
+    A new job of those tasks of a finished one that ended in one of `states`; see CreateJob for `id`.
+
+    Attributes:
+     - job_id
+     - id
+     - states
+     - request_digest
+     - caller
+     - owner
+
+    """
+
+    __slots__ = (
+        'job_id',
+        'id',
+        'states',
+        'request_digest',
+        'caller',
+        'owner',
+    )
+
+
+    def __init__(self, job_id=None, id=None, states=None, request_digest=None, caller=None, owner=None,):
+        self.job_id = job_id
+        self.id = id
+        self.states = states
+        self.request_digest = request_digest
+        self.caller = caller
+        self.owner = owner
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.job_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.LIST:
+                    self.states = []
+                    (_etype351, _size348) = iprot.readListBegin()
+                    for _i352 in range(_size348):
+                        _elem353 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.states.append(_elem353)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRING:
+                    self.request_digest = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 5:
+                if ftype == TType.STRUCT:
+                    self.caller = Caller()
+                    self.caller.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 6:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('RetryJob')
+        if self.job_id is not None:
+            oprot.writeFieldBegin('job_id', TType.STRING, 1)
+            oprot.writeString(self.job_id.encode('utf-8') if sys.version_info[0] == 2 else self.job_id)
+            oprot.writeFieldEnd()
+        if self.id is not None:
+            oprot.writeFieldBegin('id', TType.STRING, 2)
+            oprot.writeString(self.id.encode('utf-8') if sys.version_info[0] == 2 else self.id)
+            oprot.writeFieldEnd()
+        if self.states is not None:
+            oprot.writeFieldBegin('states', TType.LIST, 3)
+            oprot.writeListBegin(TType.STRING, len(self.states))
+            for iter354 in self.states:
+                oprot.writeString(iter354.encode('utf-8') if sys.version_info[0] == 2 else iter354)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.request_digest is not None:
+            oprot.writeFieldBegin('request_digest', TType.STRING, 4)
+            oprot.writeString(self.request_digest.encode('utf-8') if sys.version_info[0] == 2 else self.request_digest)
+            oprot.writeFieldEnd()
+        if self.caller is not None:
+            oprot.writeFieldBegin('caller', TType.STRUCT, 5)
+            self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 6)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class Payload(object):
     """
     One typed message; exactly one member is set.
@@ -10678,6 +12042,14 @@ class Payload(object):
      - drain_ordered
      - get_metrics
      - metrics
+     - create_job
+     - job_accepted
+     - get_jobs
+     - job_views
+     - search_jobs
+     - job_page
+     - cancel_job
+     - retry_job
 
     """
 
@@ -10742,10 +12114,18 @@ class Payload(object):
         'drain_ordered',
         'get_metrics',
         'metrics',
+        'create_job',
+        'job_accepted',
+        'get_jobs',
+        'job_views',
+        'search_jobs',
+        'job_page',
+        'cancel_job',
+        'retry_job',
     )
 
 
-    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None,):
+    def __init__(self, leader_announced=None, assign_task=None, start_cleared=None, recall_attempt=None, abort_attempt=None, outcome_settled=None, executor_report=None, start_requested=None, attempt_started=None, attempt_finished=None, attempt_returned=None, tasks_queued=None, cancels_requested=None, tasks_settled=None, ping=None, pong=None, submit_tasks=None, tasks_accepted=None, cancel_tasks=None, task_cancels=None, get_tasks=None, task_views=None, search_tasks=None, task_page=None, list_executors=None, executor_views=None, list_judicators=None, judicator_views=None, count_tasks=None, task_counts=None, put_file_chunk=None, file_stored=None, get_file_chunk=None, file_chunk=None, refused=None, not_available=None, put_output=None, output_stored=None, get_output=None, output_part=None, remove_judicator=None, judicator_removal=None, get_me=None, me=None, put_user=None, list_users=None, delete_user=None, user_views=None, create_token=None, list_tokens=None, revoke_token=None, token_views=None, list_audit=None, audit_page=None, amend_task=None, purge_task=None, drain_executor=None, drain_ordered=None, get_metrics=None, metrics=None, create_job=None, job_accepted=None, get_jobs=None, job_views=None, search_jobs=None, job_page=None, cancel_job=None, retry_job=None,):
         self.leader_announced = leader_announced
         self.assign_task = assign_task
         self.start_cleared = start_cleared
@@ -10806,6 +12186,14 @@ class Payload(object):
         self.drain_ordered = drain_ordered
         self.get_metrics = get_metrics
         self.metrics = metrics
+        self.create_job = create_job
+        self.job_accepted = job_accepted
+        self.get_jobs = get_jobs
+        self.job_views = job_views
+        self.search_jobs = search_jobs
+        self.job_page = job_page
+        self.cancel_job = cancel_job
+        self.retry_job = retry_job
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -11174,6 +12562,54 @@ class Payload(object):
                     self.metrics.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 88:
+                if ftype == TType.STRUCT:
+                    self.create_job = CreateJob()
+                    self.create_job.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 89:
+                if ftype == TType.STRUCT:
+                    self.job_accepted = JobAccepted()
+                    self.job_accepted.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 90:
+                if ftype == TType.STRUCT:
+                    self.get_jobs = GetJobs()
+                    self.get_jobs.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 91:
+                if ftype == TType.STRUCT:
+                    self.job_views = JobViews()
+                    self.job_views.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 92:
+                if ftype == TType.STRUCT:
+                    self.search_jobs = SearchJobs()
+                    self.search_jobs.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 93:
+                if ftype == TType.STRUCT:
+                    self.job_page = JobPage()
+                    self.job_page.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 94:
+                if ftype == TType.STRUCT:
+                    self.cancel_job = CancelJob()
+                    self.cancel_job.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 95:
+                if ftype == TType.STRUCT:
+                    self.retry_job = RetryJob()
+                    self.retry_job.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -11423,6 +12859,38 @@ class Payload(object):
         if self.metrics is not None:
             oprot.writeFieldBegin('metrics', TType.STRUCT, 87)
             self.metrics.write(oprot)
+            oprot.writeFieldEnd()
+        if self.create_job is not None:
+            oprot.writeFieldBegin('create_job', TType.STRUCT, 88)
+            self.create_job.write(oprot)
+            oprot.writeFieldEnd()
+        if self.job_accepted is not None:
+            oprot.writeFieldBegin('job_accepted', TType.STRUCT, 89)
+            self.job_accepted.write(oprot)
+            oprot.writeFieldEnd()
+        if self.get_jobs is not None:
+            oprot.writeFieldBegin('get_jobs', TType.STRUCT, 90)
+            self.get_jobs.write(oprot)
+            oprot.writeFieldEnd()
+        if self.job_views is not None:
+            oprot.writeFieldBegin('job_views', TType.STRUCT, 91)
+            self.job_views.write(oprot)
+            oprot.writeFieldEnd()
+        if self.search_jobs is not None:
+            oprot.writeFieldBegin('search_jobs', TType.STRUCT, 92)
+            self.search_jobs.write(oprot)
+            oprot.writeFieldEnd()
+        if self.job_page is not None:
+            oprot.writeFieldBegin('job_page', TType.STRUCT, 93)
+            self.job_page.write(oprot)
+            oprot.writeFieldEnd()
+        if self.cancel_job is not None:
+            oprot.writeFieldBegin('cancel_job', TType.STRUCT, 94)
+            self.cancel_job.write(oprot)
+            oprot.writeFieldEnd()
+        if self.retry_job is not None:
+            oprot.writeFieldBegin('retry_job', TType.STRUCT, 95)
+            self.retry_job.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -12126,6 +13594,9 @@ Task.thrift_spec = (
     (7, TType.STRUCT, 'control', [TaskControl, None], None, ),  # 7
     (8, TType.STRUCT, 'result', [Result, None], None, ),  # 8
     (9, TType.LIST, 'events', (TType.STRUCT, [TaskEvent, None], False), None, ),  # 9
+    (10, TType.STRING, 'job_id', 'UTF8', None, ),  # 10
+    (11, TType.I64, 'job_index', None, None, ),  # 11
+    (12, TType.I64, 'max_parallel', None, None, ),  # 12
 )
 all_structs.append(LeaderAnnounced)
 LeaderAnnounced.thrift_spec = (
@@ -12175,6 +13646,7 @@ OutcomeSettled.thrift_spec = (
     (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
     (2, TType.I64, 'attempt', None, None, ),  # 2
     (3, TType.BOOL, 'superseded', None, None, ),  # 3
+    (4, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 4
 )
 all_structs.append(AttemptView)
 AttemptView.thrift_spec = (
@@ -12211,6 +13683,7 @@ StartRequested.thrift_spec = (
     (2, TType.STRING, 'incarnation', 'UTF8', None, ),  # 2
     (3, TType.STRING, 'task_id', 'UTF8', None, ),  # 3
     (4, TType.I64, 'attempt', None, None, ),  # 4
+    (5, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 5
 )
 all_structs.append(AttemptStarted)
 AttemptStarted.thrift_spec = (
@@ -12221,6 +13694,7 @@ AttemptStarted.thrift_spec = (
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.DOUBLE, 'at', None, None, ),  # 5
     (6, TType.STRING, 'phase', 'UTF8', None, ),  # 6
+    (7, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 7
 )
 all_structs.append(AttemptFinished)
 AttemptFinished.thrift_spec = (
@@ -12231,6 +13705,7 @@ AttemptFinished.thrift_spec = (
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.DOUBLE, 'started_at', None, None, ),  # 5
     (6, TType.STRUCT, 'outcome', [Outcome, None], None, ),  # 6
+    (7, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 7
 )
 all_structs.append(AttemptReturned)
 AttemptReturned.thrift_spec = (
@@ -12240,6 +13715,7 @@ AttemptReturned.thrift_spec = (
     (3, TType.STRING, 'task_id', 'UTF8', None, ),  # 3
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.STRING, 'reason', 'UTF8', None, ),  # 5
+    (6, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 6
 )
 all_structs.append(QueuedTask)
 QueuedTask.thrift_spec = (
@@ -12363,6 +13839,7 @@ SearchTasks.thrift_spec = (
     (14, TType.STRING, 'view', 'UTF8', None, ),  # 14
     (15, TType.STRUCT, 'caller', [Caller, None], None, ),  # 15
     (16, TType.STRING, 'owner', 'UTF8', None, ),  # 16
+    (17, TType.STRING, 'job_id', 'UTF8', None, ),  # 17
 )
 all_structs.append(TaskPage)
 TaskPage.thrift_spec = (
@@ -12485,6 +13962,7 @@ PutOutput.thrift_spec = (
     (5, TType.I64, 'offset', None, None, ),  # 5
     (6, TType.STRING, 'data', 'BINARY', None, ),  # 6
     (7, TType.STRUCT, 'caller', [Caller, None], None, ),  # 7
+    (8, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 8
 )
 all_structs.append(OutputStored)
 OutputStored.thrift_spec = (
@@ -12700,6 +14178,95 @@ NotAvailable.thrift_spec = (
     (2, TType.DOUBLE, 'retry_after_s', None, None, ),  # 2
     (3, TType.BOOL, 'outcome_unknown', None, None, ),  # 3
 )
+all_structs.append(NewJob)
+NewJob.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'id', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'template', [TaskSpec, None], None, ),  # 2
+    (3, TType.STRING, 'rows_file', 'UTF8', None, ),  # 3
+    (4, TType.I64, 'total', None, None, ),  # 4
+    (5, TType.STRING, 'name', 'UTF8', None, ),  # 5
+    (6, TType.LIST, 'names', (TType.STRING, 'UTF8', False), None, ),  # 6
+    (7, TType.I64, 'max_parallel', None, None, ),  # 7
+    (8, TType.I64, 'max_failures', None, None, ),  # 8
+    (9, TType.STRING, 'request_digest', 'UTF8', None, ),  # 9
+)
+all_structs.append(Job)
+Job.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'id', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'template', [TaskSpec, None], None, ),  # 2
+    (3, TType.STRING, 'rows_file', 'UTF8', None, ),  # 3
+    (4, TType.I64, 'total', None, None, ),  # 4
+    (5, TType.STRING, 'name', 'UTF8', None, ),  # 5
+    (6, TType.LIST, 'names', (TType.STRING, 'UTF8', False), None, ),  # 6
+    (7, TType.I64, 'max_parallel', None, None, ),  # 7
+    (8, TType.I64, 'max_failures', None, None, ),  # 8
+    (9, TType.STRING, 'request_digest', 'UTF8', None, ),  # 9
+    (10, TType.STRING, 'owner', 'UTF8', None, ),  # 10
+    (11, TType.DOUBLE, 'created_at', None, None, ),  # 11
+    (12, TType.STRING, 'retried_from', 'UTF8', None, ),  # 12
+    (13, TType.I64, 'created', None, None, ),  # 13
+    (14, TType.BOOL, 'cancel_requested', None, None, ),  # 14
+    (15, TType.STRING, 'reason', 'UTF8', None, ),  # 15
+    (16, TType.DOUBLE, 'finished_at', None, None, ),  # 16
+    (17, TType.MAP, 'counts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 17
+)
+all_structs.append(CreateJob)
+CreateJob.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'job', [NewJob, None], None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+)
+all_structs.append(JobAccepted)
+JobAccepted.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'job', [Job, None], None, ),  # 1
+    (2, TType.BOOL, 'created', None, None, ),  # 2
+)
+all_structs.append(GetJobs)
+GetJobs.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'job_ids', (TType.STRING, 'UTF8', False), None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+    (3, TType.STRING, 'owner', 'UTF8', None, ),  # 3
+)
+all_structs.append(JobViews)
+JobViews.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'jobs', (TType.STRUCT, [Job, None], False), None, ),  # 1
+)
+all_structs.append(SearchJobs)
+SearchJobs.thrift_spec = (
+    None,  # 0
+    (1, TType.I64, 'limit', None, None, ),  # 1
+    (2, TType.STRING, 'page_token', 'UTF8', None, ),  # 2
+    (3, TType.STRUCT, 'caller', [Caller, None], None, ),  # 3
+    (4, TType.STRING, 'owner', 'UTF8', None, ),  # 4
+)
+all_structs.append(JobPage)
+JobPage.thrift_spec = (
+    None,  # 0
+    (1, TType.LIST, 'jobs', (TType.STRUCT, [Job, None], False), None, ),  # 1
+    (2, TType.STRING, 'next_page_token', 'UTF8', None, ),  # 2
+)
+all_structs.append(CancelJob)
+CancelJob.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'job_id', 'UTF8', None, ),  # 1
+    (2, TType.STRUCT, 'caller', [Caller, None], None, ),  # 2
+    (3, TType.STRING, 'owner', 'UTF8', None, ),  # 3
+)
+all_structs.append(RetryJob)
+RetryJob.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'job_id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'id', 'UTF8', None, ),  # 2
+    (3, TType.LIST, 'states', (TType.STRING, 'UTF8', False), None, ),  # 3
+    (4, TType.STRING, 'request_digest', 'UTF8', None, ),  # 4
+    (5, TType.STRUCT, 'caller', [Caller, None], None, ),  # 5
+    (6, TType.STRING, 'owner', 'UTF8', None, ),  # 6
+)
 all_structs.append(Payload)
 Payload.thrift_spec = (
     None,  # 0
@@ -12790,6 +14357,14 @@ Payload.thrift_spec = (
     (85, TType.STRUCT, 'drain_ordered', [DrainOrdered, None], None, ),  # 85
     (86, TType.STRUCT, 'get_metrics', [GetMetrics, None], None, ),  # 86
     (87, TType.STRUCT, 'metrics', [Metrics, None], None, ),  # 87
+    (88, TType.STRUCT, 'create_job', [CreateJob, None], None, ),  # 88
+    (89, TType.STRUCT, 'job_accepted', [JobAccepted, None], None, ),  # 89
+    (90, TType.STRUCT, 'get_jobs', [GetJobs, None], None, ),  # 90
+    (91, TType.STRUCT, 'job_views', [JobViews, None], None, ),  # 91
+    (92, TType.STRUCT, 'search_jobs', [SearchJobs, None], None, ),  # 92
+    (93, TType.STRUCT, 'job_page', [JobPage, None], None, ),  # 93
+    (94, TType.STRUCT, 'cancel_job', [CancelJob, None], None, ),  # 94
+    (95, TType.STRUCT, 'retry_job', [RetryJob, None], None, ),  # 95
 )
 all_structs.append(Envelope)
 Envelope.thrift_spec = (

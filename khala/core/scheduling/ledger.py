@@ -143,7 +143,7 @@ class Ledger:
             self._attach(entry)
             return entry
         if entry.saving is None and control.rev > entry.control.rev:
-            entry.demand = replace(entry.demand, priority=demand.priority)  # a cancel tells no more
+            entry.demand = replace(entry.demand, priority=demand.priority)  # all that ever changes
             self.move(entry, control)
         return self.entries.get(task_id)
 

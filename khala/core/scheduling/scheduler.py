@@ -128,6 +128,10 @@ class Scheduler:
     def _dispatch(self, message: object) -> None:
         ledger = self.ledger
         match message:
+            case AttemptFinished() | AttemptStarted() | AttemptReturned() | StartRequested() if (
+                settling.told_of_another_generation(ledger, message)
+            ):
+                return
             case AttemptFinished():
                 settling.attempt_finished(ledger, message)
             case AttemptStarted():

@@ -22,6 +22,16 @@ from khala.core.task import TERMINAL, ExitReason, Phase, State, Task, demand_of
 PACE_WINDOW_S = 0.5
 
 
+def told_of_another_generation(
+    ledger: Ledger, said: AttemptFinished | AttemptStarted | AttemptReturned | StartRequested
+) -> bool:
+    """Was this attempt given by a store that is lost? Its number may be another attempt's now (P4)."""
+    foreign = not said.epoch.shares_generation(ledger.epoch)
+    if foreign and isinstance(said, AttemptFinished):
+        _acknowledge(ledger, said, won=False)
+    return foreign
+
+
 def attempt_finished(ledger: Ledger, said: AttemptFinished) -> None:
     """Record an outcome once; tell the executor of one that came too late."""
     entry = ledger.entries.get(said.task_id)
@@ -218,7 +228,7 @@ def _clear(ledger: Ledger, entry: Entry) -> None:
 
 
 def _acknowledge(ledger: Ledger, said: AttemptFinished, *, won: bool) -> None:
-    settled = OutcomeSettled(task_id=said.task_id, attempt=said.attempt, superseded=not won)
+    settled = OutcomeSettled(task_id=said.task_id, attempt=said.attempt, superseded=not won, epoch=said.epoch)
     ledger.send(said.executor, settled)
 
 

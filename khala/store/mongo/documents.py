@@ -21,7 +21,8 @@ from khala.store.views import label_texts, texts_of
 
 PURGED_AT = "purged_at"
 CONTROL_FIELDS = tuple(TaskControl.__dataclass_fields__)
-_HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELDS)
+_JOB = ("job_id", "job_index", "max_parallel")
+_HEAD = ("owner", "created_at", "request_digest", "retried_from", *_JOB, *CONTROL_FIELDS)
 _STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
 
 PROJECTIONS: Mapping[str, Document | None] = {
@@ -55,6 +56,8 @@ QUEUED: Document = dict.fromkeys(
     1,
 )
 
+HINTED: Document = {**(PROJECTIONS["minimal"] or {}), **QUEUED}
+
 
 def document_of(task: Task) -> Document:
     """The document that stores `task`."""
@@ -69,6 +72,8 @@ def document_of(task: Task) -> Document:
         "result": _plain(task.result),
         "events": _plain(task.events),
     }
+    if task.job_id:
+        document |= {name: getattr(task, name) for name in _JOB}
     if task.spec.labels:
         document["labels"] = label_texts(task)
     if task.control.cancel_requested and task.control.state not in TERMINAL:
@@ -88,6 +93,7 @@ def task_of(document: Document) -> Task:
         control=_typed(document, TaskControl),
         result=_typed(document.get("result"), Result | None),
         events=_typed(document.get("events", ()), tuple[TaskEvent, ...]),
+        **{name: document[name] for name in _JOB if name in document},
     )
 
 

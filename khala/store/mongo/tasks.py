@@ -13,11 +13,12 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import TERMINAL, Epoch, State, Task
+from khala.core.task import TERMINAL, Epoch, Task
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import (
+    HINTED,
     PROJECTIONS,
     PURGED_AT,
     WITHOUT_RESULT,
@@ -31,10 +32,9 @@ from khala.store.mongo.documents import (
 from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
 from khala.store.mongo.leadership import EpochDocument
 from khala.store.mongo.schema import TASKS
+from khala.store.mongo.selection import UNFINISHED
 from khala.store.mongo.transactions import Transactions
 from khala.store.views import check_view
-
-UNFINISHED = [state.value for state in State if state not in TERMINAL]
 
 
 class MongoTasks:
@@ -79,7 +79,10 @@ class MongoTasks:
             open_ones["owner"] = owner
         with self._connection.writing("request cancels"):
             self._tasks.update_many(open_ones, cancel_pipeline(at))
-        return [task for task in self.read(task_ids, "minimal") if owner in (None, task.owner)]
+        with self._connection.reading("read tasks"):
+            found = self._by_id(task_ids, HINTED)
+        named = [found[task_id] for task_id in dict.fromkeys(task_ids) if task_id in found]
+        return [task for task in named if owner in (None, task.owner)]
 
     def amend(
         self,
