@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, str] = {
     "get": "khala.cli.get:get",
     "explain": "khala.cli.explain:explain",
     "wait": "khala.cli.wait:wait",
+    "job": "khala.cli.job:job",
     "cancel": "khala.cli.tasks:cancel",
     "retry": "khala.cli.tasks:retry",
     "executors": "khala.cli.members:executors",

@@ -19,6 +19,20 @@ Many commands, their results in order, or as they come:
 [0, 3]
 ['one\\n', 'two words\\n']
 
+A job: up to 100,000 tasks of one template, made by the cluster itself.
+
+>>> with Client("http://127.0.0.1:7000", token=token) as client:
+...     job = client.submit_job(
+...         {
+...             "task": {"execute": {"command": "expr {x} '*' {y}"}},
+...             "array": {"matrix": {"x": [2, 3], "y": [5, 7]}},
+...         }
+...     )
+...     [int(line["stdout"]) for line in client.results(job.id, follow=True)]
+...     client.wait_job(job.id, timeout_s=60).state
+[10, 14, 15, 21]
+'succeeded'
+
 What a task writes, while it runs; a connection that breaks is gone on from:
 
 >>> with Client("http://127.0.0.1:7000", token=token) as client:
@@ -45,6 +59,8 @@ from khala.client.task_calls import WAIT_SLICE_S, NotFinished, new_key, submitte
 from khala.client.views import (
     STATES,
     DifferenceView,
+    JobPageView,
+    JobView,
     OutputEnd,
     OutputFileView,
     OutputPiece,
@@ -67,6 +83,8 @@ __all__ = [
     "CommandFuture",
     "DifferenceView",
     "Harvest",
+    "JobPageView",
+    "JobView",
     "NotFinished",
     "OutputEnd",
     "OutputFileView",

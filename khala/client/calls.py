@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from khala.client.cluster_calls import ClusterCalls
+from khala.client.job_calls import JobCalls
 from khala.client.task_calls import TaskCalls
 from khala.client.transport import Transport
 
 
-class Calls(TaskCalls, ClusterCalls):
+class Calls(TaskCalls, JobCalls, ClusterCalls):
     """What both clients can do."""
 
     def __init__(self, transport: Transport) -> None:

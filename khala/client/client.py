@@ -90,6 +90,16 @@ class Client:
     save_output = blocking(Calls.save_output)
     upload = blocking(Calls.upload)
 
+    submit_job = blocking(Calls.submit_job)
+    job = blocking(Calls.job)
+    jobs = blocking(Calls.jobs)
+    watch_job = blocking_each(Calls.watch_job)
+    wait_job = blocking(Calls.wait_job)
+    cancel_job = blocking(Calls.cancel_job)
+    retry_job = blocking(Calls.retry_job)
+    results = blocking_each(Calls.results)
+    raw_results = blocking_each(Calls.raw_results)
+
     call = blocking(Calls.call)
     executors = blocking(Calls.executors)
     drain = blocking(Calls.drain)

@@ -98,6 +98,10 @@ class Transport:
                 raise failure_of(Answer(status=answer.status, headers=answer.headers, content=content))
             yield answer
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as the wire does."""
+        await self._wire.pause(seconds)
+
     def patience(self) -> Patience:
         """That of one call or one stream, beginning now."""
         return Patience(self._patience_s, time.monotonic())

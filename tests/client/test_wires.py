@@ -220,3 +220,12 @@ def test_map_cancels_what_it_is_not_asked_for_any_more() -> None:
     assert commands == ["echo 'a b'", "echo c", "echo d"]
     cancelled = [seen.path for seen in served.seen if seen.path.endswith("/cancel")]
     assert cancelled == ["/api/v1/tasks/t1/cancel", "/api/v1/tasks/t2/cancel"]
+
+
+def test_results_that_break_off_are_gone_on_from() -> None:
+    lines = [b'{"index": 0}\n', b'{"index": 1}\n', b'{"index": 2}\n']
+    broken = [Answer(200, raw=lines[0] + lines[1][:4], cut=True), Answer(200, raw=lines[0], cut=True)]
+    with serving(ScriptedGateway(*broken, Answer(200, raw=b"".join(lines)))) as served:
+        with Client(served.url) as client:
+            assert [line["index"] for line in client.results("j", follow=True)] == [0, 1, 2]
+    assert {seen.path for seen in served.seen} == {"/api/v1/jobs/j/results.ndjson?follow=1"}

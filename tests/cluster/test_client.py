@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import doctest
+import io
 import json
 import os
 import signal
@@ -147,3 +149,32 @@ def test_the_metrics_of_a_cluster(running: LocalCluster) -> None:
     assert found[("khala_bus_dead_letters_total", node)] >= 0
     assert found[("khala_executor_slots", ("executor", "executor-1"))] == 2
     assert found[("khala_tasks", ("state", "succeeded"))] >= 1
+
+
+def test_a_sweep_from_the_command_line(running: LocalCluster, tmp_path: Path) -> None:
+    command = ["bash", "-c", "echo $(({a} * {b})); [ {b} != 3 ]"]
+    ended = running.khala_job("submit", "--values", "a=2,4", "--values", "b=3,5", "--wait", "--", *command)
+    assert ended.returncode == 1, ended.stderr
+    job_id, state = ended.stdout.split()[:2]
+    assert state == "failed" and "2 failed" in ended.stdout
+    table = list(csv.DictReader(io.StringIO(running.khala_job("results", job_id).stdout)))
+    assert [(row["a"], row["b"], row["stdout"].strip()) for row in table] == [
+        ("2", "3", "6"), ("2", "5", "10"), ("4", "3", "12"), ("4", "5", "20")
+    ]  # fmt: skip
+    lines = running.khala_job("results", "--json", "-f", job_id).stdout.splitlines()
+    assert [json.loads(line)["exit_code"] for line in lines] == [1, 0, 1, 0]
+    assert job_id in running.khala_job("ls").stdout
+    again = running.khala_job("retry", job_id).stdout.strip()
+    assert running.khala_job("wait", again).returncode == 1
+    shown = json.loads(running.khala_job("show", again, "--json").stdout)
+    assert (shown["total"], shown["counts"]["failed"], shown["retried_from"]) == (2, 2, job_id)
+
+    (tmp_path / "runs.csv").write_text("who,n\nann,1\nbob,2\n")
+    by_csv = running.khala_job(
+        "submit", "--csv", str(tmp_path / "runs.csv"), "--", "echo", "{who}{n}"
+    ).stdout.strip()
+    assert running.khala_job("wait", by_csv).returncode == 0
+    long = running.khala_job("submit", "--range", "50", "--", "sleep", "600").stdout.strip()
+    assert running.khala_job("wait", "--timeout", "0.2", long).returncode == 124
+    assert running.khala_job("cancel", long).returncode == 0
+    assert "cancelled" in running.khala_job("wait", long).stdout
