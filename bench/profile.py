@@ -1,4 +1,4 @@
-"""Where the time of one of the cluster's processes goes while the control plane is busy: py-spy's flame graph.
+"""Where the time of one process of the cluster goes while the control plane is busy, by py-spy.
 
     python -m bench.profile [judicator-1] [--seconds 10] [--gil] [--folder build/bench]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from khala.core.changes import Change, Changed
@@ -101,12 +101,14 @@ class ScanActive:
 
 @dataclass(frozen=True, slots=True)
 class ActiveScanned:
-    """The page of active tasks after `after`; `done` when it is the last."""
+    """The page of active tasks after `after`; `done` when it is the last. `limits` is how many tasks each
+    owner may run whose quota says so."""
 
     epoch: Epoch
     after: str
     tasks: Sequence[QueuedTask]
     done: bool
+    limits: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,13 @@ class ScanWaiting:
 
 @dataclass(frozen=True, slots=True)
 class WaitingScanned:
+<<<<<<< HEAD
     """A page of pending tasks, or of their keys, and the tasks whose cancel is requested; `done` at the end,
     else `last` is where it ended."""
+=======
+    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end. `limits` as in
+    ActiveScanned."""
+>>>>>>> main
 
     epoch: Epoch
     tasks: Sequence[QueuedTask]
@@ -130,6 +137,7 @@ class WaitingScanned:
     cancels: Sequence[QueuedTask]
     last: tuple[float, str]
     done: bool
+    limits: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

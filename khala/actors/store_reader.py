@@ -79,11 +79,12 @@ class StoreReader(NodeActor):
         """A page of what a new leader rebuilds from."""
         try:
             tasks = self._store.scan_active(wanted.after, ACTIVE_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
         else:
             done = len(tasks) < ACTIVE_PAGE
-            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done=done))
+            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done, limits))
 
     def handle_scan_waiting(self, wanted: ScanWaiting, envelope: Envelope) -> None:
         """A page of what a new leader rebuilds from, or of the leader's re-scan (P3)."""
@@ -97,12 +98,19 @@ class StoreReader(NodeActor):
                 keys = self._store.scan_queue_keys(wanted.after, KEYS_PAGE)
                 places = [(created_at, task_id) for created_at, task_id, _ in keys[-1:]]
             cancels = self._store.scan_cancels(CANCELS_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
+<<<<<<< HEAD
             return
         done = len(tasks) < WAITING_PAGE and len(keys) < KEYS_PAGE
         last = places[0] if places else wanted.after
         self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, keys, cancels, last, done=done))
+=======
+        else:
+            done = len(tasks) < WAITING_PAGE
+            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done, limits))
+>>>>>>> main
 
     def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
         self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))
