@@ -13,24 +13,16 @@ FIRST ?= 0
 # it), by a cluster and its demo, by the tests.
 BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
-<<<<<<< HEAD
-TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl
-BENCH_NEEDS := $(DEMO_NEEDS) wrk=wrk parallel=parallel redis-server=redis-server
-=======
 TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl chromium=chromium
->>>>>>> main
+BENCH_NEEDS := $(DEMO_NEEDS) wrk=wrk parallel=parallel redis-server=redis-server
 DOCKER_NEEDS := dockerd=docker.io docker-compose=docker-compose debootstrap=debootstrap iptables=iptables
 
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
 
-<<<<<<< HEAD
-.PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults \
-    bench bench-needs profile clean
-=======
 .PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults
+.PHONY: bench bench-needs profile
 .PHONY: screenshots vendor clean
->>>>>>> main
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
@@ -43,13 +35,10 @@ help:
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
 	@echo "make faults SEED=N MINUTES=M   every fault test, then a cluster under seeded faults"
-<<<<<<< HEAD
 	@echo "make bench      figures of everything, peers included, in build/bench (half an hour, a quiet machine)"
 	@echo "make profile    where a judicator's time goes, in build/bench/profile.svg (WHO=executor-1 for another)"
-=======
 	@echo "make screenshots   the site's pictures in docs/img"
 	@echo "make vendor     fetch the libraries that the site brings with it anew (npm)"
->>>>>>> main
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -108,21 +97,12 @@ test-docker: setup system
 check: lint types imports drift test
 
 format: setup
-<<<<<<< HEAD
-	@$(BIN)/ruff format khala tests bench setup.py
-	@$(BIN)/ruff check --fix khala tests bench setup.py
+	@$(BIN)/ruff format khala tests tools bench setup.py
+	@$(BIN)/ruff check --fix khala tests tools bench setup.py
 
 lint: setup
-	@$(BIN)/ruff format --check khala tests bench setup.py
-	@$(BIN)/ruff check khala tests bench setup.py
-=======
-	@$(BIN)/ruff format khala tests tools setup.py
-	@$(BIN)/ruff check --fix khala tests tools setup.py
-
-lint: setup
-	@$(BIN)/ruff format --check khala tests tools setup.py
-	@$(BIN)/ruff check khala tests tools setup.py
->>>>>>> main
+	@$(BIN)/ruff format --check khala tests tools bench setup.py
+	@$(BIN)/ruff check khala tests tools bench setup.py
 
 types: setup
 	@$(BIN)/mypy
@@ -148,7 +128,6 @@ faults: setup system
 	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
-<<<<<<< HEAD
 bench-needs: setup
 	@$(call install_missing,$(BENCH_NEEDS))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8,<4' 'py-spy>=0.3,<1'
@@ -158,13 +137,12 @@ bench: bench-needs
 
 profile: bench-needs
 	@$(BIN)/python -m bench.profile $(or $(WHO),judicator-1) $(ARGS)
-=======
+
 screenshots: setup system
 	@PYTHONPATH=.:tests $(BIN)/python -m web.screenshots
 
 vendor: setup
 	@$(BIN)/python tools/vendor.py
->>>>>>> main
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -123,13 +123,8 @@ class ScanWaiting:
 
 @dataclass(frozen=True, slots=True)
 class WaitingScanned:
-<<<<<<< HEAD
     """A page of pending tasks, or of their keys, and the tasks whose cancel is requested; `done` at the end,
-    else `last` is where it ended."""
-=======
-    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end. `limits` as in
-    ActiveScanned."""
->>>>>>> main
+    else `last` is where it ended. `limits` as in ActiveScanned."""
 
     epoch: Epoch
     tasks: Sequence[QueuedTask]

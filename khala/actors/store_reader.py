@@ -101,16 +101,10 @@ class StoreReader(NodeActor):
             limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
-<<<<<<< HEAD
             return
         done = len(tasks) < WAITING_PAGE and len(keys) < KEYS_PAGE
         last = places[0] if places else wanted.after
-        self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, keys, cancels, last, done=done))
-=======
-        else:
-            done = len(tasks) < WAITING_PAGE
-            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done, limits))
->>>>>>> main
+        self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, keys, cancels, last, done, limits))
 
     def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
         self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))

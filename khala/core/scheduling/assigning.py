@@ -25,25 +25,10 @@ def assign_waiting(ledger: Ledger) -> None:
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT, ledger.shares, ledger.at.boot_s):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-<<<<<<< HEAD
         entry.spec = ledger.told.pop(task_id, None)
         assigned = Assigned(executor=name, incarnation=executor.incarnation)
         ledger.save(entry, assigned, spec=entry.spec is None)
-        reserve(executor, entry)
-
-
-def reserve(executor: ExecutorEntry, entry: Entry) -> None:
-    """Count a pending entry into the room it is being saved for (see `release`)."""
-    executor.room.take(entry.demand, suspect=entry.suspect)
-
-
-def release(executor: ExecutorEntry, entry: Entry) -> None:
-    """Undo `reserve`: the save was answered."""
-    executor.room.give_back(entry.demand, suspect=entry.suspect)
-=======
-        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), task=True)
         ledger.reserve(executor, entry)
->>>>>>> main
 
 
 def send_assignment(ledger: Ledger, entry: Entry, spec: TaskSpec) -> None:

@@ -103,15 +103,14 @@ def task_of(document: Document) -> Task:
     )
 
 
-<<<<<<< HEAD
-def spec_of(document: Document) -> TaskSpec:
-    """The specification in a document that has one."""
-    return _typed(document["spec"], TaskSpec)  # type: ignore[no-any-return]
-=======
 def _job_of(document: Document) -> Document:
     """Which job's task it is, if any's."""
     return {name: document[name] for name in _JOB if name in document}
->>>>>>> main
+
+
+def spec_of(document: Document) -> TaskSpec:
+    """The specification in a document that has one."""
+    return _typed(document["spec"], TaskSpec)  # type: ignore[no-any-return]
 
 
 def queued_of(document: Document) -> QueuedTask:
