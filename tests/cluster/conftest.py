@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from cluster.guard import guarded, working_in
 from wait import wait_until
 
 from khala.local.record import ClusterRecord, read_record
@@ -65,16 +66,7 @@ class LocalCluster:
     def processes(self, role: str = "") -> list[psutil.Process]:
         """Every process on this machine that works in the data directory, or in that of one role process;
         etcd, mongod and their guards too."""
-        place = str(self.directory / role)
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = process.cmdline()
-            except psutil.Error:
-                continue
-            if process.pid != os.getpid() and any(place in word for word in words):
-                found.append(process)
-        return found
+        return working_in(str(self.directory / role))
 
     def logs(self) -> str:
         """The end of every log, for a test that failed."""
@@ -112,16 +104,17 @@ def environment() -> dict[str, str]:
 def make_cluster(directory: Path) -> Iterator[LocalCluster]:
     """A cluster that is down; whatever was started is down again afterwards, and nothing is left."""
     cluster = LocalCluster(directory)
-    try:
-        yield cluster
-    finally:
-        cluster.khala("down", timeout_s=UP_S)
+    with guarded(directory):
         try:
-            wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
-        except AssertionError:
-            for process in cluster.processes():
-                process.send_signal(signal.SIGKILL)
-            raise
+            yield cluster
+        finally:
+            cluster.khala("down", timeout_s=UP_S)
+            try:
+                wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+            except AssertionError:
+                for process in cluster.processes():
+                    process.send_signal(signal.SIGKILL)
+                raise
 
 
 @pytest.fixture

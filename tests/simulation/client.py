@@ -1,4 +1,4 @@
-"""The simulated clients: each submits its tasks until they are acknowledged, and cancels some of them.
+"""The simulated clients: each submits its tasks until they are acknowledged, and cancels or amends some.
 
 A client knows a task by its idempotency key, from which the id follows, and repeats itself at another
 judicator when it got no answer.
@@ -35,15 +35,33 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The task of this id is stored."""
+class Amend:
+    """Give this task another priority."""
 
     task_id: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The task of this id is stored, in a store of this generation."""
+
+    task_id: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAccepted:
-    """The request is stored, or the task had finished."""
+    """The request is stored, or the task had finished; or there is no such task."""
+
+    task_id: str
+    generation: int
+    found: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AmendAccepted:
+    """The change is stored, or the task had finished, or there is no such task."""
 
     task_id: str
 
@@ -71,6 +89,9 @@ class Client(Node):
         if cancel_after_s is not None:
             self.planned += 1
             self.clockwork.after(cancel_after_s, self._cancel, task.id)
+        if self.clockwork.chance(0.15):
+            self.planned += 1
+            self.clockwork.after(self.clockwork.between(0.0, 3.0), self._amend, task.id)
         self.planned -= 1
         self._ask(Accepted, task.id, Submit(task))
         if self.clockwork.chance(0.1):
@@ -82,6 +103,10 @@ class Client(Node):
             return
         self.planned -= 1
         self._ask(CancelAccepted, task_id, Cancel(task_id))
+
+    def _amend(self, task_id: str) -> None:
+        self.planned -= 1
+        self._ask(AmendAccepted, task_id, Amend(task_id, self.clockwork.rng.choice((-3, 0, 9))))
 
     def _ask(self, answer: type, task_id: str, question: object) -> None:
         self.waiting[(answer, task_id)] = question
@@ -98,8 +123,17 @@ class Client(Node):
         now_s = self.clockwork.now_s
         match message:
             case Accepted(task_id=task_id):
-                if self.waiting.pop((Accepted, task_id), None) is not None:
+                if self._was_waiting(message) and self._counts(message.generation):
                     self.world.record(SubmitAcknowledged(now_s, task_id, f"key-{task_id}"))
-            case CancelAccepted(task_id=task_id):
-                if self.waiting.pop((CancelAccepted, task_id), None) is not None:
+            case CancelAccepted(task_id=task_id, found=found):
+                if self._was_waiting(message) and found and self._counts(message.generation):
                     self.world.record(CancelAcknowledged(now_s, task_id))
+            case AmendAccepted():
+                self._was_waiting(message)
+
+    def _was_waiting(self, answer: Accepted | CancelAccepted | AmendAccepted) -> bool:
+        return self.waiting.pop((type(answer), answer.task_id), None) is not None
+
+    def _counts(self, generation: int) -> bool:
+        """What a lost store said binds nobody."""
+        return generation == self.world.storage.memory.generation()
