@@ -24,20 +24,21 @@ UP_S = 100
 
 
 class LocalCluster:
-    """A data directory and the commands given about it."""
+    """A data directory and the commands given about it, by the `khala` that is `command`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, command: Sequence[str] = KHALA) -> None:
         self.directory = directory
+        self.command = command
         self.ready: Mapping[str, Any] = {}
 
     def khala(self, *words: str, timeout_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command about this cluster to its end."""
-        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin)
+        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin, command=self.command)
 
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and let it run."""
         return subprocess.Popen(
-            [*KHALA, *self._words(words)],
+            [*self.command, *self._words(words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,11 +81,16 @@ class LocalCluster:
 
 
 def run_khala(
-    words: Sequence[str], *, timeout_s: float = 60, stdin: str = "", **variables: str
+    words: Sequence[str],
+    *,
+    timeout_s: float = 60,
+    stdin: str = "",
+    command: Sequence[str] = KHALA,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [*KHALA, *words],
+        [*command, *words],
         input=stdin,
         capture_output=True,
         text=True,
@@ -101,9 +107,9 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 
-def make_cluster(directory: Path) -> Iterator[LocalCluster]:
+def make_cluster(directory: Path, command: Sequence[str] = KHALA) -> Iterator[LocalCluster]:
     """A cluster that is down; whatever was started is down again afterwards, and nothing is left."""
-    cluster = LocalCluster(directory)
+    cluster = LocalCluster(directory, command)
     with guarded(directory):
         try:
             yield cluster
