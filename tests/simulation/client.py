@@ -1,11 +1,12 @@
 """The simulated clients: each submits its tasks until they are acknowledged, and cancels or amends some.
 
 A client knows a task by its idempotency key, from which the id follows, and repeats itself at another
-judicator when it got no answer.
+judicator when it got no answer. What a restored store has lost it submits once more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,7 @@ class Client(Node):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.waiting: dict[tuple[type, str], object] = {}
+        self.submitted: dict[str, Task] = {}
         self.planned = 0
 
     def submit_later(self, delay_s: float, task: Task, cancel_after_s: float | None) -> None:
@@ -86,6 +88,7 @@ class Client(Node):
 
     def _submit(self, task: Task, cancel_after_s: float | None) -> None:
         self.world.record(Submitted(self.clockwork.now_s, task.id, task.spec.name))
+        self.submitted[task.id] = task
         if cancel_after_s is not None:
             self.planned += 1
             self.clockwork.after(cancel_after_s, self._cancel, task.id)
@@ -103,6 +106,17 @@ class Client(Node):
             return
         self.planned -= 1
         self._ask(CancelAccepted, task_id, Cancel(task_id))
+
+    def submit_again(self, stored: Container[str]) -> None:
+        """Most of what is not stored, soon."""
+        for task in self.submitted.values():
+            if (
+                task.id not in stored
+                and (Accepted, task.id) not in self.waiting
+                and self.clockwork.chance(0.8)
+            ):
+                self.waiting[(Accepted, task.id)] = Submit(task)
+                self.clockwork.after(self.clockwork.between(0.2, 3.0), self._repeat, Accepted, task.id)
 
     def _amend(self, task_id: str) -> None:
         self.planned -= 1

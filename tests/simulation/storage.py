@@ -105,6 +105,8 @@ class Storage:
         stored = {task.id: task.control for task in self.memory.read(ever, "minimal")}
         self.world.inserted = set(stored)
         self.world.record(StoreRestored(self.clockwork.now_s, generation, stored))
+        for client in self.world.clients:
+            client.submit_again(stored)
 
     def recover(self) -> None:
         """Be well again."""
