@@ -212,7 +212,7 @@ def join_judicator(world: World, lasts_s: float) -> None:
 def restore_store(world: World, lasts_s: float) -> None:
     """A backup now; later all judicators are ended, and begin again on what it has. Executors work on."""
     backup = world.storage.memory.backup()
-    world.clockwork.after(lasts_s, _restore, world, backup)
+    world.clockwork.after(max(lasts_s, 2.5), _restore, world, backup)
 
 
 def recover_store(world: World, lasts_s: float) -> None:
@@ -224,9 +224,11 @@ def _restore(world: World, backup: MemoryBackup) -> None:
     if world.healed_at_s is not None:
         return
     world.happened("store restored")
+    anew = world.clockwork.chance(0.4)  # etcd too, so that nobody waits for the old leader's lease to end
     for node in world.judicators:
         node.crash()
-        world.coordination.withdraw(node.name)
+        if anew:
+            world.coordination.withdraw(node.name)
         world.clockwork.after(world.clockwork.between(0.3, 2.0), node.boot)
     world.storage.restore(backup)
 
