@@ -13,13 +13,14 @@ FIRST ?= 0
 # it), by a cluster and its demo, by the tests.
 BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
-TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl
+TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl chromium=chromium
 DOCKER_NEEDS := dockerd=docker.io docker-compose=docker-compose debootstrap=debootstrap iptables=iptables
 
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
 
-.PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults clean
+.PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults
+.PHONY: screenshots vendor clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
@@ -32,6 +33,8 @@ help:
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
 	@echo "make faults SEED=N MINUTES=M   every fault test, then a cluster under seeded faults"
+	@echo "make screenshots   the site's pictures in docs/img"
+	@echo "make vendor     fetch the libraries that the site brings with it anew (npm)"
 	@echo "make clean      remove what was built"
 
 setup: $(STAMP)
@@ -90,12 +93,12 @@ test-docker: setup system
 check: lint types imports drift test
 
 format: setup
-	@$(BIN)/ruff format khala tests setup.py
-	@$(BIN)/ruff check --fix khala tests setup.py
+	@$(BIN)/ruff format khala tests tools setup.py
+	@$(BIN)/ruff check --fix khala tests tools setup.py
 
 lint: setup
-	@$(BIN)/ruff format --check khala tests setup.py
-	@$(BIN)/ruff check khala tests setup.py
+	@$(BIN)/ruff format --check khala tests tools setup.py
+	@$(BIN)/ruff check khala tests tools setup.py
 
 types: setup
 	@$(BIN)/mypy
@@ -120,6 +123,12 @@ simulate: setup
 faults: setup system
 	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+screenshots: setup system
+	@PYTHONPATH=.:tests $(BIN)/python -m web.screenshots
+
+vendor: setup
+	@$(BIN)/python tools/vendor.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -79,6 +79,12 @@ struct Resources {
   2: i64 memory_bytes;
 }
 
+/** Another task, and how it must have ended before this one may start (khala/core/dependencies.py). */
+struct Dependency {
+  1: string task_id;
+  2: string condition;
+}
+
 /** What the owner asked for; never changes after the task was accepted. */
 struct TaskSpec {
   1: string name;
@@ -99,6 +105,11 @@ struct TaskSpec {
   16: list<OutputGlob> outputs;
   17: string checker;
   18: double checker_tolerance;
+  19: list<string> retry_on;
+  20: double backoff_s;
+  21: optional double queue_timeout_s;
+  22: optional double ttl_after_finished_s;
+  23: list<Dependency> depends_on;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -170,6 +181,7 @@ struct TaskControl {
   12: double queued_at;
   13: optional double started_at;
   14: optional double finished_at;
+  15: double not_before;
 }
 
 /** The part of a specification that placement needs; small, for the leader keeps it in memory. */
@@ -182,6 +194,13 @@ struct Demand {
   6: i64 max_attempts;
   7: string on_disconnect;
   8: string isolation;
+  9: string owner;
+  10: string job_id;
+  11: i64 max_parallel;
+  12: list<string> retry_on;
+  13: double backoff_s;
+  14: optional double queue_timeout_s;
+  15: list<Dependency> depends_on;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */
@@ -208,6 +227,9 @@ struct Task {
   7: TaskControl control;
   8: optional Result result;
   9: list<TaskEvent> events;
+  10: string job_id;
+  11: i64 job_index;
+  12: i64 max_parallel;
 }
 
 // ---- between nodes (khala/core/messages.py) ----
@@ -456,6 +478,7 @@ struct SearchTasks {
   14: string view;
   15: Caller caller;
   16: optional string owner;
+  17: string job_id;
 }
 
 /** One page of SearchTasks. `total` is −1 unless it was asked for. */
@@ -800,6 +823,97 @@ exception NotAvailable {
   3: bool outcome_unknown;
 }
 
+// ---- jobs (khala/core/jobs.py) ----
+
+/** A job to create. A repeated `id` with the same digest is the same job (idempotency). */
+struct NewJob {
+  1: string id;
+  2: TaskSpec template;
+  3: string rows_file;
+  4: i64 total;
+  5: string name;
+  6: list<string> names;
+  7: i64 max_parallel;
+  8: optional i64 max_failures;
+  9: string request_digest;
+}
+
+/** A job as the store keeps it. The first `created` of its `total` tasks exist. */
+struct Job {
+  1: string id;
+  2: optional TaskSpec template;
+  3: string rows_file;
+  4: i64 total;
+  5: string name;
+  6: list<string> names;
+  7: i64 max_parallel;
+  8: optional i64 max_failures;
+  9: string request_digest;
+  10: string owner;
+  11: double created_at;
+  12: string retried_from;
+  13: i64 created;
+  14: bool cancel_requested;
+  15: string reason;
+  16: optional double finished_at;
+  17: map<string, i64> counts;
+}
+
+/** Store this job on a majority's disk, then acknowledge; its tasks are made from then on. */
+struct CreateJob {
+  1: NewJob job;
+  2: Caller caller;
+}
+
+/** The answer to CreateJob and RetryJob; `created` is false when it was there before. */
+struct JobAccepted {
+  1: Job job;
+  2: bool created;
+}
+
+/** Read jobs with their counts; with `owner`, those of others do not exist. */
+struct GetJobs {
+  1: list<string> job_ids;
+  2: Caller caller;
+  3: optional string owner;
+}
+
+/** The jobs that exist, in the order asked. */
+struct JobViews {
+  1: list<Job> jobs;
+}
+
+/** List jobs, the newest first, at most 1,000. */
+struct SearchJobs {
+  1: i64 limit;
+  2: string page_token;
+  3: Caller caller;
+  4: optional string owner;
+}
+
+/** One page of SearchJobs. */
+struct JobPage {
+  1: list<Job> jobs;
+  2: string next_page_token;
+}
+
+/** Ask that all tasks of a job end, those that are still to be made too; answered by JobViews. */
+struct CancelJob {
+  1: string job_id;
+  2: Caller caller;
+  3: optional string owner;
+}
+
+/** A new job of those tasks of a finished one that ended in one of `states`; see CreateJob for `id`. */
+struct RetryJob {
+  1: string job_id;
+  2: string id;
+  3: list<string> states;
+  4: string request_digest;
+  5: Caller caller;
+  6: optional string owner;
+}
+
 // ---- the bus (khala/bus) ----
 
 /** One typed message; exactly one member is set. */
@@ -864,6 +978,14 @@ union Payload {
   85: DrainOrdered drain_ordered;
   86: GetMetrics get_metrics;
   87: Metrics metrics;
+  88: CreateJob create_job;
+  89: JobAccepted job_accepted;
+  90: GetJobs get_jobs;
+  91: JobViews job_views;
+  92: SearchJobs search_jobs;
+  93: JobPage job_page;
+  94: CancelJob cancel_job;
+  95: RetryJob retry_job;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -940,4 +1062,9 @@ service Judicator extends Bus {
   Metrics metrics(1: GetMetrics command) throws (1: Refused refused, 2: NotAvailable unavailable);
   DrainOrdered drain(1: DrainExecutor command) throws (1: Refused refused, 2: NotAvailable unavailable);
   AuditPage audit(1: ListAudit command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobAccepted create_job(1: CreateJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobViews jobs(1: GetJobs command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobPage search_jobs(1: SearchJobs command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobViews cancel_job(1: CancelJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobAccepted retry_job(1: RetryJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

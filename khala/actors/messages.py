@@ -78,6 +78,14 @@ class AskAccounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AskJobs:
+    """Carry out this command about a job, which `who` may give, and answer the envelope."""
+
+    who: Identity
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
 class NoteAction:
     """`who` was let in to do this: put it on record."""
 

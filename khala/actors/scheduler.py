@@ -123,7 +123,7 @@ class Scheduler(NodeActor):
     def _follow(self, why: str) -> None:
         if self._stand != Stand.FOLLOWING:
             self.log.info("leads no more", epoch=self._epoch.number, why=why)
-            self.tell("judicator", LeadingWith(Epoch()))
+            self._tell_epoch(Epoch())
         self._stand = Stand.FOLLOWING
         self._decisions = None
 
@@ -160,6 +160,7 @@ class Scheduler(NodeActor):
         decisions = self._leading(scanned.epoch)
         if decisions is None or self._stand != Stand.REBUILDING or scanned.after != self._active_after:
             return
+        decisions.limits_seen(scanned.limits)
         self._perform(decisions.rebuild(scanned.tasks, self.now()))
         if not scanned.done:
             self._active_after = scanned.tasks[-1].task_id
@@ -256,6 +257,7 @@ class Scheduler(NodeActor):
         if decisions is None:
             return
         self._scan_again_at = self._scanned_at + RESCAN_S
+        decisions.limits_seen(scanned.limits)
         self._perform(decisions.rebuild([*scanned.tasks, *scanned.cancels], self.now()))
         if scanned.done:
             self._scan_after, self._first_pass = (0.0, ""), False
@@ -300,11 +302,16 @@ class Scheduler(NodeActor):
         self._scanned_at = self.now().boot_s
         self._scan_again_at = self._scanned_at + ANSWER_WITHIN_S
         self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after))
-        self.tell("judicator", LeadingWith(self._epoch))
+        self._tell_epoch(self._epoch)
         for judicator in self._judicators:
             if judicator != self.stage.node:
                 announced = LeaderAnnounced(epoch=self._epoch, leader=self.stage.node)
                 self.send(f"{judicator}/judicator", announced)
+
+    def _tell_epoch(self, epoch: Epoch) -> None:
+        """Tell this node's actors with what it leads; Epoch() when it does not."""
+        for actor in ("judicator", "jobs"):
+            self.tell(actor, LeadingWith(epoch))
 
     # --- effects ---------------------------------------------------------------------------------
 

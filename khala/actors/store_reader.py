@@ -35,6 +35,7 @@ from khala.core.commands import (
     TaskCounts,
     TaskViews,
 )
+from khala.core.jobs import GetJobs, JobViews, SearchJobs
 from khala.core.task import TERMINAL
 from khala.core.transfers import FileChunk, GetFileChunk
 from khala.errors import Fault, Refusal, Unavailable
@@ -44,6 +45,7 @@ SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
 WAITING_PAGE = 2_000
 CANCELS_PAGE = 1_000
+MOST_JOBS = 100
 FILE_CHUNK_BYTES = 1 << 20
 
 
@@ -73,22 +75,24 @@ class StoreReader(NodeActor):
         """A page of what a new leader rebuilds from."""
         try:
             tasks = self._store.scan_active(wanted.after, ACTIVE_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
         else:
             done = len(tasks) < ACTIVE_PAGE
-            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done=done))
+            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done, limits))
 
     def handle_scan_waiting(self, wanted: ScanWaiting, envelope: Envelope) -> None:
         """A page of the leader's re-scan (P3)."""
         try:
             tasks = self._store.scan_queue(wanted.after, WAITING_PAGE)
             cancels = self._store.scan_cancels(CANCELS_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
         else:
             done = len(tasks) < WAITING_PAGE
-            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done=done))
+            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done, limits))
 
     def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
         self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))
@@ -155,6 +159,11 @@ class StoreReader(NodeActor):
                 return self._store.search(asked)
             case CountTasks():
                 return TaskCounts(counts=dict(self._store.counts(asked.owner)))
+            case GetJobs():
+                found_jobs = self._store.jobs(asked.job_ids[:MOST_JOBS])
+                return JobViews(jobs=tuple(job for job in found_jobs if asked.owner in (None, job.owner)))
+            case SearchJobs():
+                return self._store.search_jobs(asked)
             case GetFileChunk():
                 return self._file_chunk(asked)
             case _:

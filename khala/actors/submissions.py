@@ -104,7 +104,7 @@ class Submissions(NodeActor):
             self._answer(insert.envelope, _accepted(insert, [next(by_place) for _ in insert.tasks]))
         created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
         if created:
-            self.send(SCHEDULER, TasksQueued(tasks=tuple(_queued(task) for task in created)))
+            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task) for task in created)))
 
     def _cancel(self, batch: Sequence[Cancel]) -> None:
         """Store the requests, hint them to the leader, and say what each one met."""
@@ -118,7 +118,7 @@ class Submissions(NodeActor):
             return
         asked = [task for task in found.values() if task.control.state not in TERMINAL]
         if asked:
-            self.send(SCHEDULER, CancelsRequested(tasks=tuple(_queued(task) for task in asked)))
+            self.send(SCHEDULER, CancelsRequested(tasks=tuple(queued_of(task) for task in asked)))
         for cancel, envelope in batch:
             results = tuple(
                 _cancel_answer(task_id, found.get((cancel.owner, task_id))) for task_id in cancel.task_ids
@@ -144,7 +144,7 @@ class Submissions(NodeActor):
 
         task = self._one(envelope, write)
         if task is not None and task.control.state not in TERMINAL:
-            self.send(SCHEDULER, TasksQueued(tasks=(_queued(task),)))
+            self.send(SCHEDULER, TasksQueued(tasks=(queued_of(task),)))
 
     def handle_purge_task(self, purge: PurgeTask, envelope: Envelope) -> None:
         """Put a tombstone in its place (P7)."""
@@ -192,7 +192,8 @@ def _batch_of(waiting: list[InsertTasks]) -> tuple[list[InsertTasks], list[Inser
     return waiting[:taken], waiting[taken:]
 
 
-def _queued(task: Task) -> QueuedTask:
+def queued_of(task: Task) -> QueuedTask:
+    """What the leader keeps of a task."""
     return QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
 
 

@@ -15,13 +15,16 @@ from typing import TypeVar
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
 
@@ -67,6 +70,7 @@ class MemoryStore:
         self._faults = faults
         self._cluster_id = cluster_id
         self._tasks = TaskTable(self.history.append if record_history else None)
+        self._jobs = JobTable(self._tasks)
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
@@ -133,6 +137,44 @@ class MemoryStore:
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore."""
         return self._read("counts", lambda: self._tasks.counts(owner))
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def insert_job(self, job: Job) -> str:
+        """See JobStore."""
+        return self._write("insert_job", lambda: self._jobs.insert(job))
+
+    def jobs(self, job_ids: Sequence[str]) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("jobs", lambda: self._jobs.read(job_ids))
+
+    def search_jobs(self, query: SearchJobs) -> JobPage:
+        """See JobStore."""
+        return self._read("search_jobs", lambda: self._jobs.search(query))
+
+    def open_jobs(self, after: tuple[float, str], limit: int) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("open_jobs", lambda: self._jobs.open(after, limit))
+
+    def advance_job(self, job_id: str, created: int) -> Job | None:
+        """See JobStore."""
+        return self._write("advance_job", lambda: self._jobs.advance(job_id, created))
+
+    def request_job_cancel(self, job_id: str, reason: str, owner: str | None = None) -> Job | None:
+        """See JobStore."""
+        return self._write("request_job_cancel", lambda: self._jobs.request_cancel(job_id, reason, owner))
+
+    def job_tasks(self, job: Job, states: Sequence[State], limit: int, after: str = "") -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_tasks", lambda: self._jobs.tasks(job, states, limit, after))
+
+    def job_uncancelled(self, job: Job, limit: int) -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_uncancelled", lambda: self._jobs.uncancelled(job, limit))
+
+    def finish_job(self, job_id: str, at: float) -> None:
+        """See JobStore."""
+        self._write("finish_job", lambda: self._jobs.finish(job_id, at))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -248,6 +290,10 @@ class MemoryStore:
     def usage(self, user: str) -> Usage:
         """See PeopleStore."""
         return self._read("usage", lambda: self._usage(user))
+
+    def running_limits(self) -> Mapping[str, int]:
+        """See PeopleStore."""
+        return self._read("running_limits", lambda: people.limits_of(self._people.users("")))
 
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore."""

@@ -138,6 +138,10 @@ class TaskTable:
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
 
+    def between(self, first: str, last: str) -> Sequence[Task]:
+        """The tasks whose ids are in this range, ends included."""
+        return [task for task_id, task in self._tasks.items() if first <= task_id <= last]
+
     def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
         if owner is None:
@@ -201,6 +205,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
         and (not query.executor or control.executor == query.executor)
         and (not query.exit_reason or control.exit_reason == query.exit_reason)
         and (not query.label or query.label in label_texts(task))
+        and query.job_id in ("", task.job_id)
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
     )

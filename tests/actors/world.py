@@ -30,6 +30,7 @@ from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.front_door import READERS
 from khala.actors.heartbeat import Heartbeat
+from khala.actors.jobs import Jobs
 from khala.actors.judicator import Judicator
 from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
@@ -68,6 +69,7 @@ JUDICATOR_TICKS_S = {
     "scheduler": 0.02,
     "judicator": 0.05,
     "uploads": 0.05,
+    "jobs": 0.05,
     "followers": 0.05,
     "replica-set": 0.05,
 }
@@ -191,7 +193,7 @@ class World:
         prepare_workspace_root(root, settings.slot_uid(0))
 
         def said(event: LauncherEvent) -> None:
-            node.bus.send(f"{node.name}/slot-{event.slot}", event)
+            node.bus.send(f"{node.name}/executor", event)
 
         pool = LauncherPool(settings, said)
         pool.start()
@@ -224,6 +226,7 @@ class World:
             *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
+            role("jobs", Jobs, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
@@ -250,10 +253,10 @@ class World:
             stage,
             machine=machine,
             journal=journal,
+            pool=pool,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
             lease_s=EXECUTOR_LEASE_S,
-            renew=pool.renew,
             give_up=lambda gone: node.coordination.update(
                 replace(node.member, details={CUT_OFF: "yes"} if gone else {})
             ),

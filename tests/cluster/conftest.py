@@ -35,6 +35,10 @@ class LocalCluster:
         """Run a command about this cluster to its end."""
         return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin, command=self.command)
 
+    def khala_job(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `khala job VERB` about this cluster to its end."""
+        return run_khala(["job", verb, f"--data-dir={self.directory}", *words], timeout_s=60)
+
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and let it run."""
         return subprocess.Popen(

@@ -18,7 +18,7 @@ from faults.recording import Call, Recorder
 from faults.workload import Order, Workload
 from history.records import CancelAcknowledged, SubmitAcknowledged, TaskRead
 
-from khala.client.transport import Transport
+from khala.client import Client
 from khala.core.task import State
 from khala.errors import Fault, KhalaError, OutcomeUnknown, Refusal
 
@@ -37,7 +37,7 @@ class Doors:
     """One thread's connections to all gateways."""
 
     def __init__(self, urls: Sequence[str], token: str, recorder: Recorder) -> None:
-        self._doors = {url: Transport(url, token, patience_s=0.0, timeout_s=CALL_S) for url in urls}
+        self._doors = {url: Client(url, token, patience_s=0.0, timeout_s=CALL_S) for url in urls}
         self._recorder = recorder
 
     def call(self, gateway: str, verb: str, path: str, **more: Any) -> tuple[Any, KhalaError | None]:

@@ -21,7 +21,8 @@ from khala.store.views import label_texts, texts_of
 
 PURGED_AT = "purged_at"
 CONTROL_FIELDS = tuple(TaskControl.__dataclass_fields__)
-_HEAD = ("owner", "created_at", "request_digest", "retried_from", *CONTROL_FIELDS)
+_JOB = ("job_id", "job_index", "max_parallel")
+_HEAD = ("owner", "created_at", "request_digest", "retried_from", *_JOB, *CONTROL_FIELDS)
 _STREAMS = [f"result.{phase}.{stream}" for phase in ("compile", "execute") for stream in ("stdout", "stderr")]
 
 PROJECTIONS: Mapping[str, Document | None] = {
@@ -51,6 +52,12 @@ QUEUED: Document = dict.fromkeys(
         "spec.max_attempts",
         "spec.on_disconnect",
         "spec.isolation",
+        "spec.retry_on",
+        "spec.backoff_s",
+        "spec.queue_timeout_s",
+        "spec.depends_on",
+        "owner",
+        *_JOB,
     ),
     1,
 )
@@ -71,6 +78,8 @@ def document_of(task: Task) -> Document:
         "result": _plain(task.result),
         "events": _plain(task.events),
     }
+    if task.job_id:
+        document |= {name: getattr(task, name) for name in _JOB}
     if task.spec.labels:
         document["labels"] = label_texts(task)
     if task.control.cancel_requested and task.control.state not in TERMINAL:
@@ -90,13 +99,26 @@ def task_of(document: Document) -> Task:
         control=_typed(document, TaskControl),
         result=_typed(document.get("result"), Result | None),
         events=_typed(document.get("events", ()), tuple[TaskEvent, ...]),
+        **_job_of(document),
     )
+
+
+def _job_of(document: Document) -> Document:
+    """Which job's task it is, if any's."""
+    return {name: document[name] for name in _JOB if name in document}
 
 
 def queued_of(document: Document) -> QueuedTask:
     """What the leader keeps of the task in a document that was read with `QUEUED`."""
     spec, control = _typed(document["spec"], TaskSpec), _typed(document, TaskControl)
-    task = Task(id=document["_id"], spec=spec, created_at=float(document["created_at"]), control=control)
+    task = Task(
+        id=document["_id"],
+        spec=spec,
+        owner=document["owner"],
+        created_at=float(document["created_at"]),
+        control=control,
+        **_job_of(document),
+    )
     return QueuedTask(task_id=task.id, control=control, demand=demand_of(task))
 
 

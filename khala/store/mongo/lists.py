@@ -18,7 +18,8 @@ from khala.core.task import ACTIVE, State
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
-from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, OWNER_INDEX, QUEUE_INDEX, TASKS
+from khala.store.mongo.jobs import range_of
+from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
 from khala.store.mongo.selection import EVER, beyond, filter_of
 from khala.store.views import page_of, plan_page
 
@@ -76,9 +77,14 @@ class MongoLists:
         plan = plan_page(query)
         wanted = filter_of(query)
         ascending = query.oldest_first
-        window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
         direction = ASCENDING if ascending else DESCENDING
         with self._connection.reading("search tasks"):
+            if query.job_id:
+                within = self._narrow_to_job(wanted, query.job_id)
+                if within is None:
+                    return page_of([], plan, 0 if query.count_total else -1)
+                wanted = within
+            window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
             found = (
                 self._tasks.find(window, PROJECTIONS[query.view])
                 .sort([("created_at", direction), ("_id", direction)])
@@ -88,6 +94,13 @@ class MongoLists:
             tasks = [task_of(document) for document in found]
             total = self._count(wanted) if query.count_total else -1
         return page_of(tasks, plan, total)
+
+    def _narrow_to_job(self, wanted: Document, job_id: str) -> Document | None:
+        """`wanted` within the range of a job's tasks; None if there is no such job."""
+        job = self._connection.collection(JOBS).find_one({"_id": job_id}, {"created_at": 1})
+        if job is None:
+            return None
+        return {"$and": [wanted, range_of(job_id, job["created_at"]), {"job_id": job_id}]}
 
     def _count(self, wanted: Document) -> int:
         """How many tasks match; when all do, an index is counted, for the server would read every task."""

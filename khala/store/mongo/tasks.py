@@ -13,7 +13,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import TERMINAL, Epoch, State, Task
+from khala.core.task import TERMINAL, Epoch, Task
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
@@ -32,10 +32,9 @@ from khala.store.mongo.documents import (
 from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
 from khala.store.mongo.leadership import EpochDocument
 from khala.store.mongo.schema import TASKS
+from khala.store.mongo.selection import UNFINISHED
 from khala.store.mongo.transactions import Transactions
 from khala.store.views import check_view
-
-UNFINISHED = [state.value for state in State if state not in TERMINAL]
 
 
 class MongoTasks:
