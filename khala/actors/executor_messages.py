@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 from khala.core.execution.delivering import Piece
 from khala.core.execution.file_uploads import FilePart
-from khala.core.task import Epoch, Outcome, Phase, TaskSpec
+from khala.core.task import Epoch, Outcome, TaskSpec
 from khala.errors import KhalaError
 from khala.execution.job import OutputSpooled
 
 
 @dataclass(frozen=True, slots=True)
 class RunAttempt:
-    """Run this, assigned under `epoch`, in the slot that receives it."""
+    """Run this in the slot that receives it."""
 
     task_id: str
     attempt: int
     spec: TaskSpec
-    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +29,13 @@ class StopRunning:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseEntered:
-    """A slot's attempt began a phase."""
-
-    task_id: str
-    attempt: int
-    phase: Phase
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """A slot's attempt is over, nothing of it runs. `spooled`: its output went to a spool while it ran."""
+    """A slot's attempt is over, nothing of it runs."""
 
+    slot: int
     task_id: str
     attempt: int
     outcome: Outcome
-    spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

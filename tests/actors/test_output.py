@@ -58,7 +58,7 @@ def test_output_is_stored_while_its_task_runs(world: World, judicator: Node) -> 
     (task_id,) = world.submit(judicator, world.new("echo now; echo not >&2; exec sleep 60"))
     wait_until(lambda: stored(world, task_id) == b"now\n", what="live output")
     wait_until(lambda: stored(world, task_id, stream="stderr") == b"not\n", what="live output")
-    assert state_of(world, task_id) == State.RUNNING
+    wait_until(lambda: state_of(world, task_id) == State.RUNNING, what="its start is recorded, maybe after")
 
 
 def test_no_outcome_settles_before_its_output_is_stored(world: World, judicator: Node) -> None:

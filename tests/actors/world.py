@@ -193,7 +193,7 @@ class World:
         prepare_workspace_root(root, settings.slot_uid(0))
 
         def said(event: LauncherEvent) -> None:
-            node.bus.send(f"{node.name}/slot-{event.slot}", event)
+            node.bus.send(f"{node.name}/executor", event)
 
         pool = LauncherPool(settings, said)
         pool.start()
@@ -253,10 +253,10 @@ class World:
             stage,
             machine=machine,
             journal=journal,
+            pool=pool,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
             lease_s=EXECUTOR_LEASE_S,
-            renew=pool.renew,
             give_up=lambda gone: node.coordination.update(
                 replace(node.member, details={CUT_OFF: "yes"} if gone else {})
             ),
