@@ -79,6 +79,12 @@ struct Resources {
   2: i64 memory_bytes;
 }
 
+/** Another task, and how it must have ended before this one may start (khala/core/dependencies.py). */
+struct Dependency {
+  1: string task_id;
+  2: string condition;
+}
+
 /** What the owner asked for; never changes after the task was accepted. */
 struct TaskSpec {
   1: string name;
@@ -99,6 +105,11 @@ struct TaskSpec {
   16: list<OutputGlob> outputs;
   17: string checker;
   18: double checker_tolerance;
+  19: list<string> retry_on;
+  20: double backoff_s;
+  21: optional double queue_timeout_s;
+  22: optional double ttl_after_finished_s;
+  23: list<Dependency> depends_on;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -170,6 +181,7 @@ struct TaskControl {
   12: double queued_at;
   13: optional double started_at;
   14: optional double finished_at;
+  15: double not_before;
 }
 
 /** The part of a specification that placement needs; small, for the leader keeps it in memory. */
@@ -182,6 +194,13 @@ struct Demand {
   6: i64 max_attempts;
   7: string on_disconnect;
   8: string isolation;
+  9: string owner;
+  10: string job_id;
+  11: i64 max_parallel;
+  12: list<string> retry_on;
+  13: double backoff_s;
+  14: optional double queue_timeout_s;
+  15: list<Dependency> depends_on;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */
@@ -208,6 +227,9 @@ struct Task {
   7: TaskControl control;
   8: optional Result result;
   9: list<TaskEvent> events;
+  10: string job_id;
+  11: i64 job_index;
+  12: i64 max_parallel;
 }
 
 // ---- between nodes (khala/core/messages.py) ----
@@ -259,6 +281,7 @@ struct OutcomeSettled {
   1: string task_id;
   2: i64 attempt;
   3: bool superseded;
+  4: Epoch epoch;
 }
 
 /** One attempt in a report. `status` is held, started, finished (unacknowledged) or crashed. */
@@ -289,12 +312,13 @@ struct ExecutorReport {
   16: map<string, string> layers;
 }
 
-/** A gated attempt is ready and asks to execute. */
+/** A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's. */
 struct StartRequested {
   1: string executor;
   2: string incarnation;
   3: string task_id;
   4: i64 attempt;
+  5: Epoch epoch;
 }
 
 /** An attempt executes now; `at` is the executor's clock in Unix seconds. */
@@ -305,6 +329,7 @@ struct AttemptStarted {
   4: i64 attempt;
   5: double at;
   6: string phase;
+  7: Epoch epoch;
 }
 
 /** An attempt ended; resent until OutcomeSettled. `incarnation` is the one it was assigned to. */
@@ -315,15 +340,19 @@ struct AttemptFinished {
   4: i64 attempt;
   5: double started_at;
   6: Outcome outcome;
+  7: Epoch epoch;
 }
 
-/** An attempt was handed back, or refused, before it started; it will never start. */
+/** An attempt was handed back, or refused, before it started; it will never start. An `unknown` one, if the
+ * store says that it began, did so under an older generation. */
 struct AttemptReturned {
   1: string executor;
   2: string incarnation;
   3: string task_id;
   4: i64 attempt;
   5: string reason;
+  6: Epoch epoch;
+  7: bool unknown;
 }
 
 /** What the leader keeps of a task: its control part and its demand. */
@@ -331,6 +360,7 @@ struct QueuedTask {
   1: string task_id;
   2: TaskControl control;
   3: Demand demand;
+  4: optional TaskSpec spec;
 }
 
 /** A hint that these tasks were stored; it only saves latency (P3). */
@@ -449,6 +479,7 @@ struct SearchTasks {
   14: string view;
   15: Caller caller;
   16: optional string owner;
+  17: string job_id;
 }
 
 /** One page of SearchTasks. `total` is −1 unless it was asked for. */
@@ -562,7 +593,8 @@ struct FileChunk {
   4: binary data;
 }
 
-/** Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. */
+/** Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may. `epoch` is the
+ * assignment's: output of another generation is refused (P4). */
 struct PutOutput {
   1: string task_id;
   2: i64 attempt;
@@ -571,6 +603,7 @@ struct PutOutput {
   5: i64 offset;
   6: binary data;
   7: Caller caller;
+  8: Epoch epoch;
 }
 
 /** The answer to PutOutput: all bytes before `next_offset` are on a majority's disk. */
@@ -791,6 +824,97 @@ exception NotAvailable {
   3: bool outcome_unknown;
 }
 
+// ---- jobs (khala/core/jobs.py) ----
+
+/** A job to create. A repeated `id` with the same digest is the same job (idempotency). */
+struct NewJob {
+  1: string id;
+  2: TaskSpec template;
+  3: string rows_file;
+  4: i64 total;
+  5: string name;
+  6: list<string> names;
+  7: i64 max_parallel;
+  8: optional i64 max_failures;
+  9: string request_digest;
+}
+
+/** A job as the store keeps it. The first `created` of its `total` tasks exist. */
+struct Job {
+  1: string id;
+  2: optional TaskSpec template;
+  3: string rows_file;
+  4: i64 total;
+  5: string name;
+  6: list<string> names;
+  7: i64 max_parallel;
+  8: optional i64 max_failures;
+  9: string request_digest;
+  10: string owner;
+  11: double created_at;
+  12: string retried_from;
+  13: i64 created;
+  14: bool cancel_requested;
+  15: string reason;
+  16: optional double finished_at;
+  17: map<string, i64> counts;
+}
+
+/** Store this job on a majority's disk, then acknowledge; its tasks are made from then on. */
+struct CreateJob {
+  1: NewJob job;
+  2: Caller caller;
+}
+
+/** The answer to CreateJob and RetryJob; `created` is false when it was there before. */
+struct JobAccepted {
+  1: Job job;
+  2: bool created;
+}
+
+/** Read jobs with their counts; with `owner`, those of others do not exist. */
+struct GetJobs {
+  1: list<string> job_ids;
+  2: Caller caller;
+  3: optional string owner;
+}
+
+/** The jobs that exist, in the order asked. */
+struct JobViews {
+  1: list<Job> jobs;
+}
+
+/** List jobs, the newest first, at most 1,000. */
+struct SearchJobs {
+  1: i64 limit;
+  2: string page_token;
+  3: Caller caller;
+  4: optional string owner;
+}
+
+/** One page of SearchJobs. */
+struct JobPage {
+  1: list<Job> jobs;
+  2: string next_page_token;
+}
+
+/** Ask that all tasks of a job end, those that are still to be made too; answered by JobViews. */
+struct CancelJob {
+  1: string job_id;
+  2: Caller caller;
+  3: optional string owner;
+}
+
+/** A new job of those tasks of a finished one that ended in one of `states`; see CreateJob for `id`. */
+struct RetryJob {
+  1: string job_id;
+  2: string id;
+  3: list<string> states;
+  4: string request_digest;
+  5: Caller caller;
+  6: optional string owner;
+}
+
 // ---- the bus (khala/bus) ----
 
 /** One typed message; exactly one member is set. */
@@ -855,6 +979,14 @@ union Payload {
   85: DrainOrdered drain_ordered;
   86: GetMetrics get_metrics;
   87: Metrics metrics;
+  88: CreateJob create_job;
+  89: JobAccepted job_accepted;
+  90: GetJobs get_jobs;
+  91: JobViews job_views;
+  92: SearchJobs search_jobs;
+  93: JobPage job_page;
+  94: CancelJob cancel_job;
+  95: RetryJob retry_job;
 }
 
 /** A message on its way. Addresses are `node/actor`, or `leader/scheduler` for whoever leads. */
@@ -931,4 +1063,9 @@ service Judicator extends Bus {
   Metrics metrics(1: GetMetrics command) throws (1: Refused refused, 2: NotAvailable unavailable);
   DrainOrdered drain(1: DrainExecutor command) throws (1: Refused refused, 2: NotAvailable unavailable);
   AuditPage audit(1: ListAudit command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobAccepted create_job(1: CreateJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobViews jobs(1: GetJobs command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobPage search_jobs(1: SearchJobs command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobViews cancel_job(1: CancelJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
+  JobAccepted retry_job(1: RetryJob command) throws (1: Refused refused, 2: NotAvailable unavailable);
 }

@@ -14,16 +14,15 @@ from functools import partial
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.executor_messages import OutputDelivered, PieceAnswered, SweepSpools
+from khala.actors.executor_messages import OutputDelivered, PieceAnswered, SpoolGrew, SweepSpools
 from khala.actors.messages import Tick
 from khala.bus.envelope import Envelope
 from khala.core.effects import DeliverOutput, DropSpool
 from khala.core.execution.delivering import Deliveries, Piece
 from khala.core.output import StreamKey, cut_streams, stored_streams
-from khala.core.task import Outcome
+from khala.core.task import Epoch, Outcome
 from khala.core.transfers import OutputStored, PutOutput
 from khala.errors import KhalaError, Refusal, Unavailable
-from khala.execution.job import OutputSpooled
 from khala.execution.spools import Spools
 
 Put = Callable[[PutOutput], Future[Any]]
@@ -39,15 +38,18 @@ class Delivery(NodeActor):
         self._put = put
         self._deliveries = Deliveries()
         self._live: set[tuple[str, int]] = set()
+        self._epochs: dict[tuple[str, int], Epoch] = {}
         self._outcomes: dict[tuple[str, int], Outcome] = {}
 
     def handle_sweep_spools(self, sweep: SweepSpools, envelope: Envelope) -> None:
         """What no attempt in hand needs is an earlier life's."""
         self._spools.sweep(set(sweep.kept) | self._live)
 
-    def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
+    def handle_spool_grew(self, grew: SpoolGrew, envelope: Envelope) -> None:
         """A running attempt has more."""
+        spooled = grew.spooled
         self._live.add((spooled.task_id, spooled.attempt))
+        self._epochs[(spooled.task_id, spooled.attempt)] = grew.epoch
         for stream, size in (("stdout", spooled.stdout_bytes), ("stderr", spooled.stderr_bytes)):
             key = StreamKey(
                 task_id=spooled.task_id, attempt=spooled.attempt, phase=spooled.phase.value, stream=stream
@@ -70,6 +72,7 @@ class Delivery(NodeActor):
                     key for key, size in sizes.items() if self._digest(key, size) == captures[key].sha256
                 )
                 sizes = dict.fromkeys(sizes, 0) | {key: sizes[key] for key in right}
+        self._epochs[(task_id, attempt)] = wanted.epoch
         self._outcomes[(task_id, attempt)] = wanted.outcome
         self._deliveries.finish(task_id, attempt, sizes)
         self._go_on()
@@ -78,6 +81,7 @@ class Delivery(NodeActor):
         """Its outcome is settled."""
         attempt = (drop.task_id, drop.attempt)
         self._live.discard(attempt)
+        self._epochs.pop(attempt, None)
         self._outcomes.pop(attempt, None)
         self._deliveries.drop(*attempt)
         self._spools.drop(*attempt)
@@ -121,6 +125,7 @@ class Delivery(NodeActor):
             stream=key.stream,
             offset=piece.offset,
             data=data,
+            epoch=self._epochs[(key.task_id, key.attempt)],
         )
         self._put(command).add_done_callback(partial(self._answered, piece))
 

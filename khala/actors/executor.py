@@ -1,7 +1,8 @@
 """Drives `khala.core.execution`: takes the leader's orders, keeps the journal, commands the slots.
 
 Whatever its inbox held is handled as one batch: the records that it asked for go to disk with one
-sync, and only then is anything sent or started; while the disk has no room for them, nothing is. A
+sync, and only then is anything sent or started; while the disk has no room for them, nothing is. That an
+outcome is settled needs no sync of its own: it goes with the next batch. A
 fault here ends the node, whose next life reads the journal; to go on with a state that may be wrong
 would be worse.
 """
@@ -17,12 +18,10 @@ from khala.actors.executor_messages import (
     Drain,
     LoadMeasured,
     OutputDelivered,
-    PhaseEntered,
-    RunAttempt,
-    StopRunning,
     SweepSpools,
 )
 from khala.actors.messages import Flush, Tick
+from khala.actors.running import Running
 from khala.bus.envelope import Envelope
 from khala.bus.interface import JUDICATOR
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
@@ -40,19 +39,21 @@ from khala.core.messages import (
 from khala.core.operations import DrainOrdered
 from khala.core.output import has_files
 from khala.errors import Fault, Unavailable
+from khala.execution.job import JobEnded, OutputSpooled, PhaseStarted
 from khala.execution.journal import Journal as JournalFile
+from khala.execution.pool import LauncherPool
 
 COMPACT_BYTES = 32 << 20
 LEASE_MARGIN_S = 1.5
 """A cut-off executor ends its `stop` attempts this long before anybody may give them away: room for
 the kill and for clocks of different rate."""
+LOOK_AT_PEERS_S = 0.05
 
 
 class Executor(NodeActor):
-    """`drained` is called once, when the node was told to end after draining and has nothing in hand. `renew`
-    lets attempts that must not outlive the lease run until then. `give_up(True)` publishes that this executor
-    has reached no judicator for as long as a lease lasts, `give_up(False)` that it does again (P13). They
-    must not block.
+    """`drained` is called once, when the node was told to end after draining and has nothing in hand.
+    `give_up(True)` publishes that this executor has reached no judicator for as long as a lease lasts,
+    `give_up(False)` that it does again (P13). They must not block. What `pool` tells comes as messages.
 
     An operator's order to drain ends nothing, can be taken back, and is forgotten with this life.
 
@@ -67,10 +68,10 @@ class Executor(NodeActor):
         *,
         machine: ExecutorMachine,
         journal: JournalFile,
+        pool: LauncherPool,
         drained: Callable[[], None],
         lease_until: Callable[[], float],
         lease_s: float,
-        renew: Callable[[float], None],
         give_up: Callable[[bool], None],
     ) -> None:
         super().__init__(stage, "executor")
@@ -79,14 +80,17 @@ class Executor(NodeActor):
         self._drained = drained
         self._lease_until = lease_until
         self._lease_s = lease_s
-        self._renew = renew
+        self._renew = pool.renew
+        self._running = Running(pool, self._command)
         self._give_up = give_up
         self._given_up = False
         self._reached_at: float | None = None
+        self._looked_at = float("-inf")
         self._may_run_until = 0.0
         self._has_lease = False
         self._effects: list[Effect] = []
         self._flushing = False
+        self._late = False
         self._no_room = False
         self._leaving = False
         self._told_drained = False
@@ -120,7 +124,10 @@ class Executor(NodeActor):
 
     def _note_reach(self, now: float) -> None:
         """Is there a way to the leader, be it by another judicator? Without one, an executor that still has
-        its lease would keep its tasks from everybody."""
+        its lease would keep its tasks from everybody. What it knew a moment ago counts as that old."""
+        if now - self._looked_at < LOOK_AT_PEERS_S:
+            return
+        self._looked_at = now
         if self._reached_at is None or any(p.role == JUDICATOR for p in self.stage.bus.peers().values()):
             self._reached_at = now
         given_up = now > self._reached_at + self._lease_s
@@ -156,15 +163,25 @@ class Executor(NodeActor):
         """An outcome is recorded."""
         self._order(order)
 
-    def handle_phase_entered(self, entered: PhaseEntered, envelope: Envelope) -> None:
-        """A slot's attempt began a phase."""
-        at = self.now()
-        self._take(self._machine.phase_entered(entered.task_id, entered.attempt, entered.phase, at))
+    def handle_phase_started(self, started: PhaseStarted, envelope: Envelope) -> None:
+        """A launcher began a phase."""
+        self._take(self._machine.phase_entered(started.task_id, started.attempt, started.phase, self.now()))
+
+    def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
+        """There is more output to deliver."""
+        self.tell("delivery", self._running.spooled(spooled))
+
+    def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
+        """A launcher is done, and nothing of the attempt is left."""
+        told = self._running.job_ended(ended)
+        if told is not None:
+            self.handle_attempt_ended(told, envelope)
 
     def handle_attempt_ended(self, ended: AttemptEnded, envelope: Envelope) -> None:
         """A slot's attempt is over."""
+        spooled = self._running.forget(ended)
         effects = self._machine.attempt_ended(
-            ended.task_id, ended.attempt, ended.outcome, self.now(), spooled=ended.spooled
+            ended.task_id, ended.attempt, ended.outcome, self.now(), spooled=spooled
         )
         self._take(effects)
 
@@ -193,11 +210,12 @@ class Executor(NodeActor):
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
         """Time has passed. While the journal has no room the effects at hand wait, and no more are made."""
-        if self._no_room:
-            self._flush_soon()
-        else:
+        if not self._no_room:
             self._take(self._machine.tick(self.now()))
             self._tell_drained()
+        if self._effects:
+            self._late = True
+            self._flush_soon()
 
     def _take(self, effects: list[Effect]) -> None:
         self._effects += effects
@@ -218,6 +236,9 @@ class Executor(NodeActor):
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """Disk first, then everything else, in order."""
         self._flushing = False
+        if not self._late and all(map(_can_wait, self._effects)):
+            return
+        self._late = False
         if not self._write([effect.record for effect in self._effects if isinstance(effect, Journal)]):
             return
         effects, self._effects = self._effects, []
@@ -226,9 +247,9 @@ class Executor(NodeActor):
                 case Send(destination, message):
                     self.send(destination, message)
                 case StartAttempt():
-                    self._command(effect.slot, RunAttempt(effect.task_id, effect.attempt, effect.spec))
+                    self._running.start(effect)
                 case StopAttempt():
-                    self._command(effect.slot, StopRunning(effect.task_id, effect.attempt))
+                    self._running.stop(effect)
                 case DeliverOutput():
                     self.tell("file-delivery" if has_files(effect.outcome) else "delivery", effect)
                 case DropSpool():
@@ -269,3 +290,8 @@ class Executor(NodeActor):
         except Unavailable as why:
             self.log.warning("the journal stays long", reason=str(why))
         self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)
+
+
+def _can_wait(effect: Effect) -> bool:
+    """Is it as good on disk a little later? An outcome that is settled twice is settled once."""
+    return isinstance(effect, Journal) and effect.record.fact is Fact.SETTLED

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from khala.core.execution.delivering import Piece
 from khala.core.execution.file_uploads import FilePart
-from khala.core.task import Outcome, Phase, TaskSpec
+from khala.core.task import Epoch, Outcome, TaskSpec
 from khala.errors import KhalaError
+from khala.execution.job import OutputSpooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +29,13 @@ class StopRunning:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseEntered:
-    """A slot's attempt began a phase."""
-
-    task_id: str
-    attempt: int
-    phase: Phase
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """A slot's attempt is over, nothing of it runs. `spooled`: its output went to a spool while it ran."""
+    """A slot's attempt is over, nothing of it runs."""
 
+    slot: int
     task_id: str
     attempt: int
     outcome: Outcome
-    spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +61,14 @@ class FilePartAnswered:
     part: FilePart
     complete: bool = False
     error: KhalaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolGrew:
+    """A running attempt, assigned under `epoch`, has more output to deliver."""
+
+    spooled: OutputSpooled
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -78,8 +79,7 @@ class FileDelivery(NodeActor):
             wanted = self._wanted.pop(attempt)
             if lost:
                 self.log.error("output files lost with their spool", task_id=attempt[0], files=len(lost))
-            outcome = without_lost(wanted.outcome, lost)
-            self.tell("delivery", DeliverOutput(task_id=attempt[0], attempt=attempt[1], outcome=outcome))
+            self.tell("delivery", replace(wanted, outcome=without_lost(wanted.outcome, lost)))
 
     def _send_part(self, part: FilePart) -> None:
         data = self._read(part)

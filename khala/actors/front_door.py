@@ -33,6 +33,7 @@ CAPS = {
     "submissions": Cap(items=20_000, size_bytes=64 << 20),
     "uploads": Cap(items=128, size_bytes=128 << 20),
     "accounts": Cap(items=1_000, size_bytes=1 << 20),
+    "jobs": Cap(items=200, size_bytes=64 << 20),
     "outputs": Cap(items=5_000, size_bytes=64 << 20),
     "followers": Cap(items=5_000, size_bytes=1 << 30),
 } | dict.fromkeys(READERS, Cap(items=5_000, size_bytes=1 << 30))

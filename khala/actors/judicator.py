@@ -7,15 +7,18 @@ keeps anybody waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from khala.actors.actor import Stage
 from khala.actors.doorkeeper import LATE
 from khala.actors.front_door import FrontDoor
+from khala.actors.jobs import JOB_BYTES
 from khala.actors.leader_messages import LeadingWith
-from khala.actors.measuring import MetricsQuestions, bus_samples
+from khala.actors.measuring import MetricsQuestions, bus_samples, leadership_samples
 from khala.actors.messages import (
     AnswerQuery,
+    AskJobs,
+    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
@@ -36,7 +39,6 @@ from khala.coordination.interface import ClusterView
 from khala.core.access import Identity, seen_by
 from khala.core.commands import (
     CancelTasks,
-    CountTasks,
     ExecutorViews,
     GetTasks,
     JudicatorView,
@@ -47,10 +49,10 @@ from khala.core.commands import (
     Ping,
     Pong,
     RemoveJudicator,
-    SearchTasks,
     SubmitTasks,
     TaskAccepted,
 )
+from khala.core.jobs import CancelJob, CreateJob, RetryJob
 from khala.core.messages import LeaderAnnounced, TasksSettled
 from khala.core.operations import (
     AmendTask,
@@ -62,7 +64,7 @@ from khala.core.operations import (
     Sample,
 )
 from khala.core.task import Epoch, Task
-from khala.core.transfers import GetFileChunk, GetOutput, PutFileChunk, PutOutput
+from khala.core.transfers import GetOutput, PutFileChunk, PutOutput
 from khala.core.validation import check_amendment
 from khala.errors import Refusal
 
@@ -71,9 +73,17 @@ LEADER_ANSWERS_WITHIN_S = 3.0
 
 
 class Judicator(FrontDoor):
-    """`secured` is false on a cluster without a secret, where nobody needs a token."""
+    """`secured` is false on a cluster without a secret, where nobody needs a token; `counted` are further
+    metrics of this node."""
 
-    def __init__(self, stage: Stage, *, version: str, secured: bool) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        version: str,
+        secured: bool,
+        counted: Callable[[], Iterable[Sample]] = tuple,
+    ) -> None:
         super().__init__(stage, secured=secured)
         self._version = version
         self._secured = secured
@@ -82,6 +92,8 @@ class Judicator(FrontDoor):
         self._waits = Waits()
         self._executor_questions: list[tuple[float, Envelope, Identity]] = []
         self._metrics = MetricsQuestions()
+        self._counted = counted
+        self._newest, self._elections = Epoch(), 0
         self._services: dict[str, ServiceChecked] = {}
         self._replica_set = ReplicaSetChecked({}, writable=True)
 
@@ -153,6 +165,17 @@ class Judicator(FrontDoor):
             check_piece(put)
             self._hand_on("outputs", put, envelope, size_bytes=len(put.data))
 
+    def _ask_jobs(self, command: CreateJob | CancelJob | RetryJob, envelope: Envelope) -> None:
+        """Hand on."""
+        self._hand_on("jobs", AskJobs(self._who, envelope), envelope, size_bytes=JOB_BYTES)
+
+    handle_create_job = handle_retry_job = _ask_jobs
+
+    def handle_cancel_job(self, cancel: CancelJob, envelope: Envelope) -> None:
+        """Hand on."""
+        self._ask_jobs(cancel, envelope)
+        self._note("jobs.cancel", cancel.job_id)
+
     def _too_many(self, envelope: Envelope, count: int, field: str) -> bool:
         if count > MOST_TASKS:
             self._refuse(envelope, "too_large", f"at most {MOST_TASKS} tasks in one call", field)
@@ -169,8 +192,13 @@ class Judicator(FrontDoor):
         elif not self._waits.begin(get, envelope, self.now().boot_s):
             busy = "as many callers as this judicator takes wait for tasks already"
             self.reply(envelope, NotAvailable(detail=busy, retry_after_s=2.0))
-        else:
+        elif not self._waits.are_new(get):
             self._ask_reader(CheckFinished(tuple(get.task_ids), owner=get.owner))
+
+    def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
+        """There is room again, and some tasks are new."""
+        self._waits.created(answered.created)
+        super().handle_calls_answered(answered, envelope)
 
     def handle_finished_checked(self, checked: FinishedChecked, envelope: Envelope) -> None:
         """Some of what is waited for is finished already."""
@@ -181,11 +209,12 @@ class Judicator(FrontDoor):
         self.tell("followers", settled)
         self._query_all(self._waits.finished(settled.task_ids))
 
-    def _read(self, command: SearchTasks | CountTasks | GetFileChunk, envelope: Envelope) -> None:
+    def _read(self, command: object, envelope: Envelope) -> None:
         """Hand to a reader."""
         self._query(envelope)
 
     handle_search_tasks = handle_count_tasks = handle_get_file_chunk = _read
+    handle_get_jobs = handle_search_jobs = _read
 
     def handle_get_output(self, get: GetOutput, envelope: Envelope) -> None:
         """Hand to those who wait for more, too."""
@@ -251,7 +280,12 @@ class Judicator(FrontDoor):
         self._answer_metrics(metrics.samples)
 
     def _answer_metrics(self, leaders: Sequence[Sample]) -> None:
-        own = tuple(bus_samples(self.stage.node, self.stage.bus.stats()))
+        node, leads = self.stage.node, self._view.leader == self.stage.node
+        own = (
+            *bus_samples(node, self.stage.bus.stats()),
+            *leadership_samples(node, leads=leads, elections=self._elections),
+            *self._counted(),
+        )
         for envelope in self._metrics.end():
             self.reply(envelope, Metrics(samples=(*leaders, *own)))
 
@@ -281,10 +315,17 @@ class Judicator(FrontDoor):
     def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
         """Which epoch this node leads with, if it does."""
         self._epoch = leading.epoch
+        self._count_election(leading.epoch)
 
     def handle_leader_announced(self, announced: LeaderAnnounced, envelope: Envelope) -> None:
         """Which epoch another judicator leads with."""
         self._epoch = max(self._epoch, announced.epoch)
+        self._count_election(announced.epoch)
+
+    def _count_election(self, epoch: Epoch) -> None:
+        if epoch > self._newest:
+            self._newest = epoch
+            self._elections += 1
 
     def handle_service_checked(self, checked: ServiceChecked, envelope: Envelope) -> None:
         """How a native service of this node does."""

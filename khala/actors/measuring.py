@@ -25,6 +25,13 @@ def bus_samples(node: str, stats: BusStats) -> Iterator[Sample]:
         yield Sample(name=f"khala_bus_{name}", labels={"node": node}, value=float(getattr(stats, name)))
 
 
+def leadership_samples(node: str, *, leads: bool, elections: int) -> Iterator[Sample]:
+    """Whether this node leads, and how many elections it has seen since it started."""
+    labels = {"node": node}
+    yield Sample(name="khala_leads", labels=labels, value=float(leads))
+    yield Sample(name="khala_elections_total", labels=labels, value=float(elections))
+
+
 class MetricsQuestions:
     """Those who asked for metrics; the leader is asked once for all of them. Times are CLOCK_BOOTTIME."""
 

@@ -20,6 +20,11 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class LookIntoMail:
+    """Envelopes came: handle all that are there."""
+
+
+@dataclass(frozen=True, slots=True)
 class AreYouUp:
     """The supervisor's question to an actor that it started; the answer says nothing but yes."""
 
@@ -78,6 +83,14 @@ class AskAccounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AskJobs:
+    """Carry out this command about a job, which `who` may give, and answer the envelope."""
+
+    who: Identity
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
 class NoteAction:
     """`who` was let in to do this: put it on record."""
 
@@ -94,11 +107,13 @@ class AccountsChanged:
 
 @dataclass(frozen=True, slots=True)
 class CallsAnswered:
-    """An actor answered callers that the front door had sent to it (P15)."""
+    """An actor answered callers that the front door had sent to it (P15). `created` are the new tasks
+    (id, owner) among them, if few."""
 
     actor: str
     items: int
     size_bytes: int
+    created: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, OutputGrew
 from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
+from khala.core.commands import Refused
 from khala.core.output import CHUNK_BYTES, PHASES, STREAMS, OutputChunk, StreamKey
+from khala.core.task import Epoch
 from khala.core.transfers import OutputStored, PutOutput
 from khala.errors import Refusal, Unavailable
 from khala.store.interface import OutputStore
@@ -23,6 +25,7 @@ BATCH_PIECES = 500
 TASK_ID = re.compile(r"[0-9a-f]{24}")
 MOST_ATTEMPTS = 10**9
 MOST_BYTES = 1 << 40
+FOREIGN = Refused(code="superseded", detail="it was assigned by a store of another generation", field="epoch")
 
 
 class Outputs(NodeActor):
@@ -58,11 +61,9 @@ class Outputs(NodeActor):
         self._flushing = False
         batch = self._take_batch()
         self._open = [caller for _, caller in batch]
-        chunks = [OutputChunk(key=key_of(put), offset=put.offset, data=put.data) for put, _ in batch]
         answers: list[object]
         try:
-            answers = [OutputStored(next_offset=end) for end in self._store.put_output(chunks)]
-            self.tell("followers", OutputGrew(tuple({chunk.key for chunk in chunks if chunk.data})))
+            answers = self._put([put for put, _ in batch])
         except Unavailable as why:
             answers = [not_available(why)] * len(batch)
         self._open = []
@@ -72,6 +73,18 @@ class Outputs(NodeActor):
         self.tell("judicator", CallsAnswered(self.name, len(batch), size_bytes))
         if self._waiting:
             self._flush_soon()
+
+    def _put(self, puts: list[PutOutput]) -> list[object]:
+        """Store those of the store's own generation: another's may have the numbers of ours (P4)."""
+        current = Epoch(generation=self._store.generation())
+        own = [put for put in puts if put.epoch.shares_generation(current)]
+        chunks = [OutputChunk(key=key_of(put), offset=put.offset, data=put.data) for put in own]
+        ends = iter(self._store.put_output(chunks) if chunks else ())
+        self.tell("followers", OutputGrew(tuple({chunk.key for chunk in chunks if chunk.data})))
+        return [
+            OutputStored(next_offset=next(ends)) if put.epoch.shares_generation(current) else FOREIGN
+            for put in puts
+        ]
 
     def _take_batch(self) -> list[tuple[PutOutput, Envelope]]:
         count = size_bytes = 0

@@ -63,6 +63,12 @@ class Quotas:
         return frozenset(task.id for task in self._store.read([task.id for task in tasks], view="minimal"))
 
 
+def check_queued(store: PeopleStore, user: str, most: int | None, tasks: int) -> None:
+    """Raise Refusal if so many tasks more are beyond what `user` may have waiting; Unavailable."""
+    if most is not None and store.usage(user).queued + tasks > most:
+        raise Refusal(f"{user} may have {most} tasks waiting: wait, or cancel some", code="too_many_requests")
+
+
 def check_stored_bytes(store: PeopleStore, user: str, most: int | None, size: int) -> None:
     """Raise Refusal if a file of `size` bytes is beyond what `user` may have; Unavailable."""
     if most is not None and store.usage(user).stored_bytes + size > most:

@@ -1,4 +1,4 @@
-"""One slot of an executor: one attempt at a time, from its files to its outcome and its verdict.
+"""One slot of an executor, for what may block: an attempt from its stored files to its verdict.
 
 Its thread may block while stored files are fetched, which holds up nobody but the attempt that needs
 them. The commands themselves run in the slot's launcher process. A fault here ends the node: the
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.executor_messages import AttemptEnded, PhaseEntered, RunAttempt, StopRunning
+from khala.actors.executor_messages import AttemptEnded, RunAttempt, StopRunning
 from khala.bus.envelope import Envelope
 from khala.core.files import file_ids_of
 from khala.core.output import StreamKey, capture_of
 from khala.core.task import ExitReason, Outcome, Phase
 from khala.core.verdict import captured_whole, judged
 from khala.errors import Fault, Refusal, Unavailable
-from khala.execution.job import Job, JobEnded, OutputSpooled, PhaseStarted
+from khala.execution.job import Job, JobEnded
 from khala.execution.pool import LauncherPool
 from khala.execution.spools import Spools
 
@@ -48,7 +48,6 @@ class Slot(NodeActor):
         self._release = release
         self._running: RunAttempt | None = None
         self._held: list[str] = []
-        self._spooled = False
 
     def end(self) -> None:
         """Let the files go; what still runs is the launcher's."""
@@ -58,7 +57,7 @@ class Slot(NodeActor):
         """Fetch what it needs, then give it to the launcher."""
         if self._running is not None:
             raise Fault(f"slot {self._number} has {self._running.task_id}, cannot take {run.task_id}")
-        self._running, self._spooled = run, False
+        self._running = run
         files = {}
         try:
             for file_id in file_ids_of(run.spec):
@@ -82,15 +81,6 @@ class Slot(NodeActor):
         running = self._running
         if running is not None and (running.task_id, running.attempt) == (stop.task_id, stop.attempt):
             self._pool.abort(self._number)
-
-    def handle_phase_started(self, started: PhaseStarted, envelope: Envelope) -> None:
-        """The launcher began a phase."""
-        self.tell("executor", PhaseEntered(started.task_id, started.attempt, started.phase))
-
-    def handle_output_spooled(self, spooled: OutputSpooled, envelope: Envelope) -> None:
-        """There is more output to deliver."""
-        self._spooled = True
-        self.tell("delivery", spooled)
 
     def handle_job_ended(self, ended: JobEnded, envelope: Envelope) -> None:
         """The launcher is done, and nothing of the attempt is left."""
@@ -119,9 +109,7 @@ class Slot(NodeActor):
         run, self._running = self._running, None
         self._release_files()
         if run is not None:
-            # A launcher that died may have left output files that no outcome tells of.
-            spooled = self._spooled or bool(run.spec.outputs)
-            self.tell("executor", AttemptEnded(run.task_id, run.attempt, outcome, spooled))
+            self.tell("executor", AttemptEnded(self._number, run.task_id, run.attempt, outcome))
 
     def _release_files(self) -> None:
         held, self._held = self._held, []

@@ -27,7 +27,7 @@ def explain(task_id: str, data_dir: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(told)
         return Exit.OK
-    ended = f" ({told['exit_reason'].replace('_', ' ')})" if told.get("exit_reason") else ""
+    ended = f" ({exit_reason.replace('_', ' ')})" if (exit_reason := told.get("exit_reason")) else ""
     click.echo(f"{told['id']}  {told['state']}{ended}")
     if told.get("reason"):
         click.echo(f"reason    {told['reason']}")

@@ -18,20 +18,28 @@ from khala.errors import KhalaError
 
 _COMMANDS: Mapping[str, str] = {
     "run": "khala.cli.run:run",
+    "map": "khala.cli.map:map",
     "submit": "khala.cli.submit:submit",
     "show": "khala.cli.tasks:show",
     "ls": "khala.cli.tasks:ls",
     "logs": "khala.cli.logs:logs",
     "get": "khala.cli.get:get",
     "explain": "khala.cli.explain:explain",
+    "wait": "khala.cli.wait:wait",
+    "job": "khala.cli.job:job",
     "cancel": "khala.cli.tasks:cancel",
+    "retry": "khala.cli.tasks:retry",
     "executors": "khala.cli.members:executors",
+    "drain": "khala.cli.draining:drain",
+    "undrain": "khala.cli.draining:undrain",
     "judicators": "khala.cli.members:judicators",
+    "cluster": "khala.cli.members:cluster",
     "token": "khala.cli.token:token",
     "up": "khala.cli.up:up",
     "down": "khala.cli.down:down",
     "status": "khala.cli.status:status",
     "demo": "khala.cli.demo:demo",
+    "completion": "khala.cli.completion:completion",
     "doctor": "khala.cli.doctor:doctor",
     "backup": "khala.cli.backup:backup",
     "restore": "khala.cli.restore:restore",
@@ -48,7 +56,8 @@ _HELP = """Run command-line tasks in parallel on a cluster of computers.
   khala down                     end it
 
 Exit codes: 0 done, 1 error, 2 wrong usage or settings, 3 no cluster reachable,
-4 refused by the cluster, 130 interrupted. `khala run` exits as its task did.
+4 refused by the cluster, 130 interrupted. `khala run` exits as its task did,
+`khala map` with the number of tasks that failed; both with 125 if Khala failed.
 KHALA_DEBUG=1 shows the traceback of an error."""
 
 

@@ -93,6 +93,41 @@ def remove(context: click.Context, name: str, data_dir: Path | None, as_json: bo
     return Exit.OK
 
 
+@click.command()
+@cluster_options
+def cluster(data_dir: Path | None, as_json: bool) -> int:
+    """Say how the cluster is: who leads, what it can lose, what it runs.
+
+    \b
+      khala cluster
+
+    Exits with 3 if it cannot accept tasks now.
+    """
+    with connect(data_dir) as client:
+        found = client.cluster()
+        stats = client.stats() if found["ready"] else None
+        workers = client.executors() if found["ready"] else ()
+    if as_json:
+        print_json({**found, "stats": stats, "executors": workers})
+        return Exit.OK if found["ready"] else Exit.UNREACHABLE
+    epoch = found["epoch"]
+    click.echo(f"state       {'ready' if found['ready'] else 'cannot accept tasks now'}, {found['security']}")
+    click.echo(f"leader      {found['leader'] or 'none'}, epoch {epoch['number']}")
+    click.echo(f"judicators  {len(found['judicators'])}, of which {found['survives']} more may be lost")
+    for judicator in found["judicators"]:
+        click.echo(
+            f"            {judicator['name']}  {judicator['replica_state'] or '?'}  {_standing(judicator)}"
+        )
+    slots = sum(worker["slots"] for worker in workers if not worker["draining"])
+    draining = sum(worker["draining"] for worker in workers)
+    click.echo(
+        f"executors   {len(workers)} with {slots} slots" + (f", {draining} draining" if draining else "")
+    )
+    counts = {name: count for name, count in (stats or {"tasks": {}})["tasks"].items() if count}
+    click.echo("tasks       " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "none"))
+    return Exit.OK if found["ready"] else Exit.UNREACHABLE
+
+
 def _standing(entry: Mapping[str, Any]) -> str:
     if entry.get("leaving"):
         return "leaving"

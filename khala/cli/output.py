@@ -9,6 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 _WIDE = 240
+_COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "leads": "green",
+    "down": "red",
+    "draining": "yellow",
+    "missing": "red",
+}
 
 
 def print_json(value: Any) -> None:
@@ -23,7 +33,7 @@ def print_json_line(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned columns; into a pipe they are not cut to a terminal's width."""
+    """Aligned columns, coloured on a terminal; into a pipe they are not cut to a terminal's width."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -31,7 +41,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(str(cell), _COLOURS.get(str(cell), "")) for cell in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 

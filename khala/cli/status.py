@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from khala.cli.output import print_json, print_table, since
 from khala.errors import KhalaError, Unavailable
 from khala.local.data_directory import default_data_dir
 from khala.local.record import ClusterRecord, read_record
+
+_IN_TIME_S = 1.5
 
 
 @click.command()
@@ -46,16 +51,36 @@ def status(data_dir: Path | None, as_json: bool, show_token: bool) -> int:
 
 
 def _ask(directory: Path) -> Mapping[str, Any]:
-    """What the cluster says of itself; a cluster in trouble still has processes to show."""
+    """What the cluster says of itself in time; a cluster in trouble still has processes to show.
+
+    All at once: a gateway without a judicator takes its time before it says so.
+    """
+    client = connect(directory, patience_s=0.0)
+    questions: Mapping[str, Callable[[], object]] = {
+        "tasks": lambda: client.stats()["tasks"],
+        "executors": client.executors,
+        "judicators": client.judicators,
+    }
+    answers: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+
+    def ask(name: str) -> None:
+        try:
+            answers.put((name, questions[name]()))
+        except KhalaError as failure:
+            answers.put(("problem", str(failure)))
+
+    for name in questions:
+        threading.Thread(target=ask, args=(name,), daemon=True).start()
+    known: dict[str, object] = {}
+    deadline = time.monotonic() + _IN_TIME_S
     try:
-        with connect(directory, patience_s=1.0) as client:
-            return {
-                "tasks": client.stats()["tasks"],
-                "executors": client.executors(),
-                "judicators": client.judicators(),
-            }
-    except KhalaError as failure:
-        return {"problem": str(failure)}
+        for _ in questions:
+            name, answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            known[name] = answer
+    except queue.Empty:
+        missing = ", ".join(name for name in questions if name not in known)
+        known.setdefault("problem", f"no answer about {missing} within {_IN_TIME_S} s")
+    return known
 
 
 def _document(record: ClusterRecord, cluster: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,8 +107,9 @@ def _print(record: ClusterRecord, cluster: Mapping[str, Any]) -> None:
             if count:
                 click.echo(f"{service} of {judicator['name']} died and was started again: {count} ×")
     if "problem" in cluster:
-        click.echo(f"the cluster does not answer: {cluster['problem']}")
+        click.echo(f"the cluster does not answer all: {cluster['problem']}")
     if "tasks" in cluster:
         counts = {name: count for name, count in cluster["tasks"].items() if count}
         click.echo("tasks: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "none"))
+    if "executors" in cluster:
         click.echo(f"executors: {len(cluster['executors'])}")

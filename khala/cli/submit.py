@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import click
@@ -45,7 +46,7 @@ def submit(
     """
     if (file is None) == (not command):
         raise click.UsageError("give a command after --, or --file: one of them")
-    task = _read(file) if file is not None else build_task(command, **description)
+    task = read_document(file, dict | list) if file is not None else build_task(command, **description)
     with connect(data_dir) as client:
         if isinstance(task, list):
             return _submit_many(client, task, key, as_json)
@@ -72,7 +73,8 @@ def _submit_many(client: Client, tasks: Sequence[Mapping[str, Any]], key: str, a
     return Exit.REFUSED if refused else Exit.OK
 
 
-def _read(file: str) -> Any:
+def read_document(file: str, kind: type | UnionType) -> Any:
+    """The JSON in `file` (- is standard input), which must be of `kind`; ConfigurationError."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
         task = json.loads(text)
@@ -80,6 +82,7 @@ def _read(file: str) -> Any:
         raise ConfigurationError(f"--file: cannot read {file}: {failure.strerror}") from failure
     except ValueError as failure:
         raise ConfigurationError(f"--file: {file} is not JSON: {failure}") from failure
-    if not isinstance(task, dict | list):
-        raise ConfigurationError(f"--file: {file} must hold a JSON object, or a list of objects")
+    if not isinstance(task, kind):
+        more = "" if kind is dict else ", or a list of objects"
+        raise ConfigurationError(f"--file: {file} must hold a JSON object{more}")
     return task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from khala.cli.exits import Exit, note
-from khala.cli.live import STREAMS, write_through
+from khala.cli.live import STREAMS, Write, write_through
 from khala.client import Client, OutputPiece, OutputView, PhaseView, TaskView
 
 _SIGNAL_BASE = 128
@@ -31,7 +31,7 @@ def last_phase(task: TaskView) -> PhaseView | None:
     return task.execute or task.compile
 
 
-def print_output(client: Client, task: TaskView) -> None:
+def print_output(client: Client, task: TaskView, write: Write = write_through) -> None:
     """The output of both phases on the streams that it was written to."""
     for name, phase in (("compile", task.compile), ("execute", task.execute)):
         for stream in STREAMS if phase is not None else ():
@@ -40,15 +40,15 @@ def print_output(client: Client, task: TaskView) -> None:
             whole = output.left_out and output.stored_bytes
             pieces = client.read_output(task.id, phase=name, stream=stream, attempt=task.attempt)
             for piece in pieces if whole else _inline(output):
-                write_through(place, piece)
+                write(place, piece)
             missing = output.size - output.stored_bytes if whole else output.left_out
             if missing:
                 note(f"khala: {missing} bytes of {stream} ({output.size} in all) are left out here")
 
 
-def print_end(task: TaskView) -> None:
-    """What must be known of a task's end besides its output."""
-    if task.outputs:
+def print_end(task: TaskView, *, quiet: bool = False) -> None:
+    """What must be known of a task's end besides its output; `quiet`: only what went wrong."""
+    if task.outputs and not quiet:
         note(f"khala: {len(task.outputs)} output files: khala get {task.id}")
     if task.exit_reason not in _OWN_END:
         note(f"khala: task {task.id} {task.state}: {task.reason or task.exit_reason.replace('_', ' ')}")

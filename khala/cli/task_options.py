@@ -67,7 +67,6 @@ def build_task(
     cpus: float | None,
     memory: str | None,
     max_attempts: int | None,
-    stdin: bytes = b"",
 ) -> dict[str, Any]:
     """The JSON object of `POST /tasks`. An empty `command` leaves only the compile phase."""
     env = _pairs(variables, "--env")
@@ -77,12 +76,7 @@ def build_task(
     if compile_command:
         task["compile"] = {"command": compile_command, "env": env, "limits": _limits(compile_limit)}
     if command:
-        task["execute"] = {
-            "command": list(command),
-            "env": env,
-            "limits": _limits(limit),
-            "stdin": _text(stdin),
-        }
+        task["execute"] = {"command": list(command), "env": env, "limits": _limits(limit)}
     resources = {"cpus": cpus, "memory": _size(memory)}
     task["resources"] = {key: value for key, value in resources.items() if value is not None}
     if max_attempts is not None:
@@ -118,15 +112,6 @@ def _input(text: str) -> dict[str, object]:
         "encoding": "base64",
         "mode": "755" if executable else "644",
     }
-
-
-def _text(stdin: bytes) -> str:
-    try:
-        return stdin.decode()
-    except UnicodeDecodeError as failure:
-        raise ConfigurationError(
-            "standard input is not UTF-8 text: send it with --input-file and redirect it in a shell command"
-        ) from failure
 
 
 def _size(memory: str | None) -> int | None:

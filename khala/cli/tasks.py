@@ -151,3 +151,33 @@ def cancel(task_ids: Sequence[str], data_dir: Path | None, as_json: bool) -> int
     if as_json:
         print_json({"results": answers})
     return Exit.REFUSED if refused else Exit.OK
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@cluster_options
+def retry(task_ids: Sequence[str], data_dir: Path | None, as_json: bool) -> int:
+    """Run finished tasks again, as new tasks; prints their ids.
+
+    \b
+      khala retry 65f0c1a2b3c4d5e6f7a8b9c0
+
+    Exits with 4 if one of them does not exist or is not finished; the others are run.
+    """
+    answers: list[object] = []
+    refused = False
+    with connect(data_dir) as client:
+        for task_id in task_ids:
+            try:
+                created = client.retry(task_id)
+            except Refusal as refusal:
+                refused = True
+                note(f"khala: {task_id}: {refusal}")
+                answers.append({"id": task_id, "error": {"code": refusal.code, "detail": refusal.detail}})
+                continue
+            answers.append({"id": created, "retried_from": task_id})
+            if not as_json:
+                click.echo(created)
+    if as_json:
+        print_json({"results": answers})
+    return Exit.REFUSED if refused else Exit.OK

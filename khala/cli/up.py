@@ -26,13 +26,13 @@ from khala.local.up import ROLE_COMMAND, Ready, UpOrder, run_cluster
     "--judicators", type=click.IntRange(1, 99), help="How many judicators.  [default: as before, or 1]"
 )
 @click.option(
-    "--executors", type=click.IntRange(1, 99), default=1, show_default=True, help="How many executors."
+    "--executors", type=click.IntRange(1, 99), help="How many executors.  [default: as before, or 1]"
 )
+@click.option("--gateways", type=click.IntRange(1, 99), help="How many gateways.  [default: as before, or 1]")
 @click.option(
-    "--gateways", type=click.IntRange(1, 99), default=1, show_default=True, help="How many gateways."
-)
-@click.option(
-    "--slots", type=click.IntRange(1, 99), help="Tasks at once per executor.  [default: share of the CPUs]"
+    "--slots",
+    type=click.IntRange(1, 99),
+    help="Tasks at once per executor.  [default: as before, or its share of the CPUs]",
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="HTTP port, 0 for any.  [default: as before, or 7000]"
@@ -121,6 +121,8 @@ def _announce(ready: Any, as_json: bool, new_token: bool, *, foreground: bool) -
         sys.stdout.flush()
         return
     note(f"the cluster is ready: {ready['gateway']}")
+    if new_token or sys.stderr.isatty():  # a later start's log is no place for it
+        note(f"in a browser: {ready['gateway']}/#token={ready['token']}")
     if new_token:
         note(f"administrator's token (also: khala status --show-token): {ready['token']}")
     note("Ctrl-C ends it" if foreground else f"`khala down --data-dir {ready['data_dir']}` ends it")

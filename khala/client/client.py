@@ -1,49 +1,43 @@
-"""The synchronous client: one method per thing that the HTTP API can do.
+"""The blocking client: every call of the API as a method that returns when it is done.
 
-A task is given as the JSON object of `POST /tasks` (docs/http-api.md). Thread-safe; every method
-blocks. Errors: `Refusal` when the request is wrong, `Unavailable` when the cluster cannot do it now.
+Thread-safe. Errors: `Refusal` when the request is wrong, `Unavailable` when the cluster cannot do it now.
 """
 
 from __future__ import annotations
 
+import queue
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
-from urllib.parse import quote
 
-from khala.client.output import OutputName, follow, read
-from khala.client.saving import Write, save
-from khala.client.transport import Transport
-from khala.client.views import (
-    OutputEnd,
-    OutputFileView,
-    OutputPiece,
-    TaskPageView,
-    TaskView,
-    output_file_view,
-    task_view,
-)
-from khala.errors import Unavailable
-
-_API = "/api/v1"
-_WAIT_SLICE_S = 20.0
-_SILENT_S = 30.0
+from khala.client import plain_wire
+from khala.client.blocking import blocking, blocking_each, finish
+from khala.client.calls import Calls
+from khala.client.exchange import Wire
+from khala.client.harvest import Harvest
+from khala.client.task_calls import NotFinished
+from khala.client.transport import Transport, checked_url
+from khala.client.views import TaskView
 
 
 class Client:
-    """A connection to one gateway. `token` may be empty on a cluster that was started open."""
+    """A connection to one gateway. `token` may be empty on a cluster that was started open.
+
+    `patience_s` bounds how long a call is tried again when the gateway cannot be reached or asks to
+    try later; `timeout_s` bounds one try.
+    """
 
     def __init__(
         self, url: str, token: str = "", *, patience_s: float = 30.0, timeout_s: float = 30.0
     ) -> None:
-        self._transport = Transport(url, token, patience_s=patience_s, timeout_s=timeout_s)
+        url = checked_url(url)
+        self._calls = Calls(
+            Transport(url, token, blocking_wire(url), patience_s=patience_s, timeout_s=timeout_s)
+        )
 
     def close(self) -> None:
         """Release the connections."""
-        self._transport.close()
+        finish(self._calls.close())
 
     def __enter__(self) -> Client:
         return self
@@ -53,173 +47,80 @@ class Client:
     ) -> None:
         self.close()
 
-    def submit(self, task: Mapping[str, Any], *, key: str = "") -> str:
-        """Create a task; it is on a majority's disk when its id is returned.
+    def as_completed(self, task_ids: Iterable[str], *, timeout_s: float | None = None) -> Iterator[TaskView]:
+        """The tasks of these ids as each of them ends; NotFinished after `timeout_s` seconds.
 
-        With the same `key` (one is made if none is given) the same task is never created twice.
+        Refusal `not_found` for one that is not there.
         """
-        answer = self._transport.call("POST", f"{_API}/tasks", body=task, key=key or uuid.uuid4().hex)
-        task_id: str = answer["id"]
-        return task_id
+        wanted = dict.fromkeys(task_ids)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        harvest = Harvest(lambda task_id, wait_s: self.get(task_id, wait_s=wait_s))
+        harvest.add(wanted)
+        try:
+            for number in range(len(wanted)):
+                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    seen = harvest.next(left_s)
+                except queue.Empty:
+                    raise NotFinished(
+                        f"{len(wanted) - number} tasks are not finished after {timeout_s} s: wait longer"
+                    ) from None
+                if seen.failure is not None:
+                    raise seen.failure
+                if seen.task is not None:
+                    yield seen.task
+        finally:
+            harvest.close()
 
-    def run(self, task: Mapping[str, Any], *, key: str = "", timeout_s: float | None = None) -> TaskView:
-        """Create a task and return it once it is finished, as `submit` and `wait`."""
-        return self.wait(self.submit(task, key=key), timeout_s=timeout_s)
+    submit = blocking(Calls.submit)
+    start = blocking(Calls.start)
+    run = blocking(Calls.run)
+    map = blocking_each(Calls.map)
+    submit_many = blocking(Calls.submit_many)
+    get = blocking(Calls.get)
+    wait = blocking(Calls.wait)
+    list = blocking(Calls.list)
+    follow = blocking_each(Calls.follow)
+    read_output = blocking_each(Calls.read_output)
+    cancel = blocking(Calls.cancel)
+    cancel_all = blocking(Calls.cancel_all)
+    retry = blocking(Calls.retry)
+    explain = blocking(Calls.explain)
+    outputs = blocking(Calls.outputs)
+    save_output = blocking(Calls.save_output)
+    upload = blocking(Calls.upload)
 
-    def submit_many(
-        self, tasks: Sequence[Mapping[str, Any]], *, key: str = ""
-    ) -> Sequence[Mapping[str, Any]]:
-        """Create up to 10,000 tasks; answers `{"id"}` or `{"error"}` for each, in order."""
-        answer = self._transport.call(
-            "POST", f"{_API}/tasks/batch", body={"tasks": tasks}, key=key or uuid.uuid4().hex
-        )
-        results: Sequence[Mapping[str, Any]] = answer["results"]
-        return results
+    submit_job = blocking(Calls.submit_job)
+    job = blocking(Calls.job)
+    jobs = blocking(Calls.jobs)
+    watch_job = blocking_each(Calls.watch_job)
+    wait_job = blocking(Calls.wait_job)
+    cancel_job = blocking(Calls.cancel_job)
+    retry_job = blocking(Calls.retry_job)
+    results = blocking_each(Calls.results)
+    raw_results = blocking_each(Calls.raw_results)
 
-    def get(self, task_id: str) -> TaskView:
-        """One task, with its result when it is finished; Refusal `not_found`."""
-        return task_view(self._transport.call("GET", f"{_API}/tasks/{task_id}"))
+    call = blocking(Calls.call)
+    executors = blocking(Calls.executors)
+    drain = blocking(Calls.drain)
+    undrain = blocking(Calls.undrain)
+    judicators = blocking(Calls.judicators)
+    remove_judicator = blocking(Calls.remove_judicator)
+    cluster = blocking(Calls.cluster)
+    stats = blocking(Calls.stats)
+    create_user = blocking(Calls.create_user)
+    create_token = blocking(Calls.create_token)
+    tokens = blocking(Calls.tokens)
+    revoke_token = blocking(Calls.revoke_token)
+    version = blocking(Calls.version)
+    ready = blocking(Calls.ready)
 
-    def wait(self, task_id: str, *, timeout_s: float | None = None) -> TaskView:
-        """The task once it is finished; Unavailable after `timeout_s` seconds (None: wait for ever)."""
-        deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            slice_s = max(0.0, min(_WAIT_SLICE_S, deadline - time.monotonic()))
-            query = {"wait": f"{slice_s:.3f}"}
-            answer = self._transport.call("GET", f"{_API}/tasks/{task_id}", query=query, wait_s=slice_s)
-            task = task_view(answer)
-            if task.finished:
-                return task
-            if time.monotonic() >= deadline:
-                raise Unavailable(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
 
-    def list(self, *, page_size: int = 100, page_token: str = "", **filters: str) -> TaskPageView:
-        """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …"""
-        query = {"page_size": str(page_size), **{name: value for name, value in filters.items() if value}}
-        if page_token:
-            query["page_token"] = page_token
-        answer = self._transport.call("GET", f"{_API}/tasks", query=query)
-        return TaskPageView(
-            tasks=tuple(task_view(one) for one in answer["tasks"]),
-            next_page_token=answer.get("next_page_token") or "",
-        )
+def blocking_wire(url: str) -> Wire:
+    """The quickest to load that reaches `url`."""
+    if plain_wire.serves(url):
+        return plain_wire.PlainWire(url)
+    # 0.1 s to load; only TLS and proxies need it.
+    from khala.client.httpx_wires import BlockingHttpxWire
 
-    def follow(
-        self,
-        task_id: str,
-        *,
-        phase: str = "execute",
-        stream: str = "stdout",
-        attempt: int = 0,
-        offset: int = 0,
-    ) -> Iterator[OutputPiece | OutputEnd]:
-        """An attempt's output as it comes, and its end; `attempt` 0 is the newest when it begins.
-
-        Goes on where it was when the connection breaks; Unavailable when that fails for too long.
-        """
-        name = OutputName(task_id=task_id, phase=phase, stream=stream, attempt=attempt)
-        return follow(self._transport, name, offset)
-
-    def read_output(
-        self,
-        task_id: str,
-        *,
-        phase: str = "execute",
-        stream: str = "stdout",
-        attempt: int = 0,
-        tail: int = -1,
-    ) -> Iterator[OutputPiece]:
-        """All that can be read now of an attempt's output, or its last `tail` bytes; `attempt` 0 is the
-        newest."""
-        name = OutputName(task_id=task_id, phase=phase, stream=stream, attempt=attempt)
-        return read(self._transport, name, tail)
-
-    def cancel(self, task_id: str) -> Mapping[str, Any]:
-        """Ask that the task and all its processes stop; answers what became of the request."""
-        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tasks/{task_id}/cancel")
-        return answer
-
-    def explain(self, task_id: str) -> Mapping[str, Any]:
-        """Why a task waits and what keeps each executor from it, or what it used of its limits."""
-        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/tasks/{task_id}/explain")
-        return answer
-
-    def outputs(self, task_id: str) -> Sequence[OutputFileView]:
-        """The output files of a task; none before it has ended."""
-        answer = self._transport.call("GET", f"{_API}/tasks/{task_id}/outputs")
-        return tuple(output_file_view(each) for each in answer["outputs"])
-
-    def save_output(self, task_id: str, file: OutputFileView, folder: Path) -> Path:
-        """Save an output file below `folder`, under its path, whole or not at all; its place.
-
-        Refusal if its path leads out of the folder, or its content is not what its digest says.
-        """
-        place = f"{_API}/tasks/{task_id}/outputs/{quote(file.path)}"
-
-        def download(write: Write) -> None:
-            with self._transport.opened(place, query={}, headers={}, silent_s=_SILENT_S) as response:
-                for piece in response.iter_bytes():
-                    write(piece)
-
-        return save(file, folder, download)
-
-    def executors(self) -> Sequence[Mapping[str, Any]]:
-        """The executors that the leader knows."""
-        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/executors")["executors"]
-        return answer
-
-    def judicators(self) -> Sequence[Mapping[str, Any]]:
-        """The registered judicators, and who leads."""
-        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/judicators")["judicators"]
-        return answer
-
-    def cluster(self) -> Mapping[str, Any]:
-        """Leader, epoch, and how many more judicators it can lose."""
-        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/cluster")
-        return answer
-
-    def remove_judicator(self, name: str) -> None:
-        """Begin to take a judicator out of the cluster; Refusal `conflict` if too few others live."""
-        self._transport.call("DELETE", f"{_API}/judicators/{quote(name, safe='')}")
-
-    def stats(self) -> Mapping[str, Any]:
-        """Counts of tasks per state."""
-        answer: Mapping[str, Any] = self._transport.call("GET", f"{_API}/stats")
-        return answer
-
-    def create_user(self, name: str, role: str) -> Mapping[str, Any]:
-        """Make a user; Refusal `conflict` if there is one of another role."""
-        body = {"name": name, "role": role}
-        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/users", body=body)
-        return answer
-
-    def create_token(
-        self, name: str, *, user: str = "", expires_in_s: float | None = None
-    ) -> Mapping[str, Any]:
-        """A new token, whose text is in `token` of this answer and nowhere else."""
-        body = {"name": name, "user": user, "expires_in": expires_in_s}
-        answer: Mapping[str, Any] = self._transport.call("POST", f"{_API}/tokens", body=body)
-        return answer
-
-    def tokens(self, user: str = "") -> Sequence[Mapping[str, Any]]:
-        """The caller's tokens; those of `user`, or everybody's, for an administrator."""
-        query = {"user": user} if user else None
-        answer: Sequence[Mapping[str, Any]] = self._transport.call("GET", f"{_API}/tokens", query=query)[
-            "tokens"
-        ]
-        return answer
-
-    def revoke_token(self, token_id: str) -> Mapping[str, Any]:
-        """Take a token away; Refusal `not_found`."""
-        answer: Mapping[str, Any] = self._transport.call("DELETE", f"{_API}/tokens/{token_id}")
-        return answer
-
-    def version(self) -> Mapping[str, Any]:
-        """The gateway's version."""
-        answer: Mapping[str, Any] = self._transport.call("GET", "/version")
-        return answer
-
-    def ready(self) -> bool:
-        """Can the cluster accept tasks now? Unavailable says why not."""
-        self._transport.call("GET", "/readyz")
-        return True
+    return BlockingHttpxWire(url)

@@ -1,13 +1,13 @@
 """Reading an attempt's output over HTTP, and going on by offset when the connection breaks.
 
-Blocks in the caller's thread. The gateway sends server-sent events whose id says where to go on.
+The gateway sends server-sent events whose id says where to go on. Written once, for both clients.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,6 @@ from khala.errors import Fault, Unavailable
 
 SILENT_S = 45.0
 """Three times as long as a gateway is silent."""
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,84 +36,69 @@ class OutputName:
         return f"/api/v1/tasks/{self.task_id}/logs/{self.phase}/{self.stream}"
 
 
-class _Patience:
-    """Pauses between tries, longer and longer, and gives up when nothing came for too long."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self.came_on()
-
-    def came_on(self) -> None:
-        self._deadline = time.monotonic() + self._patience_s
-        self._pause_s = FIRST_PAUSE_S
-
-    def pause(self, failure: Unavailable) -> None:
-        wanted_s = max(failure.retry_after_s, self._pause_s)
-        if time.monotonic() + wanted_s > self._deadline:
-            raise failure
-        time.sleep(wanted_s)
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-
-
-def follow(transport: Transport, name: OutputName, offset: int) -> Iterator[OutputPiece | OutputEnd]:
+async def follow(
+    transport: Transport, name: OutputName, offset: int
+) -> AsyncGenerator[OutputPiece | OutputEnd, None]:
     """Pieces without a gap, then the end."""
     query = {"follow": "1", "offset": str(offset)}
     if name.attempt:
         query["attempt"] = str(name.attempt)
-    patience, last = _Patience(transport.patience_s), ""
+    patience, last = transport.patience(), ""
     while True:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         try:
-            with transport.opened(name.path, query=query, headers=headers, silent_s=SILENT_S) as answer:
-                for id, data in _events(answer.iter_lines()):
+            async with transport.opened(name.path, query=query, headers=headers, silent_s=SILENT_S) as answer:
+                async for id, data in events(answer.pieces):
                     last = id or last
-                    patience.came_on()
+                    patience.came_on(time.monotonic())
                     said = _said(data)
                     yield said
                     if isinstance(said, OutputEnd):
                         return
             raise Unavailable("the gateway ended the stream before the end of the output", retry_after_s=0.0)
         except Unavailable as failure:
-            patience.pause(failure)
+            await transport.pause(patience, failure)
 
 
-def read(transport: Transport, name: OutputName, tail: int) -> Iterator[OutputPiece]:
+async def read(transport: Transport, name: OutputName, tail: int) -> AsyncGenerator[OutputPiece, None]:
     """The bytes that there are now, or the last `tail` of them unless that is negative."""
     query = {"attempt": str(name.attempt)} if name.attempt else {}
     query |= {"tail": str(tail)} if tail >= 0 else {}
     headers: dict[str, str] = {}
-    patience, attempt, offset, end = _Patience(transport.patience_s), 0, 0, -1
+    patience, attempt, offset, end = transport.patience(), 0, 0, -1
     while end < 0 or offset < end:
         try:
-            with transport.opened(name.path, query=query, headers=headers, silent_s=SILENT_S) as answer:
+            async with transport.opened(name.path, query=query, headers=headers, silent_s=SILENT_S) as answer:
                 if end < 0:
                     attempt, offset = (
                         int(answer.headers[f"x-khala-{part}"]) for part in ("attempt", "offset")
                     )
                     end = offset + int(answer.headers["content-length"])
-                for data in answer.iter_bytes():
+                async for data in answer.pieces:
                     yield OutputPiece(attempt=attempt, offset=offset, data=data)
                     offset += len(data)
-                    patience.came_on()
+                    patience.came_on(time.monotonic())
         except Unavailable as failure:
-            patience.pause(failure)
+            await transport.pause(patience, failure)
         if end >= 0:
             # Of the same attempt, to the same end, whatever has come meanwhile.
             query, headers = {"attempt": str(attempt)}, {"Range": f"bytes={offset}-{end - 1}"}
 
 
-def _events(lines: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(id, data) of each whole event; comments and other fields are passed over."""
-    id, data = "", ""
-    for line in lines:
-        field, _, value = line.partition(": ")
-        if field == "id":
-            id = value
-        elif field == "data":
-            data = value
-        elif not line and data:
-            yield id, orjson.loads(data)
-            id, data = "", ""
+async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+    """(id, data) of each whole server-sent event; comments and other fields are passed over."""
+    id, data, rest = "", b"", b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            field, _, value = line.partition(b": ")
+            if field == b"id":
+                id = value.decode()
+            elif field == b"data":
+                data = value
+            elif not line and data:
+                yield id, orjson.loads(data)
+                id, data = "", b""
 
 
 def _said(data: Mapping[str, Any]) -> OutputPiece | OutputEnd:

@@ -8,33 +8,27 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 from khala.client.views import OutputFileView
 from khala.errors import Refusal, Unavailable
 
-Write = Callable[[bytes], object]
 _EXECUTABLE, _PLAIN = 0o777, 0o666
 
 
-def save(file: OutputFileView, folder: Path, download: Callable[[Write], None]) -> Path:
-    """Save `file` below `folder`; `download` hands its bytes to a function. The path of what was saved."""
-    target = folder / _safe(file.path)
+async def save(file: OutputFileView, target: Path, pieces: AsyncIterator[bytes]) -> None:
+    """Save `file`, which comes in `pieces`, at `target`."""
     digest, size = hashlib.sha256(), 0
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".khala-get-", dir=target.parent)
     part = Path(name)
     try:
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
-
-            def write(data: bytes) -> None:
-                nonlocal size
-                size += len(data)
-                digest.update(data)
-                opened.write(data)
-
-            download(write)
+            async for piece in pieces:
+                size += len(piece)
+                digest.update(piece)
+                opened.write(piece)
         if size < file.size:
             raise Unavailable(f"{file.path}: {size} of {file.size} bytes came: try again")
         if digest.hexdigest() != file.sha256:
@@ -43,14 +37,14 @@ def save(file: OutputFileView, folder: Path, download: Callable[[Write], None]) 
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    return target
 
 
-def _safe(path: str) -> PurePosixPath:
+def place_of(path: str, folder: Path) -> Path:
+    """Where `path` lies in `folder`; Refusal if it would lead out of it."""
     parts = path.split("/")
     if path.startswith("/") or "\0" in path or "\\" in path or any(part in ("", ".", "..") for part in parts):
         raise Refusal(f"{path!r} is no path below a folder", code="invalid", field="path")
-    return PurePosixPath(path)
+    return folder / path
 
 
 def _umask() -> int:

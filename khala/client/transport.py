@@ -1,196 +1,120 @@
-"""One HTTP call to the gateway, tried again while that is safe, and its failure as Khala's errors.
+"""Calls to one gateway, tried again while that is safe.
 
 Safe because every POST that creates carries an idempotency key, and every other call is idempotent
-by itself. Called from any thread; sleeps between tries.
+by itself. Written once, for blocking and asynchronous wires.
 """
 
 from __future__ import annotations
 
-import random
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from ipaddress import ip_address
-from types import TracebackType
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 
-from khala.errors import Fault, OutcomeUnknown, Refusal, Unavailable
-
-_TRY_LATER = frozenset({429, 503})
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
-_CONNECT_TIMEOUT_S = 3.0
+from khala.client.exchange import (
+    Answer,
+    OpenAnswer,
+    Patience,
+    Request,
+    Wire,
+    failure_of,
+    is_good,
+    json_of,
+    target_of,
+)
+from khala.errors import Refusal, Unavailable
 
 
 class Transport:
-    """Calls to one gateway.
+    """`patience_s` bounds how long a call is tried again when the gateway cannot be reached or asks to
+    try later; `timeout_s` bounds one try."""
 
-    `patience_s` bounds how long a call is tried again when the gateway cannot be reached or asks to
-    try later; `timeout_s` bounds one try.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str = "",
-        *,
-        patience_s: float = 30.0,
-        timeout_s: float = 30.0,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, token: str, wire: Wire, *, patience_s: float, timeout_s: float) -> None:
+        self.url = url
+        self._wire = wire
         self._patience_s = patience_s
         self._timeout_s = timeout_s
-        self._chance = chance
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refusal(
-                f"{url!r} is not a gateway's URL: give one such as http://127.0.0.1:7000", field="url"
-            )
-        self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            verify=parts.scheme == "https",
-            trust_env=not _is_loopback(parts.hostname),
-        )
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release the connections."""
-        self._http.close()
+        await self._wire.close()
 
-    def __enter__(self) -> Transport:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def call(
+    async def call(
         self,
         verb: str,
         path: str,
         *,
         body: object = None,
+        content: bytes | None = None,
         query: Mapping[str, str] | None = None,
         key: str = "",
         wait_s: float = 0.0,
     ) -> Any:
-        """The decoded JSON answer, or None where there is none.
+        """The decoded JSON answer, or None where there is none. `body` is sent as JSON, `content` as it is.
 
         `wait_s` is how long the gateway itself may take on purpose. Raises Refusal (4xx), Unavailable
         (not reachable, 429, 503), OutcomeUnknown (sent, but no answer came) or Fault (other 5xx).
         """
-        content = None if body is None else orjson.dumps(body)
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"], content = "application/json", orjson.dumps(body)
+        elif content is not None:
+            headers["Content-Type"] = "application/octet-stream"
         if key:
             headers["Idempotency-Key"] = key
-        request = self._http.build_request(
-            verb,
-            self.url + path,
-            content=content,
-            params=query,
+        request = Request(
+            verb=verb,
+            target=target_of(path, query),
             headers=headers,
-            timeout=httpx.Timeout(self._timeout_s + wait_s, connect=_CONNECT_TIMEOUT_S),
+            content=content,
+            silent_s=self._timeout_s + wait_s,
         )
-        deadline = time.monotonic() + self._patience_s
-        pause_s = _FIRST_PAUSE_S
+        patience = self.patience()
         while True:
             try:
-                return self._try_once(request)
+                return json_of(await self._wire.send(request), self.url)
             except Unavailable as failure:
-                wanted_s = max(failure.retry_after_s, pause_s * (0.5 + self._chance()))
-                if time.monotonic() + wanted_s > deadline:
-                    raise
-                time.sleep(wanted_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                await self.pause(patience, failure)
 
-    @contextmanager
-    def opened(
-        self,
-        path: str,
-        *,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        silent_s: float,
-    ) -> Iterator[httpx.Response]:
+    @asynccontextmanager
+    async def opened(
+        self, path: str, *, query: Mapping[str, str], headers: Mapping[str, str], silent_s: float
+    ) -> AsyncIterator[OpenAnswer]:
         """One GET whose body comes piece by piece, tried once; nothing may come for `silent_s` seconds.
 
         Raises Refusal, or Unavailable: also when the body breaks off, which is where to go on from.
         """
-        timeout = httpx.Timeout(silent_s, connect=_CONNECT_TIMEOUT_S)
-        try:
-            with self._http.stream(
-                "GET", self.url + path, params=query, headers=headers, timeout=timeout
-            ) as response:
-                if not response.is_success:
-                    response.read()
-                    raise _failure(response)
-                yield response
-        except httpx.TransportError as failure:
-            raise Unavailable(
-                f"cannot read from {self.url} ({failure or type(failure).__name__})", retry_after_s=0.0
-            ) from failure
-
-    @property
-    def patience_s(self) -> float:
-        """How long a call is tried again."""
-        return self._patience_s
-
-    def _try_once(self, request: httpx.Request) -> Any:
-        try:
-            response = self._http.send(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
-            raise Unavailable(
-                f"cannot reach {self.url} ({failure}): is the cluster running, and is this its URL?",
-                retry_after_s=0.0,
-            ) from failure
-        except httpx.TransportError as failure:
-            raise OutcomeUnknown(
-                f"no answer from {self.url} ({failure or type(failure).__name__})", retry_after_s=0.0
-            ) from failure
-        if response.is_success:
-            try:
-                return orjson.loads(response.content) if response.content else None
-            except orjson.JSONDecodeError as failure:
-                raise Fault(f"{self.url} is no Khala gateway: its answer is not JSON") from failure
-        raise _failure(response)
-
-
-def _failure(response: httpx.Response) -> Exception:
-    try:
-        problem = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        problem = {}
-    if not isinstance(problem, dict):
-        problem = {}
-    detail = str(
-        problem.get("detail") or f"the gateway answered {response.status_code} {response.reason_phrase}"
-    )
-    if response.status_code in _TRY_LATER:
-        return Unavailable(detail, retry_after_s=_seconds(response.headers.get("Retry-After", "")))
-    if response.status_code < 500:
-        return Refusal(
-            detail,
-            code=str(problem.get("code") or response.status_code),
-            field=str(problem.get("field") or ""),
+        request = Request(
+            verb="GET", target=target_of(path, query), headers={**self._headers, **headers}, silent_s=silent_s
         )
-    return Fault(f"{detail} (request {problem.get('request_id') or 'without id'}; see the gateway's log)")
+        async with self._wire.opened(request) as answer:
+            if not is_good(answer):
+                content = b"".join([piece async for piece in answer.pieces])
+                raise failure_of(Answer(status=answer.status, headers=answer.headers, content=content))
+            yield answer
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as the wire does."""
+        await self._wire.pause(seconds)
+
+    def patience(self) -> Patience:
+        """That of one call or one stream, beginning now."""
+        return Patience(self._patience_s, time.monotonic())
+
+    async def pause(self, patience: Patience, failure: Unavailable) -> None:
+        """Wait for the next try, or raise `failure`."""
+        chance = int.from_bytes(os.urandom(2), "big") / 65536
+        await self._wire.pause(patience.pause(failure, time.monotonic(), chance))
 
 
-def _seconds(text: str) -> float:
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        return 1.0
-
-
-def _is_loopback(host: str) -> bool:
-    """No proxy stands between this machine and itself."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def checked_url(url: str) -> str:
+    """Without a slash at its end; Refusal when it is no gateway's."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refusal(f"{url!r} is not a gateway's URL: give one such as http://127.0.0.1:7000", field="url")
+    return url.rstrip("/")

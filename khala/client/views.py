@@ -127,6 +127,59 @@ class TaskPageView:
     next_page_token: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job as the gateway shows it: `created` of its `total` tasks are there, `counts` is by their state;
+    `raw` is the whole answer."""
+
+    id: str
+    state: str
+    name: str = ""
+    reason: str = ""
+    total: int = 0
+    created: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        """Will no task of it change any more?"""
+        return self.state in FINISHED
+
+    @property
+    def done(self) -> int:
+        """How many of its tasks are finished."""
+        return sum(count for state, count in self.counts.items() if state in FINISHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPageView:
+    """One page of jobs; an empty `next_page_token` means that it is the last."""
+
+    jobs: tuple[JobView, ...]
+    next_page_token: str = ""
+
+
+def job_view(answer: Mapping[str, Any]) -> JobView:
+    """A job from the gateway's JSON."""
+    return JobView(
+        id=answer["id"],
+        state=answer["state"],
+        name=answer.get("name") or "",
+        reason=answer.get("reason") or "",
+        total=answer.get("total") or 0,
+        created=answer.get("created") or 0,
+        counts=answer.get("counts") or {},
+        names=tuple(answer.get("names") or ()),
+        created_at=_time(answer.get("created_at")),
+        finished_at=_time(answer.get("finished_at")),
+        raw=answer,
+    )
+
+
 def task_view(answer: Mapping[str, Any]) -> TaskView:
     """A task from the gateway's JSON; absent and null fields take their defaults."""
     result = answer.get("result") or {}

@@ -19,6 +19,7 @@ from khala.core.commands import (
     SearchTasks,
     SubmitTasks,
 )
+from khala.core.jobs import CancelJob, CreateJob, GetJobs, RetryJob, SearchJobs
 from khala.core.operations import AmendTask, DrainExecutor, GetMetrics, PurgeTask
 from khala.core.people import (
     CreateToken,
@@ -44,11 +45,15 @@ OPEN_TO_ALL = frozenset({Ping})
 """What needs no token."""
 OWN_DOOR = frozenset({GetMe, CreateToken, RevokeToken, ListTokens})
 """What everybody may ask about themselves."""
-READS = frozenset({GetTasks, SearchTasks, CountTasks, GetOutput})
+READS = frozenset({GetTasks, SearchTasks, CountTasks, GetOutput, GetJobs, SearchJobs})
 """What a viewer may do to everybody's tasks."""
 READER_MAY = OWN_DOOR | READS | {Ping, ListExecutors, ListJudicators, GetFileChunk}
 VIEWER_MAY = READER_MAY | {GetMetrics}
-USER_MAY = READER_MAY | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
+USER_MAY = (
+    READER_MAY
+    | {SubmitTasks, CancelTasks, AmendTask, PurgeTask, PutFileChunk}
+    | {CreateJob, CancelJob, RetryJob}
+)
 ADMIN_MAY = (
     USER_MAY | VIEWER_MAY | {DrainExecutor, RemoveJudicator, PutUser, ListUsers, DeleteUser, ListAudit}
 )

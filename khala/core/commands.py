@@ -125,7 +125,8 @@ class SearchTasks:
     """List tasks by creation time. `offset` skips; `limit` 0 means all (KV2), else at most 1,000.
 
     None and empty strings mean "any"; times are Unix seconds, `created_before` exclusive.
-    `page_token` continues after the last task of an earlier page.
+    `page_token` continues after the last task of an earlier page. A job's tasks, which are all as old as it,
+    come in their order or against it.
     """
 
     user: int | None = None
@@ -144,6 +145,7 @@ class SearchTasks:
     view: str = "minimal"
     caller: Caller = Caller()
     owner: str | None = None
+    job_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

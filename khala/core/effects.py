@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from khala.core.changes import Change
 from khala.core.journal import JournalRecord
-from khala.core.task import Outcome, TaskSpec
+from khala.core.task import Epoch, Outcome, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class StartAttempt:
     task_id: str
     attempt: int
     spec: TaskSpec
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class DeliverOutput:
     task_id: str
     attempt: int
     outcome: Outcome
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

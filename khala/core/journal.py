@@ -27,8 +27,8 @@ class JournalRecord:
     """One fact.
 
     INCARNATION: a process of this executor began (`incarnation`). EPOCH: no older `epoch` is ever
-    obeyed again. START and END: `attempt` of `task_id`, assigned to `incarnation`, began or ended
-    at `at` (Unix seconds). SETTLED: its outcome was acknowledged and may be forgotten.
+    obeyed again. START and END: `attempt` of `task_id`, assigned to `incarnation` under `epoch`, began or
+    ended at `at` (Unix seconds). SETTLED: its outcome was acknowledged and may be forgotten.
     """
 
     fact: Fact

@@ -73,11 +73,13 @@ class AbortAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeSettled:
-    """The outcome is on a majority's disk (or lost the race): the executor may forget it."""
+    """The outcome is on a majority's disk (or lost the race): the executor may forget it. `epoch` is the
+    assignment's, as the executor told it."""
 
     task_id: str
     attempt: int
     superseded: bool = False
+    epoch: Epoch = Epoch()
 
 
 # --- executor to leader --------------------------------------------------------------------------
@@ -125,12 +127,13 @@ class ExecutorReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequested:
-    """A gated attempt is ready and asks to execute."""
+    """A gated attempt is ready and asks to execute. Here and below, `epoch` is the assignment's (P4)."""
 
     executor: str
     incarnation: str
     task_id: str
     attempt: int
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ class AttemptStarted:
     attempt: int
     at: float
     phase: str = ""
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,17 +159,24 @@ class AttemptFinished:
     attempt: int
     started_at: float
     outcome: Outcome
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptReturned:
-    """An attempt was handed back, or refused, before it started; it will never start."""
+    """An attempt was handed back, or refused, before it started; it will never start.
+
+    An `unknown` one this life of the executor never had in hand, or had under an older generation: if the
+    store says that it began, it did.
+    """
 
     executor: str
     incarnation: str
     task_id: str
     attempt: int
     reason: str = ""
+    epoch: Epoch = Epoch()
+    unknown: bool = False
 
 
 # --- between judicators --------------------------------------------------------------------------
@@ -173,11 +184,13 @@ class AttemptReturned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedTask:
-    """What the leader keeps of a task: its control part and its demand."""
+    """What the leader keeps of a task: its control part and its demand. A hint of a few small tasks brings
+    their specifications as well, so that an idle leader need not read them to give them away."""
 
     task_id: str
     control: TaskControl
     demand: Demand
+    spec: TaskSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

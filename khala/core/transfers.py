@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from khala.core.commands import Caller
+from khala.core.task import Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class FileChunk:
 class PutOutput:
     """Bytes of an attempt's output stream, at most 512 KiB, from `offset` on; only executors may.
 
-    Without bytes it asks how far the stream is stored. Sending a chunk again is harmless.
+    Without bytes it asks how far the stream is stored. Sending a chunk again is harmless. `epoch` is the
+    assignment's: output of another generation is refused, for its attempt's number may be used anew (P4).
     """
 
     task_id: str
@@ -64,6 +66,7 @@ class PutOutput:
     offset: int
     data: bytes
     caller: Caller = Caller()
+    epoch: Epoch = Epoch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,13 +28,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted:
-    """A phase's command runs since `at` (Unix seconds)."""
+    """A phase's command runs since `at` (Unix seconds). `over`: it has ended already, and the JobEnded that
+    follows says it all."""
 
     slot: int
     task_id: str
     attempt: int
     phase: Phase
     at: float
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Keeps one live launcher per slot, gives them jobs and turns what they say into events.
 
-All of it runs in the pool's reader thread, which is the only one that touches it. A launcher that
+All of it runs under the pool's lock, most of it in the pool's reader thread. A launcher that
 dies loses its job as internal_error, told only when its processes and files are gone: the zygote
 kills what it left before it reports the death, and the next launcher of the slot sweeps its
 workspaces before it is ready. A zygote that dies is started again; its launchers live on, and each
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ class _Slot:
 
 
 class Keeper:
-    """The launchers of all slots. `tell` gets every event, in the reader thread."""
+    """The launchers of all slots. `tell` gets every event."""
 
     def __init__(
         self,
@@ -280,9 +280,12 @@ class Keeper:
 
     def _take_phase(self, slot: _Slot, header: Header) -> None:
         job = self._job_of(slot, header)
-        slot.phase = Phase(header["phase"])
+        self._enter(slot, job, Phase(header["phase"]), header["at"])
+
+    def _enter(self, slot: _Slot, job: Job, phase: Phase, at: float, *, over: bool = False) -> None:
+        slot.phase = phase
         self._tell(PhaseStarted(
-            slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=slot.phase, at=header["at"]
+            slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=phase, at=at, over=over
         ))  # fmt: skip
 
     def _take_spooled(self, slot: _Slot, header: Header) -> None:
@@ -293,8 +296,11 @@ class Keeper:
         ))  # fmt: skip
 
     def _take_end(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:
-        self._job_of(slot, header["ended"])
+        job = self._job_of(slot, header["ended"])
         outcome = decode_outcome(header["ended"], blobs)
+        for phase, began_at in _begun(outcome):
+            if slot.phase not in (phase, Phase.EXECUTE):
+                self._enter(slot, job, phase, began_at, over=True)
         if header["leaving"]:
             slot.ready = False
         elif slot.zygote != self._zygotes or self._zygote is None:
@@ -333,6 +339,17 @@ class Keeper:
         if slot.link is not None:
             slot.link.close()
             slot.link = None
+
+
+def _begun(outcome: Outcome) -> Iterator[tuple[Phase, float]]:
+    """The phases that an outcome tells of, and when each began (Unix seconds)."""
+    if outcome.result is not None:
+        for phase, result in (
+            (Phase.COMPILE, outcome.result.compile),
+            (Phase.EXECUTE, outcome.result.execute),
+        ):
+            if result is not None:
+                yield phase, result.started_at
 
 
 def _back_off_s(failures: int) -> float:

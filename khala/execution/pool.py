@@ -1,7 +1,8 @@
 """The launchers of an executor: one per slot, each running one job at a time in its own process.
 
-`LauncherPool` may be used from any thread. One reader thread owns all sockets and calls the
-listener; it starts no process but the zygote and does no work on a task's behalf.
+`LauncherPool` may be used from any thread. A job is sent in its caller's thread; one reader thread reads
+all sockets. Whoever is at work holds the lock; nothing in there waits. No process is started here but the
+zygote.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import selectors
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,9 +34,9 @@ def cgroup_name(workspace_root: Path) -> str:
 class LauncherPool:
     """Runs jobs in slots numbered 0 … `settings.slots` - 1.
 
-    The listener is called in the reader thread, one event at a time: PhaseStarted, OutputSpooled now and
-    then, and exactly one JobEnded for each job. It must return quickly and must not raise; it may call
-    `run` and `abort`.
+    The listener is called with one event at a time: PhaseStarted, OutputSpooled now and then, and exactly
+    one JobEnded for each job; in the reader thread, and in the caller's for a job that ends before it is
+    sent. It must return quickly and must not raise; it may call `run` and `abort`.
     `kept_fds` are locks that shall hold until the last process of the pool is gone, after a kill too.
     """
 
@@ -51,10 +51,9 @@ class LauncherPool:
         self._kept_fds = tuple(kept_fds)
         self._cgroups: CgroupTree | None = None
         self._listener = listener
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._jobs: dict[int, Job] = {}
         self._selector = selectors.DefaultSelector()
-        self._commands: deque[Callable[[Keeper], None]] = deque()
         self._ready = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -95,28 +94,27 @@ class LauncherPool:
     def run(self, slot: int, job: Job) -> None:
         """Run `job` in an idle slot. Fault if the slot has a job already, or the pool is closed."""
         with self._lock:
-            self._require_open(slot)
+            keeper = self._open_keeper(slot)
             if slot in self._jobs:
                 raise Fault(f"slot {slot} is busy with {self._jobs[slot].task_id}, cannot take {job.task_id}")
             self._jobs[slot] = job
-            self._ask(lambda keeper: keeper.run(slot, job))
+            keeper.run(slot, job)
 
     def abort(self, slot: int, *, kill_grace_s: float | None = None) -> None:
         """End the slot's job: SIGTERM to all its processes, and SIGKILL after `kill_grace_s` seconds
         (None: as set). It ends as cancelled, unless it ended first. An idle slot is no error."""
         grace_s = self._settings.kill_grace_s if kill_grace_s is None else kill_grace_s
         with self._lock:
-            self._require_open(slot)
-            job = self._jobs.get(slot)
+            keeper, job = self._open_keeper(slot), self._jobs.get(slot)
             if job is not None:
-                self._ask(lambda keeper: keeper.abort(slot, job, grace_s))
+                keeper.abort(slot, job, grace_s)
 
     def renew(self, deadline_s: float) -> None:
         """Jobs of tasks that are to stop with this executor (P11) run until `deadline_s` (CLOCK_BOOTTIME)
         and no longer, whatever becomes of this process. Without a call they have no deadline."""
         with self._lock:
-            if not self._closing and self._thread is not None:
-                self._ask(lambda keeper: keeper.renew(deadline_s))
+            if not self._closing and self._thread is not None and self._keeper is not None:
+                self._keeper.renew(deadline_s)
 
     def close(self) -> None:
         """End running jobs, without an event for them, and all processes; return when they are gone.
@@ -180,40 +178,32 @@ class LauncherPool:
                 ) from None
             return fd
 
-    def _require_open(self, slot: int) -> None:
-        if self._closing or self._thread is None or not self._thread.is_alive():
+    def _open_keeper(self, slot: int) -> Keeper:
+        """For use with the lock held."""
+        running = self._thread is not None and self._thread.is_alive()
+        if self._closing or not running or self._keeper is None:
             raise Fault("the launcher pool is not running")
         if not 0 <= slot < self._settings.slots:
             raise Fault(f"there is no slot {slot}; there are {self._settings.slots}")
-
-    def _ask(self, command: Callable[[Keeper], None]) -> None:
-        """Have the reader thread do `command`; called with the lock held."""
-        self._commands.append(command)
-        if threading.current_thread() is not self._thread:
-            os.eventfd_write(self._wake_fd, 1)
+        return self._keeper
 
     def _take_wake(self) -> None:
         os.eventfd_read(self._wake_fd)
 
     def _tell(self, event: LauncherEvent) -> None:
         if isinstance(event, JobEnded):
-            with self._lock:
-                del self._jobs[event.slot]
+            del self._jobs[event.slot]
         self._listener(event)
 
     def _serve(self, keeper: Keeper) -> None:
         while True:
             with self._lock:
-                commands = list(self._commands)
-                self._commands.clear()
                 if self._closing:
                     return
-            for command in commands:
-                command(keeper)
-            keeper.tend()
-            if keeper.ready:
-                self._ready.set()
-            with self._lock:
-                waiting = bool(self._commands)
-            for key, _ in self._selector.select(0 if waiting else keeper.pause_s()):
-                key.data()
+                keeper.tend()
+                if keeper.ready:
+                    self._ready.set()
+                pause_s = keeper.pause_s()
+            for key, _ in self._selector.select(pause_s):
+                with self._lock:
+                    key.data()

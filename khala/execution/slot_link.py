@@ -1,6 +1,6 @@
 """The executor's end of one launcher's socket: buffered both ways, never blocking.
 
-Used by the pool's reader thread only.
+Used under the pool's lock only.
 """
 
 from __future__ import annotations

@@ -27,6 +27,16 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
+from khala.core.jobs import (
+    CancelJob,
+    CreateJob,
+    GetJobs,
+    JobAccepted,
+    JobPage,
+    JobViews,
+    RetryJob,
+    SearchJobs,
+)
 from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, GetMetrics, Metrics, PurgeTask
 from khala.core.people import (
     AuditPage,
@@ -69,6 +79,11 @@ Command = (
     | PutFileChunk
     | GetFileChunk
     | GetOutput
+    | CreateJob
+    | GetJobs
+    | SearchJobs
+    | CancelJob
+    | RetryJob
 )
 Reply = (
     Pong
@@ -89,6 +104,9 @@ Reply = (
     | FileStored
     | FileChunk
     | OutputPart
+    | JobAccepted
+    | JobViews
+    | JobPage
 )
 AnyReply = TypeVar("AnyReply", bound=Reply)
 

@@ -28,6 +28,14 @@ _HELP = {
     "khala_phase_seconds": "How long tasks waited, compiled and executed",
     "khala_queue_depth": "Waiting tasks by priority",
     "khala_leader_epoch": "The epoch: it grows with every change of leadership",
+    "khala_leads": "Is this judicator the leader?",
+    "khala_elections": "Changes of leadership that this judicator has seen since it started",
+    "khala_store_seconds": "How long operations on the store took, by kind",
+    "khala_store_failures": "Operations on the store that failed, by kind",
+    "khala_bus_dead_letters": "Messages to an actor that was not there",
+    "khala_bus_queued_envelopes": "Messages that wait in the outboxes to other nodes",
+    "khala_bus_queued_bytes": "Their size",
+    "khala_executor_load": "The host's load average over a minute, as the executor reports it",
 }
 
 

@@ -96,10 +96,10 @@ def unix_time(text: str, field: str) -> float:
         raise _malformed(field, "expected a time such as 2026-01-31T12:00:00Z") from None
 
 
-def task_id(text: str) -> str:
-    """`text` if it has the form of a task's id, or Refusal."""
+def task_id(text: str, field: str = "id") -> str:
+    """`text` if it has the form of a task's or a job's id, or Refusal."""
     if not _TASK_ID.fullmatch(text):
-        raise _malformed("id", "a task's id is 24 lowercase hexadecimal digits")
+        raise _malformed(field, "the id of a task or a job is 24 lowercase hexadecimal digits")
     return text
 
 

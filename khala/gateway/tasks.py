@@ -117,8 +117,6 @@ async def cancel_task(call: Call, id: str) -> HTTPResponse:
 
 
 def _search(query: Query) -> SearchTasks:
-    if query.text("job_id"):
-        raise Refusal("job_id: this version has no jobs yet", code="not_supported", field="job_id")
     view = query.choice("view", _VIEWS)
     most = MAX_FULL_PAGE if view == "full" else MAX_PAGE
     return SearchTasks(
@@ -134,7 +132,12 @@ def _search(query: Query) -> SearchTasks:
         limit=query.integer("page_size", 1, most) or 100,
         page_token=query.text("page_token"),
         view=view,
+        job_id=_job_id(query.text("job_id")),
     )
+
+
+def _job_id(text: str) -> str:
+    return task_id(text, "job_id") if text else ""
 
 
 def _state(text: str) -> State:

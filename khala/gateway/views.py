@@ -63,6 +63,8 @@ def task_view(task: Task, view: View) -> Json:
         "exit_reason": control.exit_reason,
         "verdict": _verdict(task),
         "retried_from": task.retried_from or None,
+        "job_id": task.job_id or None,
+        "job_index": task.job_index if task.job_id else None,
     }
     if view == "minimal":
         return shown

@@ -34,7 +34,7 @@ class ProcessRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRecord:
     """One cluster. `state` is starting, ready, stopping or stopped; `ports` outlive a stop. `founders` is
-    how many of its `judicators` it began with."""
+    how many of its `judicators` it began with; `slots` is 0 unless somebody chose them."""
 
     state: str = "stopped"
     gateway: str = ""
@@ -43,6 +43,9 @@ class ClusterRecord:
     started_at: float = 0.0
     judicators: int = 0
     founders: int = 0
+    executors: int = 0
+    gateways: int = 0
+    slots: int = 0
     supervisor: ProcessIdentity | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     processes: tuple[ProcessRecord, ...] = ()

@@ -17,11 +17,13 @@ from pathlib import Path
 from khala.local.identity import identity_of
 from khala.local.plan import RolePlan
 from khala.local.record import ProcessRecord
+from khala.services.log_file import LogFile
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 _STEADY_S = 30.0
-_LOG_LIMIT_BYTES = 16 << 20
+LOG_BYTES = 16 << 20
+"""A log that is longer is moved aside, in place of what was moved before."""
 
 
 class RoleProcess:
@@ -32,6 +34,7 @@ class RoleProcess:
     ) -> None:
         self.plan = plan
         self.log = log
+        self.log_file = LogFile(log, max_bytes=LOG_BYTES)
         self.restarts = 0
         self.last_code: int | None = None
         self.left = False  # it ended because it no longer belongs to the cluster
@@ -45,10 +48,9 @@ class RoleProcess:
 
     def start(self, parent_pipe: int) -> None:
         """Start it; its output is appended to its log."""
-        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self.log_file.keep_small()
         arguments = [*self._command, self.plan.role, *self.plan.flags, f"--end-with-fd={parent_pipe}"]
-        with self.log.open("ab") as output:
+        with open(self.log_file.open(), "ab") as output:  # noqa: PTH123 - a descriptor
             self._child = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,

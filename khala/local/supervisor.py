@@ -6,13 +6,13 @@ the cluster does not need it: when it is killed, the roles notice the closed pip
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from khala import __version__
 from khala.client import Client
 from khala.errors import KhalaError, Refusal, Unavailable
 from khala.local.data_directory import DataDirectory
@@ -20,8 +20,9 @@ from khala.local.identity import identity_of
 from khala.local.plan import RolePlan
 from khala.local.ports import answers
 from khala.local.record import ClusterRecord, write_record
-from khala.local.role_process import RoleProcess, describe_exit
+from khala.local.role_process import LOG_BYTES, RoleProcess, describe_exit
 from khala.local.stop_signals import StopSignals
+from khala.services.log_file import LogFile
 
 _TICK_S = 0.1
 _CALM_TICK_S = 1.0
@@ -78,6 +79,8 @@ class ClusterSupervisor:
         self._processes = [
             RoleProcess(plan, command, environment, directory.log(plan.name)) for plan in plans
         ]
+        own = LogFile(directory.log("up"), max_bytes=LOG_BYTES)
+        self._logs = [own, *(process.log_file for process in self._processes)]
 
     def run(self) -> None:
         """Run the cluster until a signal; raises StartFailed or Interrupted if it never was ready."""
@@ -132,6 +135,8 @@ class ClusterSupervisor:
     def _watch(self, pipe: int, signals: StopSignals) -> None:
         while not signals.count:
             pending = self._mend(pipe, "ready")
+            for log in self._logs:
+                log.keep_small()
             signals.wait(_TICK_S if pending else _CALM_TICK_S)
 
     def _until(
@@ -210,16 +215,10 @@ class ClusterSupervisor:
 
     def _save(self, state: str) -> None:
         running = state != "stopped"
-        self._record = ClusterRecord(
+        self._record = dataclasses.replace(
+            self._record,
             state=state,
-            gateway=self._record.gateway,
-            token=self._record.token,
-            version=__version__,
-            started_at=self._record.started_at,
-            judicators=self._record.judicators,
-            founders=self._record.founders,
             supervisor=identity_of(os.getpid()) if running else None,
-            ports=self._record.ports,
             processes=tuple(process.record() for process in self._processes),
         )
         try:

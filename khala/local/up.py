@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from khala import __version__
+from khala.config.host import memory_bytes
 from khala.errors import ConfigurationError
 from khala.local.data_directory import DataDirectory
 from khala.local.plan import ClusterSize, plan_cluster, port_names
@@ -35,8 +36,8 @@ class UpOrder:
 
     data_dir: Path
     judicators: int | None = None
-    executors: int = 1
-    gateways: int = 1
+    executors: int | None = None
+    gateways: int | None = None
     slots: int | None = None
     port: int | None = None
     host: str = "127.0.0.1"
@@ -83,7 +84,7 @@ def run_cluster(
             first_token_digest=hashlib.sha256(token.encode()).hexdigest(),
             auth=order.auth,
             founders=founders,
-            total_memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            total_memory_bytes=memory_bytes(),
         )
         record = ClusterRecord(
             gateway=f"http://{_reachable(order.host)}:{ports['gateway-1']}",
@@ -92,6 +93,9 @@ def run_cluster(
             started_at=time.time(),
             judicators=size.judicators,
             founders=founders,
+            executors=size.executors,
+            gateways=size.gateways,
+            slots=order.slots or before.slots,
             ports={**before.ports, **ports},
         )
         ClusterSupervisor(
@@ -112,14 +116,17 @@ def run_cluster(
 
 
 def cluster_size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
+    """What was asked for, as before where nothing was; ConfigurationError for fewer judicators."""
     judicators = order.judicators or before.judicators or 1
     if judicators < before.judicators:
         raise ConfigurationError(
             f"this cluster has {before.judicators} judicators, and {judicators} may be no majority of them: "
             f"give --judicators {before.judicators} or more, or another --data-dir for a new cluster"
         )
-    slots = order.slots or max(1, len(os.sched_getaffinity(0)) // order.executors)
-    return ClusterSize(judicators=judicators, executors=order.executors, gateways=order.gateways, slots=slots)
+    executors = order.executors or before.executors or 1
+    slots = order.slots or before.slots or max(1, len(os.sched_getaffinity(0)) // executors)
+    gateways = order.gateways or before.gateways or 1
+    return ClusterSize(judicators=judicators, executors=executors, gateways=gateways, slots=slots)
 
 
 def _ports(

@@ -39,7 +39,7 @@ from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.transfers import PutFileChunk, PutOutput
 from khala.execution.file_cache import FileCache
-from khala.execution.job import LauncherEvent
+from khala.execution.job import LauncherEvent, PhaseStarted
 from khala.execution.journal import Journal
 from khala.execution.pool import LauncherPool
 from khala.execution.probing import HostIsolation, probe_isolation
@@ -53,6 +53,7 @@ from khala.node.stored_files import StoredFiles
 
 EXECUTOR_LEASE_S = 6.0
 FILE_CACHE_BYTES = 2 << 30
+JOURNAL_ROOM_BYTES = 1 << 20
 PUT_WITHIN_S = 15.0
 
 
@@ -104,13 +105,14 @@ def _start(config: ExecutorConfig, lifetime: Lifetime, teardown: Teardown) -> No
 def _make_parts(config: ExecutorConfig, incarnation: str, teardown: Teardown) -> _Parts:
     """Everything below the actors, in an order that forks before the first thread."""
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journal = Journal(config.data_dir / "journal")
+    journal = Journal(config.data_dir / "journal", room_bytes=JOURNAL_ROOM_BYTES)
     teardown.add("journal", journal.close)
     name, secret = config.main_name, config.secret.encode() or None
     bus = ThriftBus(BusSettings(node=name, role="executor", incarnation=incarnation, secret=secret))
 
     def said(event: LauncherEvent) -> None:
-        bus.send(f"{name}/slot-{event.slot}", event)
+        if not (isinstance(event, PhaseStarted) and event.over):
+            bus.send(f"{name}/executor", event)
 
     spools = Spools(config.data_dir / "spool")
     settings, isolation, kept_fds = _prepare_execution(config, teardown)
@@ -175,10 +177,10 @@ def _cast(
         stage,
         machine=parts.machine,
         journal=parts.journal,
+        pool=parts.pool,
         drained=drained,
         lease_until=coordination.lease_until,
         lease_s=EXECUTOR_LEASE_S,
-        renew=parts.pool.renew,
         give_up=partial(_publish_reach, coordination, parts.member),
     )
     membership = partial(

@@ -16,6 +16,7 @@ from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
 from khala.actors.followers import Followers
 from khala.actors.front_door import READERS
+from khala.actors.jobs import Jobs
 from khala.actors.judicator import Judicator
 from khala.actors.membership import Membership
 from khala.actors.native_service import NativeServiceActor
@@ -128,6 +129,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     coordination.register_judicator(name, own)
     coordination.campaign()
     intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 1.0}
+    intervals_s["jobs"] = 0.5
     intervals_s["pulse"] = pulse.EVERY_S
     intervals_s |= {f"service-{kind}": 0.5 for kind in services}
     ticker = Ticker(name, bus, intervals_s)
@@ -221,6 +223,7 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         *readers,
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
+        Role(name="jobs", start=partial(Jobs.start, stage, store=store)),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
         Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
         Role(name="followers", start=partial(Followers.start, stage, store=store)),
@@ -232,7 +235,13 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         ),
         Role(
             name="judicator",
-            start=partial(Judicator.start, stage, version=__version__, secured=config.auth == "token"),
+            start=partial(
+                Judicator.start,
+                stage,
+                version=__version__,
+                secured=config.auth == "token",
+                counted=partial(store.times.samples, config.main_name),
+            ),
         ),
         Role(name="membership", start=membership, essential=True),
         Role(name="pulse", start=partial(pulse.Pulse.start, stage, "pulse", file=config.health_file)),

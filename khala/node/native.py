@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable
 
 from khala.config import JudicatorConfig
+from khala.config.host import memory_bytes
 from khala.services.etcd import EtcdServer
 from khala.services.executables import find_etcd, find_mongod
-from khala.services.mongod import MongodServer
+from khala.services.mongod import MongodServer, cache_for
 from khala.services.native_process import NativeService
 from khala.services.ports import host_port, reachable
 
@@ -37,6 +38,7 @@ def mongod_server(config: JudicatorConfig) -> MongodServer:
         port=config.mongodb_listen_port,
         replica_set=config.mongodb_replica_set,
         secret=config.secret.encode() or None,
+        cache_bytes=cache_for(memory_bytes()),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a native server says: a file that stays small, its last lines, and following it.
+"""What a server says: a file that stays small, its last lines, and following it.
 
 The server's own descriptor is open for appending, so the file can be emptied under it. Any one
 thread; no thread of its own.
@@ -34,8 +34,12 @@ class LogFile:
         if self._size() <= self._max_bytes:
             return
         self.tell_new_lines()
-        shutil.copyfile(self.path, self._older)
-        self._older.chmod(0o600)
+        try:
+            shutil.copyfile(self.path, self._older)
+            self._older.chmod(0o600)
+        except OSError:
+            # A full disk: then it is the older part that makes room.
+            self._older.unlink(missing_ok=True)
         os.truncate(self.path, 0)
         self._told_bytes = 0
 

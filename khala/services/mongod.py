@@ -28,7 +28,7 @@ class MongodServer:
     With a `secret` the members authenticate to each other by a key file derived from it, and clients
     need a user; without one the server is open. With an empty `replica_set` it runs alone, which is for
     loading a backup: a replica set can be made of it afterwards. `cache_bytes` bounds WiredTiger's
-    cache; 0 is a tenth of the memory, between 256 MiB and 1 GiB.
+    cache; 0 is what `cache_for` the whole host's memory says.
     """
 
     executable: Executable
@@ -91,8 +91,12 @@ class MongodServer:
     def _cache_bytes(self) -> int:
         if self.cache_bytes:
             return max(self.cache_bytes, _GIB // 4)  # mongod refuses less
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return min(max(memory // 10, _GIB // 4), _GIB)
+        return cache_for(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def cache_for(memory_bytes: int) -> int:
+    """How much of a host's memory WiredTiger's cache may take: a tenth, between 256 MiB and 1 GiB."""
+    return min(max(memory_bytes // 10, _GIB // 4), _GIB)
 
 
 def key_file_content(secret: bytes) -> bytes:

@@ -13,11 +13,14 @@ from typing import Protocol
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
-from khala.core.task import Epoch, Task
+from khala.core.task import Epoch, State, Task
+
+QueueKey = tuple[float, str, int]
 
 
 class TaskStore(Protocol):
@@ -47,8 +50,8 @@ class TaskStore(Protocol):
         """Set `cancel_requested` (rev + 1, event `cancel_requested`) on those that are not finished; with
         `owner`, tasks of others do not exist.
 
-        Returns the named tasks that exist as they now are, finished ones included, without
-        specification bytes or results (view minimal); idempotent.
+        Returns the named tasks that exist as they now are, finished ones included, in view minimal and
+        with what placement needs, so that a leader may first hear of a task by them; idempotent.
         """
         ...
 
@@ -81,7 +84,11 @@ class TaskStore(Protocol):
         ...
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
-        """Pending tasks ordered by (created_at, id) after the given key: the leader's re-scan (P3)."""
+        """Pending tasks ordered by (created_at, id) after the given key: what a new leader rebuilds from."""
+        ...
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """As `scan_queue`, but only (created_at, id, rev) of each: the leader's re-scan (P3)."""
         ...
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
@@ -99,6 +106,47 @@ class TaskStore(Protocol):
 
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """Tasks per state, of `owner` or of all."""
+        ...
+
+
+class JobStore(Protocol):
+    """Jobs. Their tasks are stored like any others; those of one job have neighbouring ids."""
+
+    def insert_job(self, job: Job) -> str:
+        """Store a new job: `created`, or `repeated` or `conflict` as with a task."""
+        ...
+
+    def jobs(self, job_ids: Sequence[str]) -> Sequence[Job]:
+        """The jobs that exist, in the order asked, with their counts."""
+        ...
+
+    def search_jobs(self, query: SearchJobs) -> JobPage:
+        """List jobs with their counts; Refusal for a malformed page token."""
+        ...
+
+    def open_jobs(self, after: tuple[float, str], limit: int) -> Sequence[Job]:
+        """Jobs that are not finished, without counts, by (created_at, id) after a key."""
+        ...
+
+    def advance_job(self, job_id: str, created: int) -> Job | None:
+        """The first `created` tasks exist; a smaller number than the stored one changes nothing. The job as
+        it now is, without counts."""
+        ...
+
+    def request_job_cancel(self, job_id: str, reason: str, owner: str | None = None) -> Job | None:
+        """Note that a job (of `owner`) is to end, unless it is finished; the job as it now is, or None."""
+        ...
+
+    def job_tasks(self, job: Job, states: Sequence[State], limit: int, after: str = "") -> Sequence[str]:
+        """The ids of its tasks in these states after an id, by id."""
+        ...
+
+    def job_uncancelled(self, job: Job, limit: int) -> Sequence[str]:
+        """The ids of its tasks that are neither finished nor asked to end."""
+        ...
+
+    def finish_job(self, job_id: str, at: float) -> None:
+        """All of its tasks exist and are finished: note the time, and the counts for good."""
         ...
 
 
@@ -121,6 +169,10 @@ class FileStore(Protocol):
 
 class OutputStore(Protocol):
     """Output streams, each from its first byte on without a gap (P6)."""
+
+    def generation(self) -> int:
+        """The generation that output must be of (P4)."""
+        ...
 
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """Store those chunks that begin where their stream ends, one after the other.
@@ -206,6 +258,10 @@ class PeopleStore(Protocol):
         """What a user has now."""
         ...
 
+    def running_limits(self) -> Mapping[str, int]:
+        """Who may run only so many tasks at a time, and how many."""
+        ...
+
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """Add to the record."""
         ...
@@ -244,7 +300,7 @@ class ReplicaSetAdmin(Protocol):
         ...
 
 
-class Store(TaskStore, FileStore, OutputStore, TokenStore, PeopleStore, Protocol):
+class Store(TaskStore, JobStore, FileStore, OutputStore, TokenStore, PeopleStore, Protocol):
     """All of it, as one object that owns its connections."""
 
     def prepare(self, first_generation: int = 1) -> None:

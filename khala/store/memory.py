@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.interface import QueueKey
+from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
 
@@ -44,6 +48,14 @@ def no_faults(method: str) -> StoreFault | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBackup:
+    """What a restored store has of an earlier one."""
+
+    tasks: TaskTable
+    outputs: Mapping[StreamKey, bytes]
+
+
 class MemoryStore:
     """`khala.store.interface.Store` in memory.
 
@@ -59,6 +71,7 @@ class MemoryStore:
         self._faults = faults
         self._cluster_id = cluster_id
         self._tasks = TaskTable(self.history.append if record_history else None)
+        self._jobs = JobTable(self._tasks)
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
@@ -110,6 +123,10 @@ class MemoryStore:
         """See TaskStore."""
         return self._read("scan_queue", lambda: self._tasks.scan_queue(after, limit))
 
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """See TaskStore."""
+        return self._read("scan_queue_keys", lambda: self._tasks.scan_queue_keys(after, limit))
+
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
         return self._read("scan_active", lambda: self._tasks.scan_active(after, limit))
@@ -125,6 +142,44 @@ class MemoryStore:
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore."""
         return self._read("counts", lambda: self._tasks.counts(owner))
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def insert_job(self, job: Job) -> str:
+        """See JobStore."""
+        return self._write("insert_job", lambda: self._jobs.insert(job))
+
+    def jobs(self, job_ids: Sequence[str]) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("jobs", lambda: self._jobs.read(job_ids))
+
+    def search_jobs(self, query: SearchJobs) -> JobPage:
+        """See JobStore."""
+        return self._read("search_jobs", lambda: self._jobs.search(query))
+
+    def open_jobs(self, after: tuple[float, str], limit: int) -> Sequence[Job]:
+        """See JobStore."""
+        return self._read("open_jobs", lambda: self._jobs.open(after, limit))
+
+    def advance_job(self, job_id: str, created: int) -> Job | None:
+        """See JobStore."""
+        return self._write("advance_job", lambda: self._jobs.advance(job_id, created))
+
+    def request_job_cancel(self, job_id: str, reason: str, owner: str | None = None) -> Job | None:
+        """See JobStore."""
+        return self._write("request_job_cancel", lambda: self._jobs.request_cancel(job_id, reason, owner))
+
+    def job_tasks(self, job: Job, states: Sequence[State], limit: int, after: str = "") -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_tasks", lambda: self._jobs.tasks(job, states, limit, after))
+
+    def job_uncancelled(self, job: Job, limit: int) -> Sequence[str]:
+        """See JobStore."""
+        return self._read("job_uncancelled", lambda: self._jobs.uncancelled(job, limit))
+
+    def finish_job(self, job_id: str, at: float) -> None:
+        """See JobStore."""
+        self._write("finish_job", lambda: self._jobs.finish(job_id, at))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -154,6 +209,10 @@ class MemoryStore:
         return len(content), content[begin : begin + max(length, 0)]
 
     # --- output ----------------------------------------------------------------------------------
+
+    def generation(self) -> int:
+        """See OutputStore."""
+        return self._read("generation", lambda: self._epoch.generation)
 
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """See OutputStore."""
@@ -237,6 +296,10 @@ class MemoryStore:
         """See PeopleStore."""
         return self._read("usage", lambda: self._usage(user))
 
+    def running_limits(self) -> Mapping[str, int]:
+        """See PeopleStore."""
+        return self._read("running_limits", lambda: people.limits_of(self._people.users("")))
+
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore."""
         self._write("append_audit", lambda: self._people.append(entries))
@@ -258,6 +321,23 @@ class MemoryStore:
                 len(self._files[sha256]) for sha256, owner in self._file_owners.items() if owner == user
             ),
         )
+
+    # --- backups ---------------------------------------------------------------------------------
+
+    def backup(self) -> MemoryBackup:
+        """Tasks and output as they are now."""
+        with self._lock:
+            outputs = {key: bytes(stream) for key, stream in self._outputs.items()}
+            return MemoryBackup(self._tasks.copy(), outputs)
+
+    def restore(self, backup: MemoryBackup) -> int:
+        """Be as the backup is, in a new generation (P4), which is the answer. As with real ones, nobody else
+        works on the store meanwhile."""
+        with self._lock:
+            self._tasks = backup.tasks.copy()
+            self._outputs = {key: bytearray(stream) for key, stream in backup.outputs.items()}
+            self._epoch, self.holder = Epoch(self._epoch.generation + 1, 0), ""
+            return self._epoch.generation
 
     # --- the whole -------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
-from khala.store.views import as_view, check_view, label_texts, page_of, plan_page
+from khala.store.interface import QueueKey
+from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
 
 Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
 
@@ -29,6 +30,13 @@ class TaskTable:
         self._tasks: dict[str, Task] = {}
         self._tombstones: dict[str, tuple[str, str]] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
+
+    def copy(self) -> TaskTable:
+        """All tasks as they are now."""
+        other = TaskTable(self._record)
+        other._tasks, other._tombstones = dict(self._tasks), dict(self._tombstones)
+        other._by_state = {state: set(ids) for state, ids in self._by_state.items()}
+        return other
 
     def insert(self, task: Task) -> Inserted:
         """Store one new task, or say why not."""
@@ -57,7 +65,7 @@ class TaskTable:
                 control, event = transition(task.control, CancelRequested(), at=at, epoch=Epoch())
                 self._replace(replace(task, control=control, events=(*task.events, event)))
                 self._tell(Epoch(), task_id, event)
-        return self.read(found, "minimal")
+        return [as_hint(self._tasks[task_id]) for task_id in found]
 
     def amend(
         self,
@@ -106,6 +114,11 @@ class TaskTable:
         pending = (task for task in self._in(State.PENDING) if _key(task) > after)
         return [_queued(task) for task in sorted(pending, key=_key)[:limit]]
 
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """The keys of the same, and their revs."""
+        found = self.scan_queue(after, limit)
+        return [(each.demand.created_at, each.task_id, each.control.rev) for each in found]
+
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """Assigned and running tasks by id."""
         active = (task for task in self._in(*ACTIVE) if task.id > after)
@@ -131,6 +144,10 @@ class TaskTable:
         window = found[query.offset : query.offset + plan.take + 1]
         return page_of([as_view(task, query.view) for task in window], plan, total)
 
+    def between(self, first: str, last: str) -> Sequence[Task]:
+        """The tasks whose ids are in this range, ends included."""
+        return [task for task_id, task in self._tasks.items() if first <= task_id <= last]
+
     def counts(self, owner: str | None) -> Mapping[str, int]:
         """Tasks per state that has any."""
         if owner is None:
@@ -150,10 +167,11 @@ class TaskTable:
     def _changed(self, change: Change, applied: bool) -> Changed:
         current = self._tasks.get(change.task_id)
         if applied:
-            current = replace(current, result=None) if current and change.want_task else None
-        elif current:
-            current = as_view(current, "basic")
-        return Changed(task_id=change.task_id, applied=applied, current=current)
+            spec = current.spec if current and change.want_spec else None
+            return Changed(task_id=change.task_id, applied=True, spec=spec)
+        return Changed(
+            task_id=change.task_id, applied=False, current=as_view(current, "basic") if current else None
+        )
 
     def _replace(self, task: Task) -> None:
         self._by_state[self._tasks[task.id].control.state].discard(task.id)
@@ -194,6 +212,7 @@ def _matches(task: Task, query: SearchTasks) -> bool:
         and (not query.executor or control.executor == query.executor)
         and (not query.exit_reason or control.exit_reason == query.exit_reason)
         and (not query.label or query.label in label_texts(task))
+        and query.job_id in ("", task.job_id)
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.jobs import SearchJobs
 from khala.core.task import Command, PhaseResult, Result, StreamCapture, Task, TaskSpec
 from khala.errors import Refusal
 
@@ -62,7 +63,19 @@ def page_of(found: Sequence[Task], plan: PagePlan, total: int) -> TaskPage:
 
 def page_token(last: Task) -> str:
     """An opaque token that continues after `last`, in either order."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((last.created_at, last.id))).decode()
+    return token_of((last.created_at, last.id))
+
+
+def token_of(key: tuple[float, str]) -> str:
+    """An opaque token that continues after this key of a list."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode()
+
+
+def plan_jobs(query: SearchJobs) -> int:
+    """How many jobs a checked search reads; Refusal for a wrong number."""
+    if not 1 <= query.limit <= MOST_PER_PAGE:
+        raise Refusal(f"limit must be between 1 and {MOST_PER_PAGE}", field="limit")
+    return query.limit
 
 
 def read_page_token(token: str) -> tuple[float, str]:
@@ -94,6 +107,24 @@ def as_view(task: Task, view: str) -> Task:
     brief = TaskSpec(name=spec.name, user=spec.user, labels=spec.labels, priority=spec.priority)
     verdict = task.result and Result(verdict=task.result.verdict)
     return replace(task, spec=brief, result=verdict, events=())
+
+
+def as_hint(task: Task) -> Task:
+    """View minimal, with what placement needs (khala.core.task.Demand)."""
+    brief, spec = as_view(task, "minimal"), task.spec
+    placed = replace(
+        brief.spec,
+        resources=spec.resources,
+        constraints=spec.constraints,
+        max_attempts=spec.max_attempts,
+        on_disconnect=spec.on_disconnect,
+        isolation=spec.isolation,
+        retry_on=spec.retry_on,
+        backoff_s=spec.backoff_s,
+        queue_timeout_s=spec.queue_timeout_s,
+        depends_on=spec.depends_on,
+    )
+    return replace(brief, spec=placed)
 
 
 def without_content(spec: TaskSpec) -> TaskSpec:

@@ -17,6 +17,7 @@ from khala.core.operations import GetMetrics
 from khala.core.scheduling.queue import TaskQueue
 from khala.core.scheduling.tally import Durations
 from khala.core.task import Demand
+from khala.store.timing import StoreTimes
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -47,6 +48,8 @@ def test_the_leader_counts_what_waits_and_what_ended(world: World) -> None:
     assert seen["khala_phase_seconds_bucket", (("le", "+Inf"), ("phase", "queue"))] == 2
     assert not any(name == "khala_queue_depth" for name, _ in seen)
     assert seen["khala_leader_epoch", ()] >= 1
+    assert seen["khala_leads", (("node", judicator.name),)] == 1
+    assert seen["khala_elections_total", (("node", judicator.name),)] >= 1
     assert seen["khala_bus_received_total", (("node", judicator.name),)] > 0
 
 
@@ -92,6 +95,19 @@ def test_a_bucket_holds_all_that_is_at_most_its_bound() -> None:
         durations.add(seconds)
     found = {sample.labels.get("le"): sample.value for sample in durations.samples("n", phase="p")}
     assert (found["0.01"], found["0.03"], found["3600.0"], found["+Inf"]) == (1, 2, 2, 3)
+
+
+def test_a_stores_times_are_told_by_kind() -> None:
+    times = StoreTimes()
+    with times.measured("read"):
+        with pytest.raises(ZeroDivisionError), times.measured("write"):
+            raise ZeroDivisionError
+    found = {(s.name, *sorted(s.labels.items())): s.value for s in times.samples("j1")}
+    for kind, count, failures in (("read", 1, 0), ("write", 1, 1), ("transaction", 0, 0)):
+        labels = (("kind", kind), ("node", "j1"))
+        assert found[("khala_store_seconds_count", *labels)] == count
+        assert found[("khala_store_failures_total", *labels)] == failures
+    assert found[("khala_store_seconds_bucket", ("kind", "read"), ("le", "+Inf"), ("node", "j1"))] == 1
 
 
 def test_the_queue_knows_its_depth_by_priority() -> None:

@@ -12,8 +12,9 @@ from wait import wait_until
 from khala.core.access import token_digest
 from khala.core.commands import Caller, GetTasks, NotAvailable, Ping, Refused
 from khala.core.output import CHUNK_BYTES, OutputChunk, StreamKey, capture_of
-from khala.core.task import TERMINAL, State, Task
+from khala.core.task import TERMINAL, Epoch, State, Task
 from khala.core.transfers import GetOutput, OutputPart, OutputStored, PutOutput
+from khala.errors import Fault
 from khala.store.memory import StoreFault
 
 
@@ -57,7 +58,7 @@ def test_output_is_stored_while_its_task_runs(world: World, judicator: Node) -> 
     (task_id,) = world.submit(judicator, world.new("echo now; echo not >&2; exec sleep 60"))
     wait_until(lambda: stored(world, task_id) == b"now\n", what="live output")
     wait_until(lambda: stored(world, task_id, stream="stderr") == b"not\n", what="live output")
-    assert state_of(world, task_id) == State.RUNNING
+    wait_until(lambda: state_of(world, task_id) == State.RUNNING, what="its start is recorded, maybe after")
 
 
 def test_no_outcome_settles_before_its_output_is_stored(world: World, judicator: Node) -> None:
@@ -130,6 +131,47 @@ def test_a_gap_is_answered_with_the_offset_wanted(world: World, judicator: Node)
     assert world.ask(judicator, piece(0, b"01234")) == OutputStored(next_offset=5)
     assert world.ask(judicator, piece(0, b"01234")) == OutputStored(next_offset=5)
     assert world.ask(judicator, piece(9)) == OutputStored(next_offset=5)
+
+
+def test_output_of_another_generation_is_refused(world: World, judicator: Node) -> None:
+    """A restored store uses the numbers of lost attempts anew (P4). A version before names no epoch."""
+    own = world.store.generation()
+    for generation in (own + 1, own + 2):
+        answer = world.ask(judicator, piece(epoch=Epoch(generation, 1)))
+        assert isinstance(answer, Refused)
+        assert (answer.code, answer.field) == ("superseded", "epoch")
+    assert world.ask(judicator, piece(0, b"01234", epoch=Epoch(own, 99))) == OutputStored(next_offset=5)
+    assert world.ask(judicator, piece(5, b"5")) == OutputStored(next_offset=6)
+    assert stored(world, "a" * 24) == b"012345"
+
+
+def test_one_batch_of_two_generations(world: World, judicator: Node) -> None:
+    """Each piece gets its own answer."""
+    own = world.store.generation()
+    world.trouble.hold("put_output")
+    first = judicator.bus.call(piece(attempt=9))
+    wait_until(lambda: world.trouble.calls["put_output"] == 1, what="the first write")
+    epochs = [Epoch(own + number % 2, 1) for number in range(6)]
+    calls = [judicator.bus.call(piece(attempt=n + 1, epoch=epoch)) for n, epoch in enumerate(epochs)]
+    world.ask(judicator, Ping())
+    world.trouble.let_go("put_output")
+    wait_until(lambda: all(call() for call in [first, *calls]), what="all answers")
+    kinds = [type(call()[0]) for call in calls]
+    assert kinds == [OutputStored, Refused] * 3
+
+
+def test_a_judicator_that_does_not_know_the_call_gets_it_again(world: World, judicator: Node) -> None:
+    """Executors that are upgraded before their judicators: the outcome waits for its output, and nothing is
+    lost or cut; what has no such output goes on."""
+    world.put_fault = Fault("put_output failed at the judicator: unknown method")
+    world.executor()
+    long_id, short_id = world.submit(judicator, world.new(LONG), world.new("echo short"))
+    world.finished(judicator, [short_id])
+    wait_until(lambda: world.puts_failed > 4, what="tries")
+    assert state_of(world, long_id) not in TERMINAL
+    world.put_fault = None
+    check_whole(world.finished(judicator, [long_id])[0], LINES)
+    assert stored(world, long_id) == LINES
 
 
 def test_only_executors_may_put_output(world: World) -> None:

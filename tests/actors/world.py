@@ -30,6 +30,7 @@ from khala.actors.file_delivery import FileDelivery
 from khala.actors.followers import Followers
 from khala.actors.front_door import READERS
 from khala.actors.heartbeat import Heartbeat
+from khala.actors.jobs import Jobs
 from khala.actors.judicator import Judicator
 from khala.actors.membership import CUT_OFF, Membership
 from khala.actors.messages import AreYouUp
@@ -68,6 +69,7 @@ JUDICATOR_TICKS_S = {
     "scheduler": 0.02,
     "judicator": 0.05,
     "uploads": 0.05,
+    "jobs": 0.05,
     "followers": 0.05,
     "replica-set": 0.05,
 }
@@ -155,6 +157,8 @@ class World:
         self.etcd = EtcdServers()
         self.incarnations = itertools.count(1)
         self.folder = folder
+        self.put_fault: Exception | None = None
+        self.puts_failed = 0
         self._ids = itertools.count(1)
         self._nodes: list[Node] = []
         self._pump = LoopbackPump(self.network)
@@ -189,7 +193,7 @@ class World:
         prepare_workspace_root(root, settings.slot_uid(0))
 
         def said(event: LauncherEvent) -> None:
-            node.bus.send(f"{node.name}/slot-{event.slot}", event)
+            node.bus.send(f"{node.name}/executor", event)
 
         pool = LauncherPool(settings, said)
         pool.start()
@@ -222,6 +226,7 @@ class World:
             *(role(name, StoreReader, name=name, store=self.store) for name in (*READERS, SCHEDULER_READER)),
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
+            role("jobs", Jobs, store=self.store),
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
@@ -248,10 +253,10 @@ class World:
             stage,
             machine=machine,
             journal=journal,
+            pool=pool,
             drained=self.drained.set,
             lease_until=node.coordination.lease_until,
             lease_s=EXECUTOR_LEASE_S,
-            renew=pool.renew,
             give_up=lambda gone: node.coordination.update(
                 replace(node.member, details={CUT_OFF: "yes"} if gone else {})
             ),
@@ -280,6 +285,11 @@ class World:
         return path
 
     def _put(self, put: PutOutput | PutFileChunk) -> Future[Any]:
+        if self.put_fault is not None:
+            failed: Future[Any] = Future()
+            failed.set_exception(self.put_fault)
+            self.puts_failed += 1
+            return failed
         judicator = next(node for node in self._nodes if node.member.role == "judicator")
         return judicator.bus.future(put, "executor")
 

@@ -21,7 +21,7 @@ from khala.bus.codec import ApplicationFailure, Codec, MalformedMessage, domain_
 from khala.bus.envelope import Envelope, UnknownPayload
 from khala.bus.gen import ttypes
 from khala.bus.handshake import Identity
-from khala.core import commands, messages, operations, people, transfers
+from khala.core import commands, jobs, messages, operations, people, transfers
 from khala.core.messages import AttemptFinished, OutcomeSettled
 from khala.core.task import Epoch, ExitReason, Outcome, TaskSpec
 from khala.errors import ConfigurationError, Refusal
@@ -94,7 +94,8 @@ def test_every_message_is_a_member_of_the_union_under_its_name() -> None:
     assert members == [(snake(name), name) for _, name in members]
     parts = {"AttemptView", "QueuedTask", "Caller", "NewTask", "TaskAccepted", "TaskCancel", "ExecutorView"}
     parts |= {"JudicatorView", "UserView", "TokenView", "Quota", "Usage", "AuditEntry", "Sample"}
-    modules = {module.__name__ for module in (messages, commands, transfers, people, operations)}
+    parts |= {"Job", "NewJob"}
+    modules = {module.__name__ for module in (messages, commands, transfers, people, operations, jobs)}
     own = {name for name, cls in DOMAIN.items() if cls.__module__ in modules}
     assert {name for _, name in members} == own - parts
 

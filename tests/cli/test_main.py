@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -66,6 +67,12 @@ def test_each_family_of_errors_has_its_code(error: Exception, code: Exit) -> Non
         (["run", "--input-file", "/no/such", "--", "true"], 2, "cannot read /no/such"),
         (["run", "--memory", "much", "--", "true"], 2, "--memory: 'much' is not a size"),
         (["submit"], 2, "give a command after --"),
+        (["job", "submit"], 2, "give a command after --"),
+        (["job", "submit", "--", "true"], 2, "give one of --range, --values and --csv"),
+        (["job", "submit", "--range", "1:x", "--", "true"], 2, "'1:x' is not a range such as"),
+        (["job", "submit", "--values", "1,2", "--", "true"], 2, "'1,2' is not a list such as"),
+        (["job", "submit", "--values", "a=1", "--values", "a=2", "--", "true"], 2, "each name once"),
+        (["job", "submit", "--csv", "/no/such", "--", "true"], 2, "cannot read /no/such"),
         (["submit", "--file", "/no/such"], 2, "--file: cannot read /no/such"),
         (["executor"], 2, "--etcd-cluster-join-member-client"),
         (["executor", "--main-task-vacant=many"], 2, "--main-task-vacant: 'many' is not a whole number"),
@@ -136,6 +143,39 @@ def test_doctor_names_every_program(khala: Khala) -> None:
     found = {entry["what"]: entry["state"] for entry in json.loads(ended.out)}
     assert {"python", "etcd", "mongod", "bwrap", "g++", "cgroups"} <= set(found)
     assert ended.code == (1 if "missing" in found.values() else 0)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(shell: str, khala: Khala) -> None:
+    assert "_KHALA_COMPLETE" in khala("completion", shell).out
+    ask = {
+        "_KHALA_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "khala dr",
+        "COMP_CWORD": "dr" if shell == "fish" else "1",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "khala.cli.main"], capture_output=True, text=True, cwd=ROOT, timeout=30,
+        env={**os.environ, **ask}, check=False,
+    )  # fmt: skip
+    assert "drain" in ended.stdout, ended.stderr
+
+
+def test_colours_are_for_terminals_only(khala: Khala, gateway) -> None:  # type: ignore[no-untyped-def]
+    task = {"id": "0" * 24, "state": "failed"}
+    served = gateway(Answer(200, {"tasks": [task], "next_page_token": None}))
+    assert "\x1b" not in khala("ls", url=served.url).out
+    controller, terminal = os.openpty()
+    environment = {**os.environ, "KHALA_URL": served.url, "TERM": "xterm"}
+    for name in ("NO_COLOR", "KHALA_DATA_DIR"):
+        environment.pop(name, None)
+    subprocess.run(
+        [sys.executable, "-m", "khala.cli.main", "ls"], stdout=terminal, cwd=ROOT, timeout=30, check=True,
+        env=environment,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert "\x1b[31mfailed" in shown
 
 
 def test_version_is_the_packages(khala: Khala) -> None:

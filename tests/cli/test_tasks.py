@@ -60,9 +60,7 @@ def test_run_prints_on_the_right_streams_and_exits_as_the_task(khala: Khala, gat
     ended = khala("run", "--limit", "5", "--env", "A=b", "--", "tool", "-v", url=served.url)
     assert (ended.code, ended.out, ended.err) == (7, "out\n", "err\n")
     sent = served.seen[0].body
-    assert sent == {
-        "execute": {"command": ["tool", "-v"], "env": {"A": "b"}, "limits": {"wall_time": 5.0}, "stdin": ""}
-    }
+    assert sent == {"execute": {"command": ["tool", "-v"], "env": {"A": "b"}, "limits": {"wall_time": 5.0}}}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,7 @@ def test_run_says_what_is_left_out_of_the_output(khala: Khala, gateway: Gateway)
 def test_ctrl_c_cancels_the_task(gateway: Gateway) -> None:
     running = Answer(200, _done(state="running", result=None))
     served = gateway(Answer(201, {"id": ID}), *[running] * 100_000)
-    process = spawn(["run", "--", "sleep", "60"], {"KHALA_URL": served.url})
+    process = spawn(["run", "-n", "--", "sleep", "60"], {"KHALA_URL": served.url})
     wait_until(lambda: len(served.seen) > 2, what="the command to wait for its task")
     served.replace(
         lambda seen: (
@@ -123,7 +121,7 @@ def test_ctrl_c_cancels_the_task(gateway: Gateway) -> None:
 
 def test_run_sends_its_standard_input(gateway: Gateway) -> None:
     served = gateway(Answer(201, {"id": ID}), Answer(200, _done()))
-    process = spawn(["run", "-i", "--", "cat"], {"KHALA_URL": served.url})
+    process = spawn(["run", "--", "cat"], {"KHALA_URL": served.url})
     process.communicate("ä\n", timeout=20)
     assert process.returncode == 0
     assert served.seen[0].body["execute"]["stdin"] == "ä\n"

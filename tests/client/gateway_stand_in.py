@@ -45,6 +45,7 @@ class Seen:
     path: str
     headers: Mapping[str, str]
     body: Any
+    port: int
 
 
 class ScriptedGateway:
@@ -80,7 +81,8 @@ def serving(gateway: ScriptedGateway) -> Iterator[ScriptedGateway]:
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(length)
-            seen = Seen(self.command, self.path, dict(self.headers), json.loads(content) if content else None)
+            body = json.loads(content) if content else None
+            seen = Seen(self.command, self.path, dict(self.headers), body, self.client_address[1])
             answer = gateway.answer(seen)
             if answer.drop:
                 self.close_connection = True

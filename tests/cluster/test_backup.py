@@ -62,9 +62,8 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
     assert restored["generation"] > contents["generation"]
     gate.touch()
-    # Its executor worked for the old cluster and remembers that.
-    (other.directory / "executor-1").mkdir()
-    shutil.copy(cluster.directory / "executor-1" / "journal", other.directory / "executor-1" / "journal")
+    # Its executor worked for the old cluster and has all that it had.
+    shutil.copytree(cluster.directory / "executor-1", other.directory / "executor-1")
     again = other.up()
     assert again["token"] == restored["token"] != token
     with Client(again["gateway"], token) as client:  # the old token still counts

@@ -9,10 +9,12 @@ import signal
 import socket
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from cluster.conftest import LocalCluster, run_khala
+from freezing import freeze
 from wait import wait_until
 
 from khala.client import Client
@@ -39,14 +41,30 @@ def test_up_detached_then_status_then_down(cluster: LocalCluster) -> None:
     assert cluster.khala("run", "--", "true").returncode == 125
 
 
-def test_tasks_and_token_survive_down_and_up(cluster: LocalCluster) -> None:
-    first = cluster.up()
+def test_tasks_token_and_size_survive_down_and_up(cluster: LocalCluster) -> None:
+    first = cluster.up("--executors", "2", "--slots", "3")
     done = json.loads(cluster.khala("run", "--json", "--name", "kept", "--", "echo", "hi").stdout)
     assert cluster.khala("down").returncode == 0
     second = cluster.up()
     assert second["token"] == first["token"]
     assert json.loads(cluster.khala("show", done["id"], "--json").stdout) == done
     assert cluster.khala("run", "--", "echo", "again").stdout == "again\n"
+    found = json.loads(cluster.khala("executors", "--json").stdout)["executors"]
+    assert [one["slots"] for one in found] == [3, 3]
+
+
+def test_status_says_in_time_what_it_knows_of_a_judicator_that_hangs(cluster: LocalCluster) -> None:
+    ready = cluster.up()
+    freeze(ready["pids"]["judicator-1"])
+    began = time.monotonic()
+    ended = cluster.khala("status")
+    took_s = time.monotonic() - began
+    os.kill(ready["pids"]["judicator-1"], signal.SIGCONT)
+    assert ended.returncode == 0
+    assert "judicator-1" in ended.stdout
+    assert "the cluster does not answer all: no answer about" in ended.stdout
+    # 1.5 s of patience, and the start of a command on a busy machine; a gateway's own is 10 s.
+    assert took_s < 5
 
 
 @pytest.mark.timeout(200)

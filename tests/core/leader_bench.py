@@ -17,10 +17,12 @@ from khala.core.messages import (
     StartRequested,
 )
 from khala.core.scheduling.scheduler import Scheduler
-from khala.core.task import ExitReason, Outcome, Task, TaskControl, TaskSpec, demand_of
+from khala.core.task import Epoch, ExitReason, Outcome, Task, TaskControl, TaskSpec, demand_of
 from khala.store.memory import MemoryStore
 
 LEASE_S = 6.0
+UNNAMED = Epoch()
+"""What an executor of the version before says of its assignments."""
 T = TypeVar("T")
 GOOD = Outcome(exit_reason=ExitReason.EXITED, succeeded=True, finished_at=50.0)
 CRASHED = Outcome(exit_reason=ExitReason.EXECUTOR_LOST, reason="it died", finished_at=50.0)
@@ -109,11 +111,19 @@ class LeaderBench:
 
     # --- what executors say ----------------------------------------------------------------------
 
-    def started(self, task_id: str, attempt: int = 1, name: str = "e1", phase: str = "") -> None:
+    def started(
+        self, task_id: str, attempt: int = 1, name: str = "e1", phase: str = "", epoch: Epoch = UNNAMED
+    ) -> None:
         """It runs."""
         self.tell(
             AttemptStarted(
-                executor=name, incarnation="i1", task_id=task_id, attempt=attempt, at=self.boot_s, phase=phase
+                executor=name,
+                incarnation="i1",
+                task_id=task_id,
+                attempt=attempt,
+                at=self.boot_s,
+                phase=phase,
+                epoch=epoch,
             )
         )
 
@@ -124,6 +134,7 @@ class LeaderBench:
         name: str = "e1",
         outcome: Outcome = GOOD,
         incarnation: str = "i1",
+        epoch: Epoch = UNNAMED,
     ) -> None:
         """It ended."""
         self.tell(
@@ -134,18 +145,19 @@ class LeaderBench:
                 attempt=attempt,
                 started_at=40.0,
                 outcome=outcome,
+                epoch=epoch,
             )
         )
 
-    def returned(self, task_id: str, attempt: int = 1, name: str = "e1") -> None:
+    def returned(self, task_id: str, attempt: int = 1, name: str = "e1", epoch: Epoch = UNNAMED) -> None:
         """It will never start."""
-        self.tell(
-            AttemptReturned(executor=name, incarnation="i1", task_id=task_id, attempt=attempt, reason="back")
-        )
+        said = {"executor": name, "incarnation": "i1", "task_id": task_id, "attempt": attempt}
+        self.tell(AttemptReturned(**said, reason="back", epoch=epoch))
 
-    def asks(self, task_id: str, attempt: int = 1, name: str = "e1") -> None:
+    def asks(self, task_id: str, attempt: int = 1, name: str = "e1", epoch: Epoch = UNNAMED) -> None:
         """A gated attempt is ready."""
-        self.tell(StartRequested(executor=name, incarnation="i1", task_id=task_id, attempt=attempt))
+        said = {"executor": name, "incarnation": "i1", "task_id": task_id, "attempt": attempt}
+        self.tell(StartRequested(**said, epoch=epoch))
 
     # --- answers ---------------------------------------------------------------------------------
 

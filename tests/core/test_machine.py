@@ -111,9 +111,55 @@ def test_a_new_generation_ends_everything(bench: ExecutorBench) -> None:
     bench.announce(Epoch(2, 1))
     assert [type(each) for each in bench.effects if isinstance(each, StopAttempt)] == [StopAttempt]
     assert bench.returned() == [("waits", 1)]
+    assert bench.report().attempts == ()
     bench.end("runs")
     assert not bench.machine.busy
     assert bench.take(AttemptFinished) == []
+
+
+def test_a_number_of_an_older_generation_is_not_used_again(bench: ExecutorBench) -> None:
+    """Whether its first bearer has ended or not: the restored store's attempt goes back (P4)."""
+    bench.assign("ended")
+    bench.end("ended")
+    bench.assign("runs")
+    bench.announce(Epoch(2, 1))
+    bench.effects.clear()
+    for task_id in ("ended", "runs"):
+        bench.assign(task_id, epoch=Epoch(2, 1))
+    assert bench.returned() == [("ended", 1), ("runs", 1)]
+    bench.end("runs")
+    for task_id in ("ended", "runs"):
+        bench.assign(task_id, attempt=2, epoch=Epoch(2, 1))
+    assert bench.started() == [("ended", 2)]
+
+
+def test_what_this_life_does_not_know_may_have_begun(bench: ExecutorBench) -> None:
+    """A restored store may have the start of what is settled here, or outlived: to hand it back is not to say
+    that it never began."""
+    bench.assign("settled")
+    bench.end("settled")
+    bench.settle("settled")
+    bench.assign("ended")
+    bench.end("ended")
+    bench.assign("waits", gated=True)
+    bench.announce(Epoch(2, 1))
+    bench.effects.clear()
+    for _ in range(2):
+        for task_id in ("settled", "ended", "waits"):
+            bench.abort(task_id, epoch=Epoch(2, 1))
+        assert [each.unknown for each in bench.take(AttemptReturned)] == [True, True, False]
+
+
+def test_what_is_said_of_an_attempt_names_its_assignments_epoch(bench: ExecutorBench) -> None:
+    """Not the newest one; and the answer to another generation's end is not this one's."""
+    bench.assign("t")
+    bench.announce(E2)
+    bench.end("t")
+    assert [said.epoch for said in bench.take(AttemptFinished)] == [E1]
+    bench.settle("t", epoch=Epoch(E1.generation + 1, 1))
+    assert bench.machine.busy
+    bench.settle("t", epoch=E1)
+    assert not bench.machine.busy
 
 
 # --- disk before deeds ---------------------------------------------------------------------------

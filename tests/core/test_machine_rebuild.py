@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.executor_bench import E1, E2, ExecutorBench
 
 from khala.core.execution.holdings import remember
 from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import AttemptFinished
-from khala.core.task import ExitReason
+from khala.core.task import Epoch, ExitReason
 
 
 def crashed_bench() -> ExecutorBench:
@@ -76,6 +78,24 @@ def test_an_attempt_of_an_earlier_life_is_not_started_again() -> None:
     bench = ExecutorBench(journal=crashed_bench().journal, incarnation="i2")
     bench.assign("running", epoch=E2)
     assert bench.started() == []
+
+
+def test_the_next_life_knows_what_an_older_generation_gave() -> None:
+    """Both what ran and what had ended are forgotten without a word (P4), and told apart by their starts."""
+    first = crashed_bench()
+    renewed = [*first.journal, JournalRecord(fact=Fact.EPOCH, epoch=Epoch(E2.generation + 1, 1))]
+    bench = ExecutorBench(journal=renewed, incarnation="i2")
+    assert bench.dropped() == [("ended", 1), ("running", 1)]
+    assert not bench.machine.busy
+    assert bench.report().attempts == ()
+    assert remember(bench.journal).outlived == ()
+
+
+def test_a_journal_without_the_epochs_of_starts_is_read_as_before() -> None:
+    """As the version before wrote it."""
+    plain = [replace(record, epoch=Epoch()) for record in crashed_bench().journal if record.task_id]
+    past = remember([*plain, JournalRecord(fact=Fact.EPOCH, epoch=Epoch(E2.generation + 1, 1))])
+    assert (len(past.crashed), len(past.unacknowledged), past.outlived) == (1, 1, ())
 
 
 def test_a_compacted_journal_says_the_same() -> None:

@@ -8,12 +8,13 @@ from core.leader_bench import CRASHED, LeaderBench
 from khala.core.messages import (
     AbortAttempt,
     AssignTask,
+    AttemptReturned,
     CancelsRequested,
     OutcomeSettled,
     QueuedTask,
     StartCleared,
 )
-from khala.core.task import ExitReason, Phase, Resources, State, demand_of
+from khala.core.task import Demand, Epoch, ExitReason, Phase, Resources, State, demand_of
 
 
 @pytest.fixture
@@ -167,16 +168,53 @@ def test_cancel_of_an_attempt(bench: LeaderBench, runs: bool) -> None:
 
 
 def test_a_cancel_gives_back_all_that_its_task_took_up(bench: LeaderBench) -> None:
-    """The hint is made of a task without its specification, and must not change what is counted."""
+    """A version before makes the hint of a task without its specification: it must not change what is
+    counted."""
     bench.submit("t", resources=Resources(cpus=4.0))
     bench.started("t")
     (task,) = bench.store.request_cancel(["t"], 1.0)
-    assert task.spec.resources.cpus != 4.0
-    hint = QueuedTask(task_id="t", control=task.control, demand=demand_of(task))
-    bench.tell(CancelsRequested(tasks=(hint,)))
+    bench.tell(CancelsRequested(tasks=(QueuedTask(task_id="t", control=task.control, demand=Demand()),)))
     bench.finished("t")
     room = bench.scheduler.ledger.executors["e1"].room
     assert (room.taken_slots, room.taken_cpus) == (0, 0.0)
+
+
+def test_a_leader_may_first_hear_of_a_task_by_its_cancel(bench: LeaderBench) -> None:
+    """The hint tells all that placement needs: what runs is counted as what it is."""
+    bench.submit("t", resources=Resources(cpus=4.0))
+    bench.started("t")
+    successor = LeaderBench(bench.store)
+    (task,) = bench.store.request_cancel(["t"], 1.0)
+    hint = QueuedTask(task_id="t", control=task.control, demand=demand_of(task))
+    successor.tell(CancelsRequested(tasks=(hint,)))
+    room = successor.scheduler.ledger.executors["e1"].room
+    assert (room.taken_slots, room.taken_cpus) == (1, 4.0)
+
+
+@pytest.mark.parametrize("says", ["started", "finished", "returned", "asks"])
+def test_what_another_generation_gave_counts_for_nothing(bench: LeaderBench, says: str) -> None:
+    """A restored store uses the numbers of lost attempts anew: nothing said of those changes a task (P4)."""
+    bench.submit("t")
+    before = bench.task("t")
+    lost = Epoch(bench.epoch.generation + 1, 7)
+    bench.take_sent(AssignTask)
+    getattr(bench, says)("t", epoch=lost)
+    assert bench.task("t") == before
+    settled = [OutcomeSettled(task_id="t", attempt=1, superseded=True, epoch=lost)]
+    assert bench.take_sent(OutcomeSettled) == (settled if says == "finished" else [])
+    bench.finished("t", epoch=bench.epoch)
+    assert bench.task("t").state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_an_attempt_that_is_handed_back_unknown_has_begun_if_the_store_says_so(
+    bench: LeaderBench, unknown: bool
+) -> None:
+    """Under an older generation, whose end of it is lost: then it counts as a start (P4)."""
+    bench.submit("t")
+    bench.started("t")
+    bench.tell(AttemptReturned(executor="e1", incarnation="i1", task_id="t", attempt=1, unknown=unknown))
+    assert bench.task("t").starts == int(unknown)
 
 
 def test_cancel_while_the_assignment_is_saved(bench: LeaderBench) -> None:

@@ -87,6 +87,35 @@ def test_a_torn_batch_of_any_bytes_is_cut(tmp_path: Path) -> None:
         journal.close()
 
 
+def test_a_crash_with_room_ahead(tmp_path: Path) -> None:
+    path, room = tmp_path / "journal", 4096
+    sizes = []
+    journal = Journal(path, room_bytes=room)
+    journal.load()
+    for batch in (RECORDS[:1], RECORDS[1:3], RECORDS[3:], RECORDS * 40):
+        journal.append(batch)
+        sizes.append(journal.size_bytes)
+        assert path.stat().st_size > journal.size_bytes
+    journal.close()
+    content = path.read_bytes()
+    assert loaded(path) == RECORDS * 41
+    assert path.stat().st_size == sizes[-1], "what was ahead is given back"
+    for at in [*range(sizes[1], sizes[2], 11), sizes[2] - 1]:
+        path.write_bytes(content[:at] + bytes(room))
+        torn = bool(content[sizes[1] : at].strip(b"\0"))
+        journal = Journal(path, room_bytes=room)
+        # The last bytes of a frame may be zeros themselves.
+        assert journal.load() in (RECORDS[:3], RECORDS)
+        assert (journal.cut_bytes > 0) == (torn and journal.size_bytes == sizes[1])
+        journal.append(RECORDS[4:])
+        journal.close()
+        assert loaded(path)[-1:] == RECORDS[4:]
+    for at in (HEADER_BYTES, sizes[0] - 1, sizes[1] + 9):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(ConfigurationError, match="before its last batch"):
+            loaded(path)
+
+
 def test_damage_before_the_last_batch_is_told(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     first, second = written(path, RECORDS[:3], RECORDS[3:])
@@ -191,11 +220,12 @@ def small_disk(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_full_disk(small_disk: Path) -> None:
+@pytest.mark.parametrize("room_bytes", [0, 20_000])
+def test_a_full_disk(small_disk: Path, room_bytes: int) -> None:
     path = small_disk / "journal"
     big = [JournalRecord(fact=Fact.START, task_id="x" * 5000)]
     try:
-        journal = Journal(path)
+        journal = Journal(path, room_bytes=room_bytes)
         journal.load()
         count = 0
         with pytest.raises(Unavailable, match=r"disk of journal .* is full"):

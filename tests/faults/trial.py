@@ -33,7 +33,7 @@ from history.records import ExecutorOffered, Healed, OutputSettled, Record
 from history.violation import Violation
 from wait import wait_until
 
-from khala.client.transport import Transport
+from khala.client import Client
 from khala.errors import Unavailable
 
 Task = Mapping[str, Any]
@@ -75,9 +75,7 @@ class Trial:
         self.load = Load(self.urls, record.token, self.recorder, self.workload, rate=rate)
         own = {e.name: cluster.directory / e.name for e in record.processes if e.role == "executor"}
         self.keeper = JournalKeeper(own)
-        self._doors = {
-            url: Transport(url, record.token, patience_s=0.0, timeout_s=ASK_S) for url in self.urls
-        }
+        self._doors = {url: Client(url, record.token, patience_s=0.0, timeout_s=ASK_S) for url in self.urls}
         self._pause = threading.Event()
         self._offers: dict[str, ExecutorOffered] = {}
         self._long_outputs: dict[str, list[OutputSettled]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_a_cluster_never_shrinks_below_its_majority() -> None:
     before = ClusterRecord(judicators=3)
     with pytest.raises(ConfigurationError, match="--judicators 3"):
         cluster_size(UpOrder(data_dir=Path("/data"), judicators=1), before)
+
+
+def test_what_was_asked_for_once_holds_the_next_time() -> None:
+    before = ClusterRecord(judicators=3, executors=4, gateways=2, slots=5)
+    kept = cluster_size(UpOrder(data_dir=Path("/data")), before)
+    assert kept == ClusterSize(judicators=3, executors=4, gateways=2, slots=5)
+    changed = cluster_size(UpOrder(data_dir=Path("/data"), executors=1, slots=2), before)
+    assert changed == ClusterSize(judicators=3, executors=1, gateways=2, slots=2)
+    fresh = cluster_size(UpOrder(data_dir=Path("/data")), ClusterRecord())
+    assert (fresh.executors, fresh.gateways, fresh.slots) == (1, 1, len(os.sched_getaffinity(0)))
 
 
 def test_ports_are_free_distinct_and_below_the_kernels_range() -> None:

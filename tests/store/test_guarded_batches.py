@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from store.samples import assert_story_whole, assign, change, commit_one, finish, one, result, task, task_id
 
-from khala.core.task import Epoch, State
+from khala.core.task import Epoch, Isolation, OnDisconnect, Resources, State, demand_of
 from khala.errors import Fault, StaleEpoch
 
 
@@ -66,10 +66,24 @@ def test_a_mixed_batch_applies_what_fits_and_answers_in_order(store: Any) -> Non
     answers = store.commit(epoch, batch)
     assert [each.applied for each in answers] == [True, False, True, False]
     assert [each.task_id for each in answers] == [each.task_id for each in batch]
-    assert answers[0].current == one(store, 3)
-    assert answers[0].current.spec == tasks[3].spec
+    assert [each.spec for each in answers] == [tasks[3].spec, None, None, None]
+    assert one(store, 3).control == batch[0].control
     assert answers[1].current == gone
-    assert answers[2].current is None and answers[3].current is None
+    assert [answers[place].current for place in (0, 2, 3)] == [None, None, None]
+
+
+def test_equal_changes_of_many_tasks_apply_to_each(store: Any) -> None:
+    tasks = [task(number) for number in range(9)]
+    store.insert(tasks)
+    epoch = store.take_epoch("a")
+    batch = [assign(each, epoch, executor=f"e{number % 2}") for number, each in enumerate(tasks)]
+    batch[4:4] = [finish(replace(tasks[4], control=batch[4].control), epoch)]
+    answers = store.commit(epoch, batch)
+    assert [each.applied for each in answers] == [place != 4 for place in range(10)]
+    for written, answer in zip(batch, answers, strict=True):
+        stored = next(each for each in store.read([written.task_id]))
+        assert_story_whole(stored)
+        assert (stored.control == written.control) == answer.applied
 
 
 def test_changes_of_one_task_in_a_batch_apply_in_order(store: Any) -> None:
@@ -109,6 +123,21 @@ def test_a_change_that_would_leave_a_gap_is_a_bug(store: Any) -> None:
     with pytest.raises(Fault):
         store.commit(epoch, [replace(good, control=replace(good.control, rev=7))])
     assert one(store, 1) == before
+
+
+def test_a_cancel_request_tells_what_placement_needs(store: Any) -> None:
+    spec = replace(
+        task(0).spec,
+        resources=Resources(cpus=3.5, memory_bytes=7),
+        constraints={"disk": "fast"},
+        max_attempts=2,
+        on_disconnect=OnDisconnect.STOP,
+        isolation=Isolation.STRICT,
+    )
+    store.insert([asked := replace(task(0), spec=spec)])
+    (answer,) = store.request_cancel([asked.id], 77.5)
+    assert demand_of(answer) == demand_of(asked)
+    assert answer.spec.execute is None
 
 
 def test_a_cancel_request_is_a_change_of_its_own(store: Any) -> None:

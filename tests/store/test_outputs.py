@@ -31,6 +31,10 @@ def test_a_stream_grows_and_is_read_in_ranges(store: Any) -> None:
     assert list(store.output_sizes([KEY, key(attempt=2)])) == [len(whole), 0]
 
 
+def test_the_generation_is_that_of_the_epochs(store: Any) -> None:
+    assert store.generation() == store.take_epoch("a").generation
+
+
 def test_what_is_there_or_beyond_changes_nothing(store: Any) -> None:
     store.put_output([chunk(0, b"01234")])
     assert list(store.put_output([chunk(0, b"01234"), chunk(0, b"other"), chunk(3, b"xxxx")])) == [5, 5, 5]

@@ -561,11 +561,11 @@ class deliver_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.envelopes = []
-                    (_etype307, _size304) = iprot.readListBegin()
-                    for _i308 in range(_size304):
-                        _elem309 = Envelope()
-                        _elem309.read(iprot)
-                        self.envelopes.append(_elem309)
+                    (_etype386, _size383) = iprot.readListBegin()
+                    for _i387 in range(_size383):
+                        _elem388 = Envelope()
+                        _elem388.read(iprot)
+                        self.envelopes.append(_elem388)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -582,8 +582,8 @@ class deliver_args(object):
         if self.envelopes is not None:
             oprot.writeFieldBegin('envelopes', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.envelopes))
-            for iter310 in self.envelopes:
-                iter310.write(oprot)
+            for iter389 in self.envelopes:
+                iter389.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()

@@ -224,6 +224,46 @@ class Iface(khala.bus.gen.Bus.Iface):
         """
         pass
 
+    def create_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
+    def jobs(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
+    def search_jobs(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
+    def cancel_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
+    def retry_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        pass
+
 
 class Client(khala.bus.gen.Bus.Client, Iface):
     """
@@ -1133,6 +1173,186 @@ class Client(khala.bus.gen.Bus.Client, Iface):
             raise result.unavailable
         raise TApplicationException(TApplicationException.MISSING_RESULT, "audit failed: unknown result")
 
+    def create_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_create_job(command)
+        return self.recv_create_job()
+
+    def send_create_job(self, command):
+        self._oprot.writeMessageBegin('create_job', TMessageType.CALL, self._seqid)
+        args = create_job_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_create_job(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = create_job_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "create_job failed: unknown result")
+
+    def jobs(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_jobs(command)
+        return self.recv_jobs()
+
+    def send_jobs(self, command):
+        self._oprot.writeMessageBegin('jobs', TMessageType.CALL, self._seqid)
+        args = jobs_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_jobs(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = jobs_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "jobs failed: unknown result")
+
+    def search_jobs(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_search_jobs(command)
+        return self.recv_search_jobs()
+
+    def send_search_jobs(self, command):
+        self._oprot.writeMessageBegin('search_jobs', TMessageType.CALL, self._seqid)
+        args = search_jobs_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_search_jobs(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = search_jobs_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "search_jobs failed: unknown result")
+
+    def cancel_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_cancel_job(command)
+        return self.recv_cancel_job()
+
+    def send_cancel_job(self, command):
+        self._oprot.writeMessageBegin('cancel_job', TMessageType.CALL, self._seqid)
+        args = cancel_job_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_cancel_job(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = cancel_job_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "cancel_job failed: unknown result")
+
+    def retry_job(self, command):
+        """
+        Parameters:
+         - command
+
+        """
+        self.send_retry_job(command)
+        return self.recv_retry_job()
+
+    def send_retry_job(self, command):
+        self._oprot.writeMessageBegin('retry_job', TMessageType.CALL, self._seqid)
+        args = retry_job_args()
+        args.command = command
+        args.write(self._oprot)
+        self._oprot.writeMessageEnd()
+        self._oprot.trans.flush()
+
+    def recv_retry_job(self):
+        iprot = self._iprot
+        (fname, mtype, rseqid) = iprot.readMessageBegin()
+        if mtype == TMessageType.EXCEPTION:
+            x = TApplicationException()
+            x.read(iprot)
+            iprot.readMessageEnd()
+            raise x
+        result = retry_job_result()
+        result.read(iprot)
+        iprot.readMessageEnd()
+        if result.success is not None:
+            return result.success
+        if result.refused is not None:
+            raise result.refused
+        if result.unavailable is not None:
+            raise result.unavailable
+        raise TApplicationException(TApplicationException.MISSING_RESULT, "retry_job failed: unknown result")
+
 
 class Processor(khala.bus.gen.Bus.Processor, Iface, TProcessor):
     def __init__(self, handler):
@@ -1162,6 +1382,11 @@ class Processor(khala.bus.gen.Bus.Processor, Iface, TProcessor):
         self._processMap["metrics"] = Processor.process_metrics
         self._processMap["drain"] = Processor.process_drain
         self._processMap["audit"] = Processor.process_audit
+        self._processMap["create_job"] = Processor.process_create_job
+        self._processMap["jobs"] = Processor.process_jobs
+        self._processMap["search_jobs"] = Processor.process_search_jobs
+        self._processMap["cancel_job"] = Processor.process_cancel_job
+        self._processMap["retry_job"] = Processor.process_retry_job
         self._on_message_begin = None
 
     def on_message_begin(self, func):
@@ -1905,6 +2130,151 @@ class Processor(khala.bus.gen.Bus.Processor, Iface, TProcessor):
             msg_type = TMessageType.EXCEPTION
             result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
         oprot.writeMessageBegin("audit", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_create_job(self, seqid, iprot, oprot):
+        args = create_job_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = create_job_result()
+        try:
+            result.success = self._handler.create_job(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("create_job", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_jobs(self, seqid, iprot, oprot):
+        args = jobs_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = jobs_result()
+        try:
+            result.success = self._handler.jobs(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("jobs", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_search_jobs(self, seqid, iprot, oprot):
+        args = search_jobs_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = search_jobs_result()
+        try:
+            result.success = self._handler.search_jobs(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("search_jobs", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_cancel_job(self, seqid, iprot, oprot):
+        args = cancel_job_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = cancel_job_result()
+        try:
+            result.success = self._handler.cancel_job(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("cancel_job", msg_type, seqid)
+        result.write(oprot)
+        oprot.writeMessageEnd()
+        oprot.trans.flush()
+
+    def process_retry_job(self, seqid, iprot, oprot):
+        args = retry_job_args()
+        args.read(iprot)
+        iprot.readMessageEnd()
+        result = retry_job_result()
+        try:
+            result.success = self._handler.retry_job(args.command)
+            msg_type = TMessageType.REPLY
+        except TTransport.TTransportException:
+            raise
+        except Refused as refused:
+            msg_type = TMessageType.REPLY
+            result.refused = refused
+        except NotAvailable as unavailable:
+            msg_type = TMessageType.REPLY
+            result.unavailable = unavailable
+        except TApplicationException as ex:
+            logging.exception('TApplication exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = ex
+        except Exception:
+            logging.exception('Unexpected exception in handler')
+            msg_type = TMessageType.EXCEPTION
+            result = TApplicationException(TApplicationException.INTERNAL_ERROR, 'Internal error')
+        oprot.writeMessageBegin("retry_job", msg_type, seqid)
         result.write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
@@ -6232,6 +6602,871 @@ class audit_result(object):
 all_structs.append(audit_result)
 audit_result.thrift_spec = (
     (0, TType.STRUCT, 'success', [AuditPage, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class create_job_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = CreateJob()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('create_job_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(create_job_args)
+create_job_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [CreateJob, None], None, ),  # 1
+)
+
+
+class create_job_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = JobAccepted()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('create_job_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(create_job_result)
+create_job_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [JobAccepted, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class jobs_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = GetJobs()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('jobs_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(jobs_args)
+jobs_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [GetJobs, None], None, ),  # 1
+)
+
+
+class jobs_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = JobViews()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('jobs_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(jobs_result)
+jobs_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [JobViews, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class search_jobs_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = SearchJobs()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('search_jobs_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(search_jobs_args)
+search_jobs_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [SearchJobs, None], None, ),  # 1
+)
+
+
+class search_jobs_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = JobPage()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('search_jobs_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(search_jobs_result)
+search_jobs_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [JobPage, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class cancel_job_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = CancelJob()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('cancel_job_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(cancel_job_args)
+cancel_job_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [CancelJob, None], None, ),  # 1
+)
+
+
+class cancel_job_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = JobViews()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('cancel_job_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(cancel_job_result)
+cancel_job_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [JobViews, None], None, ),  # 0
+    (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
+    (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
+)
+
+
+class retry_job_args(object):
+    """
+    Attributes:
+     - command
+
+    """
+
+    __slots__ = (
+        'command',
+    )
+
+
+    def __init__(self, command=None,):
+        self.command = command
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRUCT:
+                    self.command = RetryJob()
+                    self.command.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('retry_job_args')
+        if self.command is not None:
+            oprot.writeFieldBegin('command', TType.STRUCT, 1)
+            self.command.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(retry_job_args)
+retry_job_args.thrift_spec = (
+    None,  # 0
+    (1, TType.STRUCT, 'command', [RetryJob, None], None, ),  # 1
+)
+
+
+class retry_job_result(object):
+    """
+    Attributes:
+     - success
+     - refused
+     - unavailable
+
+    """
+
+    __slots__ = (
+        'success',
+        'refused',
+        'unavailable',
+    )
+
+
+    def __init__(self, success=None, refused=None, unavailable=None,):
+        self.success = success
+        self.refused = refused
+        self.unavailable = unavailable
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 0:
+                if ftype == TType.STRUCT:
+                    self.success = JobAccepted()
+                    self.success.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 1:
+                if ftype == TType.STRUCT:
+                    self.refused = Refused.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.unavailable = NotAvailable.read(iprot)
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('retry_job_result')
+        if self.success is not None:
+            oprot.writeFieldBegin('success', TType.STRUCT, 0)
+            self.success.write(oprot)
+            oprot.writeFieldEnd()
+        if self.refused is not None:
+            oprot.writeFieldBegin('refused', TType.STRUCT, 1)
+            self.refused.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unavailable is not None:
+            oprot.writeFieldBegin('unavailable', TType.STRUCT, 2)
+            self.unavailable.write(oprot)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+all_structs.append(retry_job_result)
+retry_job_result.thrift_spec = (
+    (0, TType.STRUCT, 'success', [JobAccepted, None], None, ),  # 0
     (1, TType.STRUCT, 'refused', [Refused, None], None, ),  # 1
     (2, TType.STRUCT, 'unavailable', [NotAvailable, None], None, ),  # 2
 )

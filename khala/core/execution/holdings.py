@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from khala.core.effects import DeliverOutput, StartAttempt, StopAttempt
 from khala.core.journal import Fact, JournalRecord
 from khala.core.task import Epoch, ExitReason, Outcome, TaskSpec
 
@@ -22,12 +23,14 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Holding:
-    """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's.
+    """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's, and `epoch`
+    the one under which it was.
     `spooled`: there may be a spool of its output; `delivering`: its end is told when that is stored."""
 
     task_id: str
     attempt: int
     incarnation: str
+    epoch: Epoch = Epoch()
     spec: TaskSpec | None = None
     gated: bool = False
     status: Status = Status.HELD
@@ -48,11 +51,26 @@ class Holding:
         return JournalRecord(
             fact=fact,
             incarnation=self.incarnation,
+            epoch=self.epoch,
             task_id=self.task_id,
             attempt=self.attempt,
             at=at,
             outcome=outcome,
         )
+
+    def run(self, spec: TaskSpec) -> StartAttempt:
+        """The order to run it in its slot."""
+        return StartAttempt(
+            slot=self.slot, task_id=self.task_id, attempt=self.attempt, spec=spec, epoch=self.epoch
+        )
+
+    def halt(self) -> StopAttempt:
+        """The order to end it."""
+        return StopAttempt(slot=self.slot, task_id=self.task_id, attempt=self.attempt)
+
+    def deliver(self, outcome: Outcome) -> DeliverOutput:
+        """The order to have stored what this outcome says of its output."""
+        return DeliverOutput(task_id=self.task_id, attempt=self.attempt, outcome=outcome, epoch=self.epoch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +154,13 @@ class Holdings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
     """What a journal says: the newest epoch obeyed, attempts begun without an end, and outcomes
-    that nobody has acknowledged, both as (record of the start or the end)."""
+    that nobody has acknowledged, both as (record of the start or the end). `outlived` are the starts of
+    attempts of an older generation than that epoch's: nobody wants to hear of them (P4)."""
 
     epoch: Epoch
     crashed: tuple[JournalRecord, ...]
     unacknowledged: tuple[tuple[JournalRecord, JournalRecord], ...]
+    outlived: tuple[JournalRecord, ...] = ()
 
     def records(self) -> list[JournalRecord]:
         """The records that say the same, for a compacted journal."""
@@ -166,9 +186,14 @@ def remember(records: Sequence[JournalRecord]) -> Remembered:
         elif record.fact == Fact.SETTLED:
             begun.pop(key, None)
             ended.pop(key, None)
-    crashed = tuple(start for key, start in begun.items() if key not in ended)
-    pairs = tuple((begun.get(key, end), end) for key, end in ended.items())
-    return Remembered(epoch=epoch, crashed=crashed, unacknowledged=pairs)
+    starts = ended | begun
+    outlived = {key: start for key, start in starts.items() if not start.epoch.shares_generation(epoch)}
+    return Remembered(
+        epoch=epoch,
+        crashed=tuple(start for key, start in begun.items() if key not in ended and key not in outlived),
+        unacknowledged=tuple((starts[key], end) for key, end in ended.items() if key not in outlived),
+        outlived=tuple(outlived.values()),
+    )
 
 
 def lost_outcome(reason: str, at: float) -> Outcome:
@@ -182,6 +207,7 @@ def ended_holding(start: JournalRecord, outcome: Outcome | None) -> Holding:
         task_id=start.task_id,
         attempt=start.attempt,
         incarnation=start.incarnation,
+        epoch=start.epoch,
         status=Status.FINISHED,
         started_at=start.at,
         outcome=outcome,

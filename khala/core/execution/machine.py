@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
+from khala.core.effects import DropSpool, Effect, Journal, Send
 from khala.core.execution import speech
 from khala.core.execution.holdings import (
     Capacity,
@@ -54,7 +54,7 @@ class ExecutorMachine:
         self._capacity = capacity
         self._report_interval_s = report_interval_s
         self._holdings = Holdings(capacity)
-        self._tombstones: set[tuple[str, int]] = set()
+        self._tombstones: dict[tuple[str, int], bool] = {}  # to: was it in hand, and never began?
         self._epoch = Epoch()
         self._highest: tuple[Epoch, int] = (Epoch(), 0)
         self._report_number = 0
@@ -84,6 +84,8 @@ class ExecutorMachine:
         past = remember(journal)
         self._epoch = past.epoch
         self._journal(JournalRecord(fact=Fact.INCARNATION, incarnation=self._me.incarnation, at=at.unix_s))
+        for start in past.outlived:
+            self._outlive(ended_holding(start, None), at)
         for start, end in past.unacknowledged:
             holding = ended_holding(start, end.outcome)
             self._holdings.add(holding)
@@ -229,13 +231,19 @@ class ExecutorMachine:
     def _end_generation(self, at: Instant) -> None:
         """A restored store does not know what was given by the lost one: all of it is superseded (P4)."""
         for holding in self._holdings:
-            if holding.status == Status.STARTED:
-                holding.superseded = True
-                self._stop(holding)
-            elif holding.status == Status.FINISHED:
-                self._settle(holding, at)
+            if holding.status in (Status.STARTED, Status.FINISHED):
+                self._outlive(holding, at)
             else:
                 self._hand_back(holding, "the store was restored")
+
+    def _outlive(self, holding: Holding, at: Instant) -> None:
+        """End what began under an older generation, without a word; its number stays used for this life."""
+        self._tombstones[(holding.task_id, holding.attempt)] = False
+        if holding.status == Status.STARTED:
+            holding.superseded = True
+            self._stop(holding)
+        else:
+            self._settle(holding, at)
 
     def _leader_announced(self, message: LeaderAnnounced, at: Instant) -> None:
         self._report(at)
@@ -245,17 +253,18 @@ class ExecutorMachine:
         if message.incarnation != self._me.incarnation or not self.obeys_sequence(message):
             return
         self._highest = (message.epoch, message.sequence)
-        if key in self._holdings.by_key:
+        if key in self._holdings.by_key and key not in self._tombstones:
             return
         if key in self._tombstones or self.draining or not self.has_room:
             why = "draining" if self.draining else "recalled" if self.has_room else NO_ROOM
-            self._return(message.task_id, message.attempt, why)
+            self._return(*key, message.epoch, why)
             return
         self._holdings.add(
             Holding(
                 task_id=message.task_id,
                 attempt=message.attempt,
                 incarnation=message.incarnation,
+                epoch=message.epoch,
                 spec=message.spec,
                 gated=message.gated,
             )
@@ -285,7 +294,7 @@ class ExecutorMachine:
 
     def _outcome_settled(self, message: OutcomeSettled, at: Instant) -> None:
         holding = self._holdings.get(message.task_id, message.attempt)
-        if holding is None:
+        if holding is None or not holding.epoch.shares_generation(message.epoch):
             return
         if holding.status == Status.FINISHED:
             self._settle(holding, at)
@@ -297,7 +306,8 @@ class ExecutorMachine:
         """The attempt in hand; an unknown one of this incarnation can never start from now on."""
         holding = self._holdings.get(task_id, attempt)
         if holding is None and incarnation == self._me.incarnation:
-            self._return(task_id, attempt, "not held")
+            self._tombstones.setdefault((task_id, attempt), False)
+            self._return(task_id, attempt, self._epoch, "not held")
         return holding
 
     def _start_what_fits(self, at: Instant) -> None:
@@ -315,18 +325,12 @@ class ExecutorMachine:
         holding.status = Status.STARTED
         holding.started_at, holding.said_at = at.unix_s, at.boot_s
         self._journal(holding.record(Fact.START, at.unix_s))
-        self._effects.append(
-            StartAttempt(
-                slot=holding.slot, task_id=holding.task_id, attempt=holding.attempt, spec=holding.spec
-            )
-        )
+        self._effects.append(holding.run(holding.spec))
 
     def _stop(self, holding: Holding) -> None:
         if not holding.stopping:
             holding.stopping = True
-            self._effects.append(
-                StopAttempt(slot=holding.slot, task_id=holding.task_id, attempt=holding.attempt)
-            )
+            self._effects.append(holding.halt())
 
     def _hand_back_waiting(self, reason: str) -> None:
         for holding in self._holdings:
@@ -335,11 +339,11 @@ class ExecutorMachine:
 
     def _hand_back(self, holding: Holding, reason: str) -> None:
         self._holdings.drop(holding)
-        self._return(holding.task_id, holding.attempt, reason)
+        self._return(holding.task_id, holding.attempt, holding.epoch, reason)
 
-    def _return(self, task_id: str, attempt: int, reason: str) -> None:
-        self._tombstones.add((task_id, attempt))
-        self._send(speech.returned(self._me, task_id, attempt, reason))
+    def _return(self, task_id: str, attempt: int, epoch: Epoch, reason: str) -> None:
+        unknown = not self._tombstones.setdefault((task_id, attempt), True)
+        self._send(speech.returned(self._me, task_id, attempt, epoch, reason, unknown=unknown))
 
     def _deliver(self, holding: Holding) -> bool:
         """Have the output of an ended attempt stored before its end is told; False if there is none to be
@@ -348,7 +352,7 @@ class ExecutorMachine:
         if outcome is None or not (has_stored(outcome) or (holding.spooled and outcome.result is None)):
             return False
         holding.delivering = True
-        self._effects.append(DeliverOutput(task_id=holding.task_id, attempt=holding.attempt, outcome=outcome))
+        self._effects.append(holding.deliver(outcome))
         return True
 
     def _settle(self, holding: Holding, at: Instant) -> None:

@@ -43,8 +43,8 @@ def view(holding: Holding) -> AttemptView:
 def report(
     me: Identity, capacity: Capacity, holdings: Holdings, *, epoch: Epoch, highest: tuple[Epoch, int]
 ) -> ExecutorReport:
-    """What this executor is and holds; `highest` is the highest assignment number seen, with its epoch.
-    Number, load and draining are the speaker's to fill in."""
+    """What this executor is and holds, of that epoch's generation; `highest` is the highest assignment number
+    seen, with its epoch. Number, load and draining are the speaker's to fill in."""
     return ExecutorReport(
         executor=me.executor,
         incarnation=me.incarnation,
@@ -57,7 +57,7 @@ def report(
         memory_bytes=capacity.memory_bytes,
         labels=me.labels,
         hostname=me.hostname,
-        attempts=tuple(view(holding) for holding in holdings),
+        attempts=tuple(view(holding) for holding in holdings if holding.epoch.shares_generation(epoch)),
         isolation=me.isolation,
         layers=me.layers,
     )
@@ -70,6 +70,7 @@ def start_requested(me: Identity, holding: Holding) -> StartRequested:
         incarnation=holding.incarnation,
         task_id=holding.task_id,
         attempt=holding.attempt,
+        epoch=holding.epoch,
     )
 
 
@@ -82,6 +83,7 @@ def started(me: Identity, holding: Holding) -> AttemptStarted:
         attempt=holding.attempt,
         at=holding.started_at,
         phase=holding.phase,
+        epoch=holding.epoch,
     )
 
 
@@ -94,10 +96,13 @@ def finished(me: Identity, holding: Holding, outcome: Outcome) -> AttemptFinishe
         attempt=holding.attempt,
         started_at=holding.started_at,
         outcome=outcome,
+        epoch=holding.epoch,
     )
 
 
-def returned(me: Identity, task_id: str, attempt: int, reason: str) -> AttemptReturned:
+def returned(
+    me: Identity, task_id: str, attempt: int, epoch: Epoch, reason: str, *, unknown: bool
+) -> AttemptReturned:
     """An attempt will never start here."""
     return AttemptReturned(
         executor=me.executor,
@@ -105,4 +110,6 @@ def returned(me: Identity, task_id: str, attempt: int, reason: str) -> AttemptRe
         task_id=task_id,
         attempt=attempt,
         reason=reason,
+        epoch=epoch,
+        unknown=unknown,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from khala.core.operations import Sample
 from khala.core.task import Result, TaskControl
@@ -15,19 +15,20 @@ BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3
 class Durations:
     """A histogram of seconds, as Prometheus counts them: each bucket holds what is at most its bound."""
 
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BUCKETS_S) + 1)
+    def __init__(self, bounds_s: Sequence[float] = BUCKETS_S) -> None:
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
 
     def add(self, seconds: float) -> None:
         """One more."""
-        self._counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
         self._sum_s += seconds
 
     def samples(self, name: str, **labels: str) -> Iterator[Sample]:
         """`name`_bucket, `name`_sum and `name`_count."""
         total = 0
-        for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), self._counts, strict=True):
+        for bound, count in zip((*map(str, self._bounds_s), "+Inf"), self._counts, strict=True):
             total += count
             yield Sample(name=f"{name}_bucket", labels={**labels, "le": bound}, value=float(total))
         yield Sample(name=f"{name}_sum", labels=labels, value=self._sum_s)

@@ -33,7 +33,7 @@ class Control:
         self._sock = sock
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._frames: deque[tuple[Header, list[bytes]]] = deque()
-        self._unsent = b""
+        self._waiting: list[Header] = []
         self._unsent_until_s: float | None = None
 
     def fileno(self) -> int:
@@ -60,12 +60,13 @@ class Control:
         return grace_s
 
     def send(self, header: Header, blobs: Sequence[bytes] = ()) -> None:
-        """Send a frame, after those that were to be sent soon."""
-        self._send(self._unsent + encode(header, blobs))
+        """Send a frame. Those that were to be sent soon need not be any more: it says it all."""
+        self._waiting.clear()
+        self._send(encode(header, blobs))
 
     def send_soon(self, header: Header) -> None:
-        """Send a frame with the next one, or by `send_due`: one wake-up of the executor for both."""
-        self._unsent += encode(header)
+        """Send a frame by `send_due`, unless another one that is sent before makes it needless."""
+        self._waiting.append(header)
         self._unsent_until_s = now_s() + SOON_S
 
     @property
@@ -76,10 +77,11 @@ class Control:
     def send_due(self) -> None:
         """Send what has waited long enough."""
         if self._unsent_until_s is not None and now_s() >= self._unsent_until_s:
-            self._send(self._unsent)
+            waiting, self._waiting = self._waiting, []
+            self._send(b"".join(map(encode, waiting)))
 
     def _send(self, data: bytes) -> None:
-        self._unsent, self._unsent_until_s = b"", None
+        self._unsent_until_s = None
         try:
             self._sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -87,10 +89,11 @@ class Control:
 
     def try_send(self, header: Header) -> bool:
         """Send a small frame if that needs no waiting; False if it would have."""
-        frame = self._unsent + encode(header)
+        frame = b"".join(map(encode, (*self._waiting, header)))
         try:
             sent = self._sock.send(frame, socket.MSG_DONTWAIT)
-            self._unsent, self._unsent_until_s = b"", None
+            self._waiting.clear()
+            self._unsent_until_s = None
             if sent < len(frame):
                 self._sock.sendall(frame[sent:])
         except BlockingIOError:

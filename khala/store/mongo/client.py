@@ -20,6 +20,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from khala.store.mongo.failures import translated
+from khala.store.timing import StoreTimes
 
 Document = dict[str, Any]
 USER = "khala"
@@ -85,6 +86,7 @@ class Connection:
     def __init__(self, settings: MongoSettings) -> None:
         self.settings = settings
         self.client = open_client(settings)
+        self.times = StoreTimes()
         self._lock = threading.Lock()
         self._seen: Timestamp | None = None
 
@@ -95,13 +97,13 @@ class Connection:
     @contextmanager
     def reading(self, doing: str) -> Iterator[None]:
         """Run the block's operations in one session; what goes wrong is Unavailable."""
-        with translated(doing, writes=False), self.session():
+        with translated(doing, writes=False), self.times.measured("read"), self.session():
             yield
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[None]:
         """Run the block's operations in one session; what goes wrong may be OutcomeUnknown."""
-        with translated(doing, writes=True), self.session():
+        with translated(doing, writes=True), self.times.measured("write"), self.session():
             yield
 
     def close(self) -> None:

@@ -76,6 +76,14 @@ class EpochDocument:
         return Epoch(after["generation"], after["number"])
 
 
+def generation_of(meta: Collection[Document]) -> int:
+    """The generation that the store has."""
+    leader = meta.find_one({"_id": LEADER_ID}, {"generation": 1})
+    if leader is None:
+        raise ConfigurationError("the database was never prepared: start a judicator on it first")
+    return int(leader["generation"])
+
+
 def begin_generation(meta: Collection[Document], now_s: int) -> int:
     """A new generation, for a store that may lack what its executors remember (P4): it outranks every epoch
     of the earlier ones. `now_s` is Unix time, with which new clusters begin, too."""

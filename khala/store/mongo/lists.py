@@ -15,10 +15,12 @@ from pymongo.read_concern import ReadConcern
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, State
+from khala.store.interface import QueueKey
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
-from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, OWNER_INDEX, QUEUE_INDEX, TASKS
+from khala.store.mongo.jobs import range_of
+from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
 from khala.store.mongo.selection import EVER, beyond, filter_of
 from khala.store.views import page_of, plan_page
 
@@ -34,7 +36,16 @@ class MongoLists:
         self._tasks = connection.collection(TASKS)
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
-        """See TaskStore. The bounds are given to the index itself, so equal times cost nothing either."""
+        """See TaskStore."""
+        return [queued_of(document) for document in self._scan_queue(after, limit, QUEUED)]
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """See TaskStore."""
+        found = self._scan_queue(after, limit, {"created_at": 1, "rev": 1})
+        return [(document["created_at"], document["_id"], document["rev"]) for document in found]
+
+    def _scan_queue(self, after: tuple[float, str], limit: int, projection: Document) -> list[Document]:
+        """The bounds are given to the index itself, so equal times cost nothing either."""
         if limit < 1:
             return []
         first: list[Any] = [("state", PENDING), ("created_at", after[0]), ("_id", after[1])]
@@ -42,15 +53,8 @@ class MongoLists:
         # The lower bound of an index scan is inclusive, the key that was given is not.
         beyond_first = {"$or": [{"created_at": {"$ne": after[0]}}, {"_id": {"$ne": after[1]}}]}
         with self._connection.reading("scan the queue"):
-            found = (
-                self._tasks.find(beyond_first, QUEUED)
-                .hint(QUEUE_INDEX)
-                .min(first)
-                .max(last)
-                .limit(limit)
-                .batch_size(limit)
-            )
-            return [queued_of(document) for document in found]
+            found = self._tasks.find(beyond_first, projection).hint(QUEUE_INDEX).min(first).max(last)
+            return list(found.limit(limit).batch_size(limit))
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """See TaskStore. The ids come from the queue's index alone, the tasks from the same snapshot."""
@@ -76,9 +80,14 @@ class MongoLists:
         plan = plan_page(query)
         wanted = filter_of(query)
         ascending = query.oldest_first
-        window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
         direction = ASCENDING if ascending else DESCENDING
         with self._connection.reading("search tasks"):
+            if query.job_id:
+                within = self._narrow_to_job(wanted, query.job_id)
+                if within is None:
+                    return page_of([], plan, 0 if query.count_total else -1)
+                wanted = within
+            window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
             found = (
                 self._tasks.find(window, PROJECTIONS[query.view])
                 .sort([("created_at", direction), ("_id", direction)])
@@ -88,6 +97,13 @@ class MongoLists:
             tasks = [task_of(document) for document in found]
             total = self._count(wanted) if query.count_total else -1
         return page_of(tasks, plan, total)
+
+    def _narrow_to_job(self, wanted: Document, job_id: str) -> Document | None:
+        """`wanted` within the range of a job's tasks; None if there is no such job."""
+        job = self._connection.collection(JOBS).find_one({"_id": job_id}, {"created_at": 1})
+        if job is None:
+            return None
+        return {"$and": [wanted, range_of(job_id, job["created_at"]), {"job_id": job_id}]}
 
     def _count(self, wanted: Document) -> int:
         """How many tasks match; when all do, an index is counted, for the server would read every task."""

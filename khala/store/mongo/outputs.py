@@ -17,7 +17,8 @@ from khala.core.output import OutputChunk, StreamKey
 from khala.errors import Fault, Unavailable
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.failures import DUPLICATE_KEY
-from khala.store.mongo.schema import OUTPUTS
+from khala.store.mongo.leadership import generation_of
+from khala.store.mongo.schema import META, OUTPUTS
 
 ROUNDS_MOST = 32
 
@@ -28,6 +29,12 @@ class MongoOutputs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._outputs = connection.collection(OUTPUTS)
+        self._meta = connection.collection(META)
+
+    def generation(self) -> int:
+        """See OutputStore."""
+        with self._connection.reading("look which generation it is"):
+            return generation_of(self._meta)
 
     def put_output(self, chunks: Sequence[OutputChunk]) -> Sequence[int]:
         """See OutputStore."""

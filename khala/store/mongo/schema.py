@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
 META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
 USERS, AUDIT = "users", "audit"
-OUTPUTS = "outputs"
+OUTPUTS, JOBS = "outputs", "jobs"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
 QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "cancels", "owner"
 
@@ -63,6 +63,13 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
         connection.collection(AUDIT).create_indexes([IndexModel([("user", ASCENDING), ("_id", ASCENDING)])])
         connection.collection(CHUNKS).create_indexes(
             [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)]
+        )
+        connection.collection(JOBS).create_indexes(
+            [
+                IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name=CREATED_INDEX),
+                IndexModel([("owner", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
+                IndexModel([("open_at", ASCENDING), ("_id", ASCENDING)], name="open", sparse=True),
+            ]
         )
         # Only to be there: a backup names the collections before it chooses its moment.
         connection.collection(OUTPUTS).create_indexes([IndexModel([("_id", ASCENDING)], name="_id_")])

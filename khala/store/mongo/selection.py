@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from khala.core.commands import SearchTasks
-from khala.core.task import State
+from khala.core.task import TERMINAL, State
 from khala.store.mongo.client import Document
 
 EVER: Document = {"$gte": float("-inf")}
 """Any time: what has none is no task but a tombstone."""
+UNFINISHED = [state.value for state in State if state not in TERMINAL]
 LAST_CHARACTER = "\U0010ffff"
 
 

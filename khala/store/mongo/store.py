@@ -8,6 +8,7 @@ from __future__ import annotations
 from khala.errors import ConfigurationError
 from khala.store.mongo.client import Connection, MongoSettings
 from khala.store.mongo.files import MongoFiles
+from khala.store.mongo.jobs import MongoJobs
 from khala.store.mongo.lists import MongoLists
 from khala.store.mongo.outputs import MongoOutputs
 from khala.store.mongo.people import MongoPeople
@@ -17,14 +18,16 @@ from khala.store.mongo.tokens import MongoTokens
 from khala.store.mongo.transactions import Transactions
 
 
-class MongoStore(MongoTasks, MongoLists, MongoFiles, MongoOutputs, MongoTokens, MongoPeople):
+class MongoStore(MongoTasks, MongoLists, MongoJobs, MongoFiles, MongoOutputs, MongoTokens, MongoPeople):
     """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
 
     def __init__(self, settings: MongoSettings) -> None:
         connection = Connection(settings)
+        self.times = connection.times
         transactions = Transactions(connection)
         MongoTasks.__init__(self, connection, transactions)
         MongoLists.__init__(self, connection)
+        MongoJobs.__init__(self, connection)
         MongoFiles.__init__(self, connection)
         MongoOutputs.__init__(self, connection)
         MongoTokens.__init__(self, connection, transactions)

@@ -47,7 +47,8 @@ class Transactions:
         written).
         """
         timeout_s = self._connection.settings.timeout_s
-        with self._running, pymongo.timeout(timeout_s), translated(doing, writes=False):
+        measured = self._connection.times.measured("transaction")
+        with self._running, pymongo.timeout(timeout_s), translated(doing, writes=False), measured:
             deadline = time.monotonic() + timeout_s
             pause_s = FIRST_PAUSE_S
             session = self._open()
