@@ -14,7 +14,7 @@ from web.conftest import Site, bring_up
 IMAGES = ROOT / "docs" / "img"
 MOST_BYTES = 150_000
 SIZE = {"width": 1120, "height": 760}
-SLOW = "for i in $(seq 1 400); do printf '\\033[32mok\\033[0m  step %s of 400\\n' $i; sleep 0.1; done"
+SLOW = "for i in $(seq 1 9000); do printf '\\033[32mok\\033[0m  step %s of 9000\\n' $i; sleep 0.1; done"
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def populate(site: Site) -> dict[str, str]:
     slow = site.finish(
         name="brute force", execute={"command": "echo begin; sleep 60", "limits": {"wall_time": 1}}
     )
-    live = site.submit(name="simulation", execute={"command": SLOW, "limits": {"wall_time": 120}})
+    live = site.submit(name="simulation", execute={"command": SLOW, "limits": {"wall_time": 1800}})
     site.submit(name="needs a GPU", constraints={"gpu": "yes"}, execute={"command": "nvidia-smi"})
     return {"wrong": wrong, "slow": slow, "live": live}
 

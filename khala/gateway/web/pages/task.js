@@ -42,14 +42,16 @@ export function TaskPage({ id }) {
   }, [id, known]);
   if (!known) return problem ? html`<${Missing} id=${id} problem=${problem} again=${reload} />` : html`<h1 class="unseen">Task</h1><${Loading} lines=${8} />`;
   const { task, attempts, why } = value;
+  const compared = task.expected_output !== null && task.result?.execute && html`<${Compared} task=${task} />`;
   return html`
     <${Head} task=${task} reload=${reload} />
     ${problem && html`<${Trouble} problem=${problem} again=${reload} />`}
     <${Standing} task=${task} why=${why} />
     <div class="columns">
       <div class="stack">
+        ${task.verdict === "wrong_answer" && compared}
         <${Output} task=${task} />
-        ${task.expected_output !== null && task.result?.execute && html`<${Compared} task=${task} />`}
+        ${task.verdict !== "wrong_answer" && compared}
         <${Asked} task=${task} />
         <${Commands} task=${specOf(task)} />
       </div>
