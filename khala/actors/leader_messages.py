@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from khala.core.changes import Change, Changed
@@ -100,12 +100,14 @@ class ScanActive:
 
 @dataclass(frozen=True, slots=True)
 class ActiveScanned:
-    """The page of active tasks after `after`; `done` when it is the last."""
+    """The page of active tasks after `after`; `done` when it is the last. `limits` is how many tasks each
+    owner may run whose quota says so."""
 
     epoch: Epoch
     after: str
     tasks: Sequence[QueuedTask]
     done: bool
+    limits: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,14 @@ class ScanWaiting:
 
 @dataclass(frozen=True, slots=True)
 class WaitingScanned:
-    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end."""
+    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end. `limits` as in
+    ActiveScanned."""
 
     epoch: Epoch
     tasks: Sequence[QueuedTask]
     cancels: Sequence[QueuedTask]
     done: bool
+    limits: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

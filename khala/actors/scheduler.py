@@ -160,6 +160,7 @@ class Scheduler(NodeActor):
         decisions = self._leading(scanned.epoch)
         if decisions is None or self._stand != Stand.REBUILDING or scanned.after != self._active_after:
             return
+        decisions.limits_seen(scanned.limits)
         self._perform(decisions.rebuild(scanned.tasks, self.now()))
         if not scanned.done:
             self._active_after = scanned.tasks[-1].task_id
@@ -256,6 +257,7 @@ class Scheduler(NodeActor):
         if decisions is None:
             return
         self._scan_again_at = self._scanned_at + RESCAN_S
+        decisions.limits_seen(scanned.limits)
         self._perform(decisions.rebuild([*scanned.tasks, *scanned.cancels], self.now()))
         if scanned.done:
             self._scan_after, self._first_pass = (0.0, ""), False

@@ -75,22 +75,24 @@ class StoreReader(NodeActor):
         """A page of what a new leader rebuilds from."""
         try:
             tasks = self._store.scan_active(wanted.after, ACTIVE_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
         else:
             done = len(tasks) < ACTIVE_PAGE
-            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done=done))
+            self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done, limits))
 
     def handle_scan_waiting(self, wanted: ScanWaiting, envelope: Envelope) -> None:
         """A page of the leader's re-scan (P3)."""
         try:
             tasks = self._store.scan_queue(wanted.after, WAITING_PAGE)
             cancels = self._store.scan_cancels(CANCELS_PAGE)
+            limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
         else:
             done = len(tasks) < WAITING_PAGE
-            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done=done))
+            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done, limits))
 
     def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
         self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))

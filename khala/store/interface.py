@@ -252,6 +252,10 @@ class PeopleStore(Protocol):
         """What a user has now."""
         ...
 
+    def running_limits(self) -> Mapping[str, int]:
+        """Who may run only so many tasks at a time, and how many."""
+        ...
+
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """Add to the record."""
         ...

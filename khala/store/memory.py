@@ -21,6 +21,7 @@ from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
 from khala.store.memory_jobs import JobTable
@@ -281,6 +282,10 @@ class MemoryStore:
     def usage(self, user: str) -> Usage:
         """See PeopleStore."""
         return self._read("usage", lambda: self._usage(user))
+
+    def running_limits(self) -> Mapping[str, int]:
+        """See PeopleStore."""
+        return self._read("running_limits", lambda: people.limits_of(self._people.users("")))
 
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore."""

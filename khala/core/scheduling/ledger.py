@@ -18,6 +18,7 @@ from khala.core.lifecycle import Occurrence, transition
 from khala.core.messages import AttemptFinished, ExecutorReport
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
+from khala.core.scheduling.shares import Shares
 from khala.core.scheduling.tally import Tally
 from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl
 
@@ -101,6 +102,7 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     executors: dict[str, ExecutorEntry] = field(default_factory=dict)
     queue: TaskQueue = field(default_factory=TaskQueue)
+    shares: Shares = field(default_factory=Shares)
     unsure: dict[str, None] = field(default_factory=dict)
     questions: dict[str, list[object]] = field(default_factory=dict)
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
@@ -184,11 +186,22 @@ class Ledger:
         for executor in self.executors.values():
             yield from executor.entries.values()
 
+    def reserve(self, executor: ExecutorEntry, entry: Entry) -> None:
+        """Count an entry into an executor's room and its owner's share; a pending one while it is being
+        saved for it."""
+        executor.room.take(entry.demand, suspect=entry.suspect)
+        self.shares.take(entry.demand, self.at.boot_s)
+
+    def release(self, executor: ExecutorEntry, entry: Entry) -> None:
+        """Undo `reserve`."""
+        executor.room.give_back(entry.demand, suspect=entry.suspect)
+        self.shares.give_back(entry.demand, self.at.boot_s)
+
     def _attach(self, entry: Entry) -> None:
         if entry.control.state in ACTIVE:
             executor = self.executor(entry.control.executor)
             executor.entries[entry.task_id] = entry
-            executor.room.take(entry.demand, suspect=entry.suspect)
+            self.reserve(executor, entry)
         elif entry.control.state == State.PENDING and not entry.control.cancel_requested:
             self.queue.push(entry.task_id, entry.demand, suspect=entry.suspect)
 
@@ -196,6 +209,6 @@ class Ledger:
         if entry.control.state in ACTIVE:
             executor = self.executor(entry.control.executor)
             if executor.entries.pop(entry.task_id, None) is not None:
-                executor.room.give_back(entry.demand, suspect=entry.suspect)
+                self.release(executor, entry)
         else:
             self.queue.discard(entry.task_id)

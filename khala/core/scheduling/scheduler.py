@@ -91,6 +91,8 @@ class Scheduler:
         for entry in list(ledger.active()):
             assigning.stop_if_cancelled(ledger, entry)
         assigning.recall_for_idle(ledger)
+        assigning.recall_for_newcomers(ledger)
+        ledger.shares.forget(at.boot_s)
         waiting = [*ledger.unsure, *ledger.questions]
         if waiting:
             ledger.effects.append(Reread(tuple(dict.fromkeys(waiting))))
@@ -101,6 +103,10 @@ class Scheduler:
         self.ledger.at = at
         assigning.assign_waiting(self.ledger)
         return self._take_effects()
+
+    def limits_seen(self, limits: Mapping[str, int]) -> None:
+        """How many tasks each owner may have assigned or running (a quota); who is left out, any number."""
+        self.ledger.shares.limits = limits
 
     def executors(self) -> list[ExecutorView]:
         """The executors as this leader sees them."""

@@ -15,7 +15,7 @@ from khala.core.messages import (
     StartCleared,
     StartRequested,
 )
-from khala.core.scheduling.assigning import release, send_assignment, stop_if_cancelled
+from khala.core.scheduling.assigning import send_assignment, stop_if_cancelled
 from khala.core.scheduling.ledger import Entry, Ledger
 from khala.core.task import TERMINAL, ExitReason, Phase, State, Task, demand_of
 
@@ -132,7 +132,7 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
     ledger.unsure.pop(entry.task_id, None)
     put_off, entry.put_off = entry.put_off, []
     if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
-        release(ledger.executor(change.control.executor), entry)
+        ledger.release(ledger.executor(change.control.executor), entry)
     if answer.applied:
         ledger.move(entry, change.control)
         _tell(ledger, entry, cause, answer.current)

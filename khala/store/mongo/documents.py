@@ -52,6 +52,12 @@ QUEUED: Document = dict.fromkeys(
         "spec.max_attempts",
         "spec.on_disconnect",
         "spec.isolation",
+        "spec.retry_on",
+        "spec.backoff_s",
+        "spec.queue_timeout_s",
+        "spec.depends_on",
+        "owner",
+        *_JOB,
     ),
     1,
 )
@@ -93,14 +99,26 @@ def task_of(document: Document) -> Task:
         control=_typed(document, TaskControl),
         result=_typed(document.get("result"), Result | None),
         events=_typed(document.get("events", ()), tuple[TaskEvent, ...]),
-        **{name: document[name] for name in _JOB if name in document},
+        **_job_of(document),
     )
+
+
+def _job_of(document: Document) -> Document:
+    """Which job's task it is, if any's."""
+    return {name: document[name] for name in _JOB if name in document}
 
 
 def queued_of(document: Document) -> QueuedTask:
     """What the leader keeps of the task in a document that was read with `QUEUED`."""
     spec, control = _typed(document["spec"], TaskSpec), _typed(document, TaskControl)
-    task = Task(id=document["_id"], spec=spec, created_at=float(document["created_at"]), control=control)
+    task = Task(
+        id=document["_id"],
+        spec=spec,
+        owner=document["owner"],
+        created_at=float(document["created_at"]),
+        control=control,
+        **_job_of(document),
+    )
     return QueuedTask(task_id=task.id, control=control, demand=demand_of(task))
 
 
