@@ -17,7 +17,7 @@ MAKERS = {
     "a queue": "libc.msgget(77, 0o1600)",
     "a POSIX queue": "rt.mq_open(b'/left', 0o102, 0o600, None)",
 }
-FIND = "print(libc.shmget(77, 0, 0), libc.semget(77, 0, 0), libc.msgget(77, 0), rt.mq_open(b'/left', 0, 0, None))"
+FIND = "print(libc.shmget(77, 0, 0), libc.semget(77, 0, 0), libc.msgget(77, 0), rt.mq_open(b'/left', 0))"
 
 
 def python(code: str) -> str:
