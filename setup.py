@@ -15,8 +15,10 @@ LOCAL = [
 DOCKER = ["docker>=7,<8"]
 DEV = [
     *DOCKER,
+    "axe-playwright-python>=0.1.7,<0.2",
     "hypothesis>=6.100,<7",
     "mypy>=1.15,<3",
+    "playwright>=1.50,<2",
     "pytest>=8,<10",
     "pytest-timeout>=2.3,<3",
     "pytest-xdist>=3.6,<4",

@@ -79,6 +79,12 @@ struct Resources {
   2: i64 memory_bytes;
 }
 
+/** Another task, and how it must have ended before this one may start (khala/core/dependencies.py). */
+struct Dependency {
+  1: string task_id;
+  2: string condition;
+}
+
 /** What the owner asked for; never changes after the task was accepted. */
 struct TaskSpec {
   1: string name;
@@ -99,6 +105,11 @@ struct TaskSpec {
   16: list<OutputGlob> outputs;
   17: string checker;
   18: double checker_tolerance;
+  19: list<string> retry_on;
+  20: double backoff_s;
+  21: optional double queue_timeout_s;
+  22: optional double ttl_after_finished_s;
+  23: list<Dependency> depends_on;
 }
 
 /** What is kept of one output stream: its head and its tail, and its true size in bytes. */
@@ -170,6 +181,7 @@ struct TaskControl {
   12: double queued_at;
   13: optional double started_at;
   14: optional double finished_at;
+  15: double not_before;
 }
 
 /** The part of a specification that placement needs; small, for the leader keeps it in memory. */
@@ -182,6 +194,13 @@ struct Demand {
   6: i64 max_attempts;
   7: string on_disconnect;
   8: string isolation;
+  9: string owner;
+  10: string job_id;
+  11: i64 max_parallel;
+  12: list<string> retry_on;
+  13: double backoff_s;
+  14: optional double queue_timeout_s;
+  15: list<Dependency> depends_on;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */
@@ -339,6 +358,7 @@ struct QueuedTask {
   1: string task_id;
   2: TaskControl control;
   3: Demand demand;
+  4: optional TaskSpec spec;
 }
 
 /** A hint that these tasks were stored; it only saves latency (P3). */

@@ -20,7 +20,7 @@ from khala.bus.envelope import Envelope
 from khala.bus.gen import Bus, Judicator, ttypes
 from khala.bus.interface import MIB
 from khala.bus.specs import Holder, NoFields, OnlyField, OnlyMember, Spec, StructArgs, StructSpecs, single
-from khala.core import checking, commands, jobs, messages, operations, people, task, transfers
+from khala.core import checking, commands, dependencies, jobs, messages, operations, people, task, transfers
 from khala.errors import ConfigurationError, Refusal
 
 try:
@@ -28,6 +28,9 @@ try:
 except ImportError:
     fastbinary = None
 
+_MODULES = (
+    checking, dependencies, task, messages, commands, transfers, people, operations, jobs, handshake,
+)  # fmt: skip
 _COMMAND_MODULES = frozenset(module.__name__ for module in (commands, transfers, people, operations, jobs))
 
 
@@ -198,7 +201,18 @@ def _encode(value: object, struct: StructArgs) -> bytes:
 def domain_classes() -> Iterator[type]:
     """Every dataclass that the IDL has as a struct."""
     yield Envelope
-    for module in (checking, task, messages, commands, transfers, people, operations, jobs, handshake):
+    for module in (
+        checking,
+        dependencies,
+        task,
+        messages,
+        commands,
+        transfers,
+        people,
+        operations,
+        jobs,
+        handshake,
+    ):
         for found in vars(module).values():
             if (
                 dataclasses.is_dataclass(found)

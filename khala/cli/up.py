@@ -121,6 +121,8 @@ def _announce(ready: Any, as_json: bool, new_token: bool, *, foreground: bool) -
         sys.stdout.flush()
         return
     note(f"the cluster is ready: {ready['gateway']}")
+    if new_token or sys.stderr.isatty():  # a later start's log is no place for it
+        note(f"in a browser: {ready['gateway']}/#token={ready['token']}")
     if new_token:
         note(f"administrator's token (also: khala status --show-token): {ready['token']}")
     note("Ctrl-C ends it" if foreground else f"`khala down --data-dir {ready['data_dir']}` ends it")

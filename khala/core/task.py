@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from khala.core.checking import DEFAULT_TOLERANCE, Checker, Difference
+from khala.core.dependencies import Dependency
 
 
 class State(StrEnum):
@@ -55,6 +56,9 @@ class ExitReason(StrEnum):
     QUEUE_TIMEOUT = "queue_timeout"
     CANCELLED = "cancelled"
     INTERNAL_ERROR = "internal_error"
+
+
+RETRY_ON = (ExitReason.EXECUTOR_LOST,)
 
 
 class Verdict(StrEnum):
@@ -174,7 +178,11 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """What the owner asked for; never changes after the task was accepted."""
+    """What the owner asked for; never changes after the task was accepted.
+
+    An attempt that ended for one of the reasons `retry_on` is made again, `backoff_s` seconds later, and
+    twice as late each time, until it was started `max_attempts` times.
+    """
 
     name: str = ""
     user: int = 0
@@ -194,6 +202,11 @@ class TaskSpec:
     outputs: tuple[OutputGlob, ...] = ()
     checker: Checker = Checker.TRIM
     checker_tolerance: float = DEFAULT_TOLERANCE
+    retry_on: tuple[ExitReason, ...] = RETRY_ON
+    backoff_s: float = 0.0
+    queue_timeout_s: float | None = None
+    ttl_after_finished_s: float | None = None
+    depends_on: tuple[Dependency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +293,8 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskControl:
-    """The part of a task that changes. `rev` counts the changes, without a gap."""
+    """The part of a task that changes. `rev` counts the changes, without a gap; before `not_before` it is
+    not assigned."""
 
     rev: int = 1
     state: State = State.PENDING
@@ -296,11 +310,12 @@ class TaskControl:
     queued_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """The part of a specification that placement needs; small, for the leader keeps it in memory."""
+    """The part of a task that its leader needs; small, for it is kept in memory."""
 
     priority: int = 0
     created_at: float = 0.0
@@ -310,6 +325,13 @@ class Demand:
     max_attempts: int = 5
     on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
     isolation: Isolation = Isolation.BASIC
+    owner: str = ""
+    job_id: str = ""
+    max_parallel: int = 0
+    retry_on: tuple[ExitReason, ...] = RETRY_ON
+    backoff_s: float = 0.0
+    queue_timeout_s: float | None = None
+    depends_on: tuple[Dependency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,4 +384,11 @@ def demand_of(task: Task) -> Demand:
         max_attempts=spec.max_attempts,
         on_disconnect=spec.on_disconnect,
         isolation=spec.isolation,
+        owner=task.owner,
+        job_id=task.job_id,
+        max_parallel=task.max_parallel,
+        retry_on=spec.retry_on,
+        backoff_s=spec.backoff_s,
+        queue_timeout_s=spec.queue_timeout_s,
+        depends_on=spec.depends_on,
     )

@@ -11,43 +11,41 @@ Json = Mapping[str, Any]
 _HEAD = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Khala HTTP API</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; }
-details { border-bottom: 1px solid #8884; padding: 0.4rem 0; }
-summary { cursor: pointer; }
-summary b { display: inline-block; width: 4.5rem; }
-table { border-collapse: collapse; margin: 0.5rem 0; }
-td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0; }
-</style>
+<title>API · Khala</title>
+<link rel="icon" href="BASE/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="BASE/style.css">
+<header class="top"><a class="brand" href="/">Khala</a><nav aria-label="Pages">
+<a href="/">Overview</a><a href="/tasks">Tasks</a><a href="/new">New task</a>
+<a href="/executors">Executors</a>
+<a href="/judicators">Judicators</a><a href="/docs" aria-current="page">API</a></nav></header>
 """
 
 
-def api_page(document: Json) -> str:
-    """The page of an OpenAPI document."""
-    return "".join(_lines(document))
+def api_page(document: Json, base: str) -> str:
+    """The page of an OpenAPI document; the site's files are below `base`."""
+    return "".join(_lines(document, base))
 
 
-def _lines(document: Json) -> Iterator[str]:
+def _lines(document: Json, base: str) -> Iterator[str]:
     schemas: Json = document["components"]["schemas"]
-    yield _HEAD
-    yield f"<h1>Khala HTTP API</h1><p>Version {escape(document['info']['version'])}. The same as "
-    yield '<a href="/api/v1/openapi.json">OpenAPI document</a>.</p><main>'
+    yield _HEAD.replace("BASE", base)
+    yield "<main class='reference'><h1>Khala HTTP API</h1>"
+    yield f"<p>Version {escape(document['info']['version'])}. The same as "
+    yield '<a href="/api/v1/openapi.json">OpenAPI document</a>.</p><section class="card">'
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             yield from _operation(method.upper(), path, operation)
-    yield "</main><h2>Bodies</h2>"
+    yield "</section><h2>Bodies</h2>"
     for name, schema in schemas.items():
-        yield f'<h3 id="{escape(name)}"><code>{escape(name)}</code></h3>'
+        yield f'<section class="card" id="{escape(name)}"><h3><code>{escape(name)}</code></h3>'
         yield f"<p>{escape(schema.get('description', ''))}</p><table>"
         for field, shape in schema.get("properties", {}).items():
             needed = "required" if field in schema.get("required", ()) else ""
             yield f"<tr><td><code>{escape(field)}</code></td><td>{_kind(shape)}</td><td>{needed}</td></tr>"
-        yield "</table>"
-    yield "</html>\n"
+        yield "</table></section>"
+    yield "</main></html>\n"
 
 
 def _operation(method: str, path: str, operation: Json) -> Iterator[str]:

@@ -15,6 +15,7 @@ from sanic.request import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from khala.gateway.access_log import AccessLog
+from khala.gateway.assets import Assets
 from khala.gateway.batches import batch_routes
 from khala.gateway.cluster import cluster_routes
 from khala.gateway.events import event_routes
@@ -37,6 +38,7 @@ from khala.gateway.sessions import session_routes
 from khala.gateway.settings import GatewaySettings
 from khala.gateway.tasks import MAX_WAIT_S, task_routes
 from khala.gateway.tokens import token_routes
+from khala.gateway.watching import Looks, watching_routes
 
 JudicatorsFactory = Callable[[], Judicators]
 
@@ -45,13 +47,14 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     """An application for `settings.host` and `settings.port`; it does not listen yet."""
     app: Sanic[Any, Any] = Sanic(f"khala-gateway-{settings.port}", configure_logging=False)
     _configure(app, settings)
+    assets = Assets()
     table = (
-        *page_routes(), *task_routes(), *batch_routes(), *job_routes(),
+        *task_routes(), *batch_routes(), *job_routes(),
         *job_result_routes(), *log_routes(), *event_routes(), *file_routes(),
         *output_file_routes(), *explain_routes(), *cluster_routes(), *metric_routes(), *operating_routes(),
-        *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
+        *watching_routes(), *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
-    register(app, with_document(table), settings)
+    register(app, (*page_routes(assets), *with_document(table, assets)), settings)
     app.error_handler.add(Exception, _answer_error)
     app.register_middleware(_add_headers, "response")
     if settings.access_log:
@@ -59,7 +62,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
 
     async def open_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators = factory()
-        app.ctx.known_executors = KnownExecutors()
+        app.ctx.known_executors, app.ctx.looks = KnownExecutors(), Looks()
 
     async def close_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators.close()

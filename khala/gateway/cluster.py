@@ -1,4 +1,4 @@
-"""The cluster's members and state: executors, judicators, counts, health. Runs on the event loop."""
+"""The cluster's members and state: executors, judicators, health. Runs on the event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from sanic.response import HTTPResponse
 
 from khala import __version__
 from khala.core.commands import (
-    CountTasks,
     ExecutorViews,
     JudicatorRemoval,
     JudicatorView,
@@ -18,15 +17,13 @@ from khala.core.commands import (
     Ping,
     Pong,
     RemoveJudicator,
-    TaskCounts,
 )
 from khala.core.membership import PRIMARY, SECONDARY, survivable
-from khala.core.task import State
 from khala.errors import Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
-from khala.gateway.views import executor_view, judicator_view
+from khala.gateway.views import Json, executor_view, judicator_view
 
 READY_TIMEOUT_S = 2.0
 
@@ -45,7 +42,6 @@ def cluster_routes() -> tuple[Route, ...]:
             summary="Take a judicator out of the cluster",
         ),
         Route(method="GET", path=f"{api}/cluster", handler=get_cluster, summary="Leader, epoch, security"),
-        Route(method="GET", path=f"{api}/stats", handler=get_stats, summary="Tasks per state"),
         Route(method="GET", path="/healthz", handler=healthz, summary="Is it alive?", public=True),
         Route(method="GET", path="/readyz", handler=readyz, summary="Can it accept tasks?", public=True),
         Route(method="GET", path="/version", handler=version, summary="Which version is it?", public=True),
@@ -55,8 +51,13 @@ def cluster_routes() -> tuple[Route, ...]:
 async def list_executors(call: Call) -> HTTPResponse:
     """Every executor that the leader knows."""
     Query(call.request, ())
+    return json_response(await executors_view(call))
+
+
+async def executors_view(call: Call) -> Json:
+    """The list as it is answered."""
     reply = await call.ask(ListExecutors(caller=call.caller), ExecutorViews)
-    return json_response({"executors": [executor_view(executor) for executor in reply.executors]})
+    return {"executors": [executor_view(executor) for executor in reply.executors]}
 
 
 async def get_executor(call: Call, id: str) -> HTTPResponse:
@@ -87,32 +88,26 @@ async def get_cluster(call: Call) -> HTTPResponse:
     """Who leads, under which epoch, whether the cluster has a secret (P17), and how many more of its
     judicators it can lose: by those that live and those whose mongod has the data, whichever is less."""
     Query(call.request, ())
+    return json_response(await cluster_view(call))
+
+
+async def cluster_view(call: Call) -> Json:
+    """The cluster as it is answered."""
     reply = await call.ask(ListJudicators(caller=call.caller), JudicatorViews)
     pong = await call.ask(Ping(caller=call.caller), Pong)
-    return json_response(
-        {
-            "leader": pong.leader or None,
-            "epoch": {"generation": reply.epoch.generation, "number": reply.epoch.number},
-            "security": "secured" if pong.secured else "open",
-            "ready": pong.ready,
-            "survives": _survives(reply.judicators),
-            "judicators": [judicator_view(judicator) for judicator in reply.judicators],
-        }
-    )
+    return {
+        "leader": pong.leader or None,
+        "epoch": {"generation": reply.epoch.generation, "number": reply.epoch.number},
+        "security": "secured" if pong.secured else "open",
+        "ready": pong.ready,
+        "survives": _survives(reply.judicators),
+        "judicators": [judicator_view(judicator) for judicator in reply.judicators],
+    }
 
 
 def _survives(judicators: Sequence[JudicatorView]) -> int:
     able = sum(one.live and one.replica_state in (PRIMARY, SECONDARY) for one in judicators)
     return max(0, survivable(len(judicators), able))
-
-
-async def get_stats(call: Call) -> HTTPResponse:
-    """How many tasks there are in each state."""
-    Query(call.request, ())
-    counts = (await call.ask(CountTasks(caller=call.caller), TaskCounts)).counts
-    return json_response(
-        {"tasks": {state: counts.get(state, 0) for state in State}, "total": sum(counts.values())}
-    )
 
 
 async def healthz(call: Call) -> HTTPResponse:

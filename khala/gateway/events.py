@@ -12,16 +12,15 @@ import re
 import time
 from collections.abc import AsyncIterator
 
-import orjson
 from sanic.response import HTTPResponse
 
 from khala.core.task import TERMINAL, Task
 from khala.errors import Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
-from khala.gateway.following import CONTENT_TYPE, IDLE_S
 from khala.gateway.queries import Query, task_id
 from khala.gateway.reading import read_task
 from khala.gateway.routes import Route
+from khala.gateway.sse import IDLE_S, REMARK, event, send_events
 from khala.gateway.views import event_view
 
 LOOK_EVERY_S = 1.0
@@ -49,38 +48,30 @@ async def list_events(call: Call, id: str) -> HTTPResponse | None:
     if not wanted and "text/event-stream" not in accepts:
         return json_response({"events": [event_view(event) for event in task.events]})
     after = _last_rev(str(call.request.headers.get("last-event-id") or ""))
-    response = await call.request.respond(
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, content_type=CONTENT_TYPE
-    )
-    await response.send(b"retry: 1000\n\n")
-    async for lines in _lines(call, task, after):
-        await response.send(lines)
-    await response.eof()
+    await send_events(call, _lines(call, task, after))
     return None
 
 
 async def _lines(call: Call, task: Task, after: int) -> AsyncIterator[bytes]:
     said_at = time.monotonic()
     while True:
-        for event in task.events:
-            if event.rev > after:
-                after, said_at = event.rev, time.monotonic()
-                yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
-                    event.rev, event.kind.encode(), orjson.dumps(event_view(event)),
-                )  # fmt: skip
+        for line in task.events:
+            if line.rev > after:
+                after, said_at = line.rev, time.monotonic()
+                yield event(line.kind, event_view(line), id=str(line.rev))
         if task.control.state in TERMINAL:
-            yield b"event: end\ndata: %b\n\n" % orjson.dumps({"state": task.control.state})
+            yield event("end", {"state": task.control.state})
             return
         await asyncio.sleep(LOOK_EVERY_S)
         if time.monotonic() - said_at > IDLE_S:
             said_at = time.monotonic()
-            yield b":\n\n"
+            yield REMARK
         try:
             task = await read_task(call, task.id, "basic")
         except Unavailable:
             continue  # the reader waits with us until the cluster answers again
         except Refusal as error:
-            yield b"event: end\ndata: %b\n\n" % orjson.dumps({"state": None, "code": error.code})
+            yield event("end", {"state": None, "code": error.code})
             return
 
 

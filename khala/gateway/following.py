@@ -15,16 +15,13 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import orjson
-
 from khala.core.task import TERMINAL
 from khala.core.transfers import OutputPart
 from khala.errors import Refusal
 from khala.gateway.exchange import Call
 from khala.gateway.outputs import OutputName, read_part
+from khala.gateway.sse import IDLE_S, REMARK, event, send_events
 
-CONTENT_TYPE = "text/event-stream; charset=utf-8"
-IDLE_S = 15.0
 SOONEST_S = 0.5
 PART_BYTES = 128 * 1024
 LONGEST_CHARACTER = 4
@@ -45,25 +42,11 @@ def resume_at(last_event_id: str, name: OutputName, offset: int) -> tuple[Output
 
 
 async def follow(call: Call, name: OutputName, offset: int, *, tail: int | None) -> None:
-    """Send events until the attempt is over; what fails before the first one is an ordinary answer.
-
-    The server cancels it when it stops.
-    """
+    """Send events until the attempt is over; what fails before the first one is an ordinary answer."""
     part = await read_part(call, name, offset if tail is None else 0, 0)
     if tail is not None:
         offset = max(part.size - tail, 0)
-    response = await call.request.respond(
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, content_type=CONTENT_TYPE
-    )
-    followers, me = call.request.app.ctx.followers, asyncio.current_task()
-    followers.add(me)
-    try:
-        await response.send(b"retry: 1000\n\n")
-        async for event in _events(call, name, offset):
-            await response.send(event)
-    finally:
-        followers.discard(me)
-    await response.eof()
+    await send_events(call, _events(call, name, offset))
 
 
 async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[bytes]:
@@ -76,17 +59,16 @@ async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[by
         over = part.complete and part.offset + len(part.data) >= part.size
         data, held = _whole_characters(held + part.data, over=over)
         for shown, length in _shown(data):
-            body = orjson.dumps({"attempt": part.attempt, "offset": offset, **shown})
+            body = {"attempt": part.attempt, "offset": offset, **shown}
             offset += length
-            id = str(offset) if named else f"{offset}@{part.attempt}"
-            yield b"id: %b\nevent: output\ndata: %b\n\n" % (id.encode(), body)
+            yield event("output", body, id=str(offset) if named else f"{offset}@{part.attempt}")
         if over:
-            yield b"event: end\ndata: %b\n\n" % orjson.dumps(_end(part))
+            yield event("end", _end(part))
             return
         if not part.data:
             # Answered at once without news: the judicator has too many who wait.
             await asyncio.sleep(max(0.0, SOONEST_S - (time.monotonic() - asked_at)))
-            yield b":\n\n"
+            yield REMARK
 
 
 def _whole_characters(data: bytes, *, over: bool) -> tuple[bytes, bytes]:

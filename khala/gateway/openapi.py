@@ -12,6 +12,7 @@ from sanic.response import HTTPResponse, html
 
 from khala import __version__
 from khala.gateway.api_page import api_page
+from khala.gateway.assets import Assets
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import CONTENT_TYPE
 from khala.gateway.routes import Route
@@ -19,11 +20,11 @@ from khala.gateway.schemas import TaskBody
 
 Json = dict[str, Any]
 PATH = "/api/v1/openapi.json"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
-def with_document(table: Sequence[Route]) -> tuple[Route, ...]:
-    """`table` and the two routes that describe it."""
+def with_document(table: Sequence[Route], assets: Assets) -> tuple[Route, ...]:
+    """`table` and the two routes that describe it; the page looks like the site."""
 
     async def answer(call: Call) -> HTTPResponse:
         """OpenAPI 3.1, made from the code."""
@@ -36,7 +37,7 @@ def with_document(table: Sequence[Route]) -> tuple[Route, ...]:
     own = Route(method="GET", path=PATH, handler=answer, summary="This document")
     shown = Route(method="GET", path="/docs", handler=show, summary="This document as a page", public=True)
     document = describe((*table, own, shown))
-    page = api_page(document)
+    page = api_page(document, assets.base)
     return (*table, own, shown)
 
 

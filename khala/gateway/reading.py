@@ -41,12 +41,14 @@ def unless_known(call: Call, shown: Json) -> HTTPResponse:
     """`shown`, or 304 when the caller has exactly that."""
     response = json_response(shown)
     tag = f'"{hashlib.sha256(response.body or b"").hexdigest()[:32]}"'
-    known = {part.strip().removeprefix("W/") for part in _if_none_match(call).split(",")}
-    if tag in known or "*" in known:
+    if is_known(call, tag):
         return HTTPResponse(status=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
     return response
 
 
-def _if_none_match(call: Call) -> str:
-    return str(call.request.headers.get("if-none-match", ""))
+def is_known(call: Call, tag: str) -> bool:
+    """Has the caller what goes by this tag (RFC 9110, section 13.1.2)?"""
+    told = str(call.request.headers.get("if-none-match", ""))
+    known = {part.strip().removeprefix("W/") for part in told.split(",")}
+    return tag in known or "*" in known

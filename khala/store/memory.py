@@ -21,8 +21,10 @@ from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
 from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.interface import QueueKey
 from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
@@ -112,6 +114,10 @@ class MemoryStore:
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
         return self._read("scan_queue", lambda: self._tasks.scan_queue(after, limit))
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """See TaskStore."""
+        return self._read("scan_queue_keys", lambda: self._tasks.scan_queue_keys(after, limit))
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
@@ -281,6 +287,10 @@ class MemoryStore:
     def usage(self, user: str) -> Usage:
         """See PeopleStore."""
         return self._read("usage", lambda: self._usage(user))
+
+    def running_limits(self) -> Mapping[str, int]:
+        """See PeopleStore."""
+        return self._read("running_limits", lambda: people.limits_of(self._people.users("")))
 
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from khala.core.people import UserView
 from khala.errors import Refusal
 
 MOST_TOKENS = 100
 """So many tokens, sessions aside, one user may have."""
 MOST_SESSIONS = 20
 TOUCH_EVERY_S = 60.0
+
+
+def limits_of(users: Iterable[UserView]) -> Mapping[str, int]:
+    """Whose tasks that run are limited, and to how many."""
+    return {user.name: user.quota.running for user in users if user.quota.running is not None}
 
 
 def no_user(name: str) -> Refusal:

@@ -119,6 +119,10 @@ def as_hint(task: Task) -> Task:
         max_attempts=spec.max_attempts,
         on_disconnect=spec.on_disconnect,
         isolation=spec.isolation,
+        retry_on=spec.retry_on,
+        backoff_s=spec.backoff_s,
+        queue_timeout_s=spec.queue_timeout_s,
+        depends_on=spec.depends_on,
     )
     return replace(brief, spec=placed)
 

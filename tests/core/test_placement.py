@@ -9,6 +9,7 @@ import pytest
 
 from khala.core.scheduling.placement import AHEAD_MAX_PER_SLOT, Room, place
 from khala.core.scheduling.queue import TaskQueue, signature_of
+from khala.core.scheduling.shares import Shares
 from khala.core.task import Demand
 
 
@@ -25,7 +26,7 @@ def placed(
     for task_id, demand in tasks.items():
         queue.push(task_id, demand, suspect=task_id in suspects)
     chosen = []
-    for task_id, name in place(queue, rooms.items(), limit):
+    for task_id, name in place(queue, rooms.items(), limit, Shares(), 0.0):
         rooms[name].take(tasks[task_id], suspect=task_id in suspects)
         chosen.append((task_id, name))
     assert len(queue) == len(tasks) - len(chosen)
@@ -136,6 +137,6 @@ def test_a_huge_bucket_without_room_costs_nothing() -> None:
     queue.push("small", Demand(created_at=1e9))
     offer = room()
     began = time.perf_counter()
-    assert list(place(queue, [("e", offer)], 1_000)) == [("small", "e")]
+    assert list(place(queue, [("e", offer)], 1_000, Shares(), 0.0)) == [("small", "e")]
     assert time.perf_counter() - began < 0.05
     assert len(queue) == 100_000

@@ -12,8 +12,8 @@ def drained(queue: TaskQueue) -> list[str]:
     """All ids in the order of one bucket after the other's heads: by key over all buckets."""
     taken = []
     while len(queue):
-        _, signature = min((queue.head(each), each) for each in queue.signatures())
-        taken.append(queue.take(signature))
+        _, lane = min((queue.head(each), each) for each in queue.lanes())
+        taken.append(queue.take(lane))
     return taken
 
 
@@ -73,5 +73,5 @@ def test_an_empty_bucket_is_dropped() -> None:
     queue = TaskQueue()
     queue.push("a", Demand(cpus=3.0))
     queue.discard("a")
-    assert list(queue.signatures()) == []
-    assert not queue._buckets
+    assert list(queue.lanes()) == []
+    assert not queue._lanes

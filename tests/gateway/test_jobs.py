@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.conftest import Gateway, Stage, problem, running
 from gateway.real_cluster import RealCluster
 from wait import wait_until
 
+from khala.core.people import Quota
 from khala.core.sweeps import task_id_of
 from khala.store.memory import StoreFault
 
@@ -232,3 +234,34 @@ def test_a_quota_of_waiting_tasks_counts_the_whole_job(world: World, many_apps_i
         problem(gateway.http.post("/api/v1/jobs", json=body, headers=ann), 429, "too_many_requests")
         body = sweep("true", {"range": {"stop": 3}})
         assert gateway.http.post("/api/v1/jobs", json=body, headers=ann).status_code == 201
+
+
+def spans(site: Gateway, job: Json, headers: dict[str, str]) -> list[tuple[str, str]]:
+    """When each task ran, once all have."""
+
+    def tasks() -> list[Json]:
+        found = site.http.get(f"/api/v1/tasks?job_id={job['id']}", headers=headers).json()["tasks"]
+        return found if all(task["finished_at"] for task in found) else []
+
+    found = wait_until(tasks, what="the end of all tasks")
+    return sorted((task["started_at"], task["finished_at"]) for task in found)
+
+
+def test_a_job_runs_no_more_at_a_time_than_it_says(site: Gateway, world: World) -> None:
+    world.executor(slots=4)
+    job = create(site, sweep("sleep 0.1", {"range": {"stop": 4}}, max_parallel=1))
+    runs = spans(site, job, {})
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(runs)), runs
+
+
+def test_a_user_runs_no_more_at_a_time_than_the_quota_says(
+    world: World, many_apps_in_a_process: None
+) -> None:
+    world.store.put_user("ann", "user", Quota(running=1), 0.0)
+    world.executor(slots=4)
+    with running(Stage(RealCluster(world)), auth="token") as gateway:
+        ann = {"authorization": "Bearer ann"}
+        body = sweep("sleep 0.1", {"range": {"stop": 4}})
+        job = gateway.http.post("/api/v1/jobs", json=body, headers=ann).json()
+        runs = spans(gateway, job, ann)
+        assert all(first[1] <= second[0] for first, second in itertools.pairwise(runs)), runs

@@ -561,11 +561,11 @@ class deliver_args(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.envelopes = []
-                    (_etype358, _size355) = iprot.readListBegin()
-                    for _i359 in range(_size355):
-                        _elem360 = Envelope()
-                        _elem360.read(iprot)
-                        self.envelopes.append(_elem360)
+                    (_etype386, _size383) = iprot.readListBegin()
+                    for _i387 in range(_size383):
+                        _elem388 = Envelope()
+                        _elem388.read(iprot)
+                        self.envelopes.append(_elem388)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -582,8 +582,8 @@ class deliver_args(object):
         if self.envelopes is not None:
             oprot.writeFieldBegin('envelopes', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.envelopes))
-            for iter361 in self.envelopes:
-                iter361.write(oprot)
+            for iter389 in self.envelopes:
+                iter389.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()

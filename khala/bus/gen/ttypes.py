@@ -883,6 +883,88 @@ class Resources(object):
         return not (self == other)
 
 
+class Dependency(object):
+    """
+    Another task, and how it must have ended before this one may start (khala/core/dependencies.py).
+
+    Attributes:
+     - task_id
+     - condition
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'condition',
+    )
+
+
+    def __init__(self, task_id=None, condition=None,):
+        self.task_id = task_id
+        self.condition = condition
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.condition = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('Dependency')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.condition is not None:
+            oprot.writeFieldBegin('condition', TType.STRING, 2)
+            oprot.writeString(self.condition.encode('utf-8') if sys.version_info[0] == 2 else self.condition)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class TaskSpec(object):
     """
     What the owner asked for; never changes after the task was accepted.
@@ -906,6 +988,11 @@ class TaskSpec(object):
      - outputs
      - checker
      - checker_tolerance
+     - retry_on
+     - backoff_s
+     - queue_timeout_s
+     - ttl_after_finished_s
+     - depends_on
 
     """
 
@@ -928,10 +1015,15 @@ class TaskSpec(object):
         'outputs',
         'checker',
         'checker_tolerance',
+        'retry_on',
+        'backoff_s',
+        'queue_timeout_s',
+        'ttl_after_finished_s',
+        'depends_on',
     )
 
 
-    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None, isolation=None, network=None, outputs=None, checker=None, checker_tolerance=None,):
+    def __init__(self, name=None, user=None, labels=None, priority=None, inputs=None, archives=None, compile=None, execute=None, resources=None, constraints=None, expected_output=None, max_attempts=None, on_disconnect=None, isolation=None, network=None, outputs=None, checker=None, checker_tolerance=None, retry_on=None, backoff_s=None, queue_timeout_s=None, ttl_after_finished_s=None, depends_on=None,):
         self.name = name
         self.user = user
         self.labels = labels
@@ -950,6 +1042,11 @@ class TaskSpec(object):
         self.outputs = outputs
         self.checker = checker
         self.checker_tolerance = checker_tolerance
+        self.retry_on = retry_on
+        self.backoff_s = backoff_s
+        self.queue_timeout_s = queue_timeout_s
+        self.ttl_after_finished_s = ttl_after_finished_s
+        self.depends_on = depends_on
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -1083,6 +1180,42 @@ class TaskSpec(object):
                     self.checker_tolerance = iprot.readDouble()
                 else:
                     iprot.skip(ftype)
+            elif fid == 19:
+                if ftype == TType.LIST:
+                    self.retry_on = []
+                    (_etype51, _size48) = iprot.readListBegin()
+                    for _i52 in range(_size48):
+                        _elem53 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.retry_on.append(_elem53)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 20:
+                if ftype == TType.DOUBLE:
+                    self.backoff_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 21:
+                if ftype == TType.DOUBLE:
+                    self.queue_timeout_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 22:
+                if ftype == TType.DOUBLE:
+                    self.ttl_after_finished_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 23:
+                if ftype == TType.LIST:
+                    self.depends_on = []
+                    (_etype57, _size54) = iprot.readListBegin()
+                    for _i58 in range(_size54):
+                        _elem59 = Dependency()
+                        _elem59.read(iprot)
+                        self.depends_on.append(_elem59)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -1104,9 +1237,9 @@ class TaskSpec(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 3)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter48, viter49 in self.labels.items():
-                oprot.writeString(kiter48.encode('utf-8') if sys.version_info[0] == 2 else kiter48)
-                oprot.writeString(viter49.encode('utf-8') if sys.version_info[0] == 2 else viter49)
+            for kiter60, viter61 in self.labels.items():
+                oprot.writeString(kiter60.encode('utf-8') if sys.version_info[0] == 2 else kiter60)
+                oprot.writeString(viter61.encode('utf-8') if sys.version_info[0] == 2 else viter61)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.priority is not None:
@@ -1116,15 +1249,15 @@ class TaskSpec(object):
         if self.inputs is not None:
             oprot.writeFieldBegin('inputs', TType.LIST, 5)
             oprot.writeListBegin(TType.STRUCT, len(self.inputs))
-            for iter50 in self.inputs:
-                iter50.write(oprot)
+            for iter62 in self.inputs:
+                iter62.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.archives is not None:
             oprot.writeFieldBegin('archives', TType.LIST, 6)
             oprot.writeListBegin(TType.STRUCT, len(self.archives))
-            for iter51 in self.archives:
-                iter51.write(oprot)
+            for iter63 in self.archives:
+                iter63.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.compile is not None:
@@ -1142,9 +1275,9 @@ class TaskSpec(object):
         if self.constraints is not None:
             oprot.writeFieldBegin('constraints', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.constraints))
-            for kiter52, viter53 in self.constraints.items():
-                oprot.writeString(kiter52.encode('utf-8') if sys.version_info[0] == 2 else kiter52)
-                oprot.writeString(viter53.encode('utf-8') if sys.version_info[0] == 2 else viter53)
+            for kiter64, viter65 in self.constraints.items():
+                oprot.writeString(kiter64.encode('utf-8') if sys.version_info[0] == 2 else kiter64)
+                oprot.writeString(viter65.encode('utf-8') if sys.version_info[0] == 2 else viter65)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.expected_output is not None:
@@ -1170,8 +1303,8 @@ class TaskSpec(object):
         if self.outputs is not None:
             oprot.writeFieldBegin('outputs', TType.LIST, 16)
             oprot.writeListBegin(TType.STRUCT, len(self.outputs))
-            for iter54 in self.outputs:
-                iter54.write(oprot)
+            for iter66 in self.outputs:
+                iter66.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.checker is not None:
@@ -1181,6 +1314,32 @@ class TaskSpec(object):
         if self.checker_tolerance is not None:
             oprot.writeFieldBegin('checker_tolerance', TType.DOUBLE, 18)
             oprot.writeDouble(self.checker_tolerance)
+            oprot.writeFieldEnd()
+        if self.retry_on is not None:
+            oprot.writeFieldBegin('retry_on', TType.LIST, 19)
+            oprot.writeListBegin(TType.STRING, len(self.retry_on))
+            for iter67 in self.retry_on:
+                oprot.writeString(iter67.encode('utf-8') if sys.version_info[0] == 2 else iter67)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.backoff_s is not None:
+            oprot.writeFieldBegin('backoff_s', TType.DOUBLE, 20)
+            oprot.writeDouble(self.backoff_s)
+            oprot.writeFieldEnd()
+        if self.queue_timeout_s is not None:
+            oprot.writeFieldBegin('queue_timeout_s', TType.DOUBLE, 21)
+            oprot.writeDouble(self.queue_timeout_s)
+            oprot.writeFieldEnd()
+        if self.ttl_after_finished_s is not None:
+            oprot.writeFieldBegin('ttl_after_finished_s', TType.DOUBLE, 22)
+            oprot.writeDouble(self.ttl_after_finished_s)
+            oprot.writeFieldEnd()
+        if self.depends_on is not None:
+            oprot.writeFieldBegin('depends_on', TType.LIST, 23)
+            oprot.writeListBegin(TType.STRUCT, len(self.depends_on))
+            for iter68 in self.depends_on:
+                iter68.write(oprot)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -1609,21 +1768,21 @@ class Result(object):
             elif fid == 3:
                 if ftype == TType.LIST:
                     self.enforced = []
-                    (_etype58, _size55) = iprot.readListBegin()
-                    for _i59 in range(_size55):
-                        _elem60 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.enforced.append(_elem60)
+                    (_etype72, _size69) = iprot.readListBegin()
+                    for _i73 in range(_size69):
+                        _elem74 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.enforced.append(_elem74)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 4:
                 if ftype == TType.LIST:
                     self.outputs = []
-                    (_etype64, _size61) = iprot.readListBegin()
-                    for _i65 in range(_size61):
-                        _elem66 = OutputFile()
-                        _elem66.read(iprot)
-                        self.outputs.append(_elem66)
+                    (_etype78, _size75) = iprot.readListBegin()
+                    for _i79 in range(_size75):
+                        _elem80 = OutputFile()
+                        _elem80.read(iprot)
+                        self.outputs.append(_elem80)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -1659,15 +1818,15 @@ class Result(object):
         if self.enforced is not None:
             oprot.writeFieldBegin('enforced', TType.LIST, 3)
             oprot.writeListBegin(TType.STRING, len(self.enforced))
-            for iter67 in self.enforced:
-                oprot.writeString(iter67.encode('utf-8') if sys.version_info[0] == 2 else iter67)
+            for iter81 in self.enforced:
+                oprot.writeString(iter81.encode('utf-8') if sys.version_info[0] == 2 else iter81)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.outputs is not None:
             oprot.writeFieldBegin('outputs', TType.LIST, 4)
             oprot.writeListBegin(TType.STRUCT, len(self.outputs))
-            for iter68 in self.outputs:
-                iter68.write(oprot)
+            for iter82 in self.outputs:
+                iter82.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.verdict is not None:
@@ -1935,6 +2094,7 @@ class TaskControl(object):
      - queued_at
      - started_at
      - finished_at
+     - not_before
 
     """
 
@@ -1953,10 +2113,11 @@ class TaskControl(object):
         'queued_at',
         'started_at',
         'finished_at',
+        'not_before',
     )
 
 
-    def __init__(self, rev=None, state=None, attempt=None, starts=None, losses=None, executor=None, incarnation=None, phase=None, cancel_requested=None, exit_reason=None, reason=None, queued_at=None, started_at=None, finished_at=None,):
+    def __init__(self, rev=None, state=None, attempt=None, starts=None, losses=None, executor=None, incarnation=None, phase=None, cancel_requested=None, exit_reason=None, reason=None, queued_at=None, started_at=None, finished_at=None, not_before=None,):
         self.rev = rev
         self.state = state
         self.attempt = attempt
@@ -1971,6 +2132,7 @@ class TaskControl(object):
         self.queued_at = queued_at
         self.started_at = started_at
         self.finished_at = finished_at
+        self.not_before = not_before
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2051,6 +2213,11 @@ class TaskControl(object):
                     self.finished_at = iprot.readDouble()
                 else:
                     iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.DOUBLE:
+                    self.not_before = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -2117,6 +2284,10 @@ class TaskControl(object):
             oprot.writeFieldBegin('finished_at', TType.DOUBLE, 14)
             oprot.writeDouble(self.finished_at)
             oprot.writeFieldEnd()
+        if self.not_before is not None:
+            oprot.writeFieldBegin('not_before', TType.DOUBLE, 15)
+            oprot.writeDouble(self.not_before)
+            oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
 
@@ -2155,6 +2326,13 @@ class Demand(object):
      - max_attempts
      - on_disconnect
      - isolation
+     - owner
+     - job_id
+     - max_parallel
+     - retry_on
+     - backoff_s
+     - queue_timeout_s
+     - depends_on
 
     """
 
@@ -2167,10 +2345,17 @@ class Demand(object):
         'max_attempts',
         'on_disconnect',
         'isolation',
+        'owner',
+        'job_id',
+        'max_parallel',
+        'retry_on',
+        'backoff_s',
+        'queue_timeout_s',
+        'depends_on',
     )
 
 
-    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None, isolation=None,):
+    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None, isolation=None, owner=None, job_id=None, max_parallel=None, retry_on=None, backoff_s=None, queue_timeout_s=None, depends_on=None,):
         self.priority = priority
         self.created_at = created_at
         self.cpus = cpus
@@ -2179,6 +2364,13 @@ class Demand(object):
         self.max_attempts = max_attempts
         self.on_disconnect = on_disconnect
         self.isolation = isolation
+        self.owner = owner
+        self.job_id = job_id
+        self.max_parallel = max_parallel
+        self.retry_on = retry_on
+        self.backoff_s = backoff_s
+        self.queue_timeout_s = queue_timeout_s
+        self.depends_on = depends_on
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2212,11 +2404,11 @@ class Demand(object):
             elif fid == 5:
                 if ftype == TType.MAP:
                     self.constraints = {}
-                    (_ktype70, _vtype71, _size69) = iprot.readMapBegin()
-                    for _i73 in range(_size69):
-                        _key74 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val75 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.constraints[_key74] = _val75
+                    (_ktype84, _vtype85, _size83) = iprot.readMapBegin()
+                    for _i87 in range(_size83):
+                        _key88 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val89 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.constraints[_key88] = _val89
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -2233,6 +2425,52 @@ class Demand(object):
             elif fid == 8:
                 if ftype == TType.STRING:
                     self.isolation = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.STRING:
+                    self.owner = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 10:
+                if ftype == TType.STRING:
+                    self.job_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 11:
+                if ftype == TType.I64:
+                    self.max_parallel = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 12:
+                if ftype == TType.LIST:
+                    self.retry_on = []
+                    (_etype93, _size90) = iprot.readListBegin()
+                    for _i94 in range(_size90):
+                        _elem95 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.retry_on.append(_elem95)
+                    iprot.readListEnd()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 13:
+                if ftype == TType.DOUBLE:
+                    self.backoff_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 14:
+                if ftype == TType.DOUBLE:
+                    self.queue_timeout_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 15:
+                if ftype == TType.LIST:
+                    self.depends_on = []
+                    (_etype99, _size96) = iprot.readListBegin()
+                    for _i100 in range(_size96):
+                        _elem101 = Dependency()
+                        _elem101.read(iprot)
+                        self.depends_on.append(_elem101)
+                    iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             else:
@@ -2264,9 +2502,9 @@ class Demand(object):
         if self.constraints is not None:
             oprot.writeFieldBegin('constraints', TType.MAP, 5)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.constraints))
-            for kiter76, viter77 in self.constraints.items():
-                oprot.writeString(kiter76.encode('utf-8') if sys.version_info[0] == 2 else kiter76)
-                oprot.writeString(viter77.encode('utf-8') if sys.version_info[0] == 2 else viter77)
+            for kiter102, viter103 in self.constraints.items():
+                oprot.writeString(kiter102.encode('utf-8') if sys.version_info[0] == 2 else kiter102)
+                oprot.writeString(viter103.encode('utf-8') if sys.version_info[0] == 2 else viter103)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.max_attempts is not None:
@@ -2280,6 +2518,40 @@ class Demand(object):
         if self.isolation is not None:
             oprot.writeFieldBegin('isolation', TType.STRING, 8)
             oprot.writeString(self.isolation.encode('utf-8') if sys.version_info[0] == 2 else self.isolation)
+            oprot.writeFieldEnd()
+        if self.owner is not None:
+            oprot.writeFieldBegin('owner', TType.STRING, 9)
+            oprot.writeString(self.owner.encode('utf-8') if sys.version_info[0] == 2 else self.owner)
+            oprot.writeFieldEnd()
+        if self.job_id is not None:
+            oprot.writeFieldBegin('job_id', TType.STRING, 10)
+            oprot.writeString(self.job_id.encode('utf-8') if sys.version_info[0] == 2 else self.job_id)
+            oprot.writeFieldEnd()
+        if self.max_parallel is not None:
+            oprot.writeFieldBegin('max_parallel', TType.I64, 11)
+            oprot.writeI64(self.max_parallel)
+            oprot.writeFieldEnd()
+        if self.retry_on is not None:
+            oprot.writeFieldBegin('retry_on', TType.LIST, 12)
+            oprot.writeListBegin(TType.STRING, len(self.retry_on))
+            for iter104 in self.retry_on:
+                oprot.writeString(iter104.encode('utf-8') if sys.version_info[0] == 2 else iter104)
+            oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.backoff_s is not None:
+            oprot.writeFieldBegin('backoff_s', TType.DOUBLE, 13)
+            oprot.writeDouble(self.backoff_s)
+            oprot.writeFieldEnd()
+        if self.queue_timeout_s is not None:
+            oprot.writeFieldBegin('queue_timeout_s', TType.DOUBLE, 14)
+            oprot.writeDouble(self.queue_timeout_s)
+            oprot.writeFieldEnd()
+        if self.depends_on is not None:
+            oprot.writeFieldBegin('depends_on', TType.LIST, 15)
+            oprot.writeListBegin(TType.STRUCT, len(self.depends_on))
+            for iter105 in self.depends_on:
+                iter105.write(oprot)
+            oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -2578,11 +2850,11 @@ class Task(object):
             elif fid == 9:
                 if ftype == TType.LIST:
                     self.events = []
-                    (_etype81, _size78) = iprot.readListBegin()
-                    for _i82 in range(_size78):
-                        _elem83 = TaskEvent()
-                        _elem83.read(iprot)
-                        self.events.append(_elem83)
+                    (_etype109, _size106) = iprot.readListBegin()
+                    for _i110 in range(_size106):
+                        _elem111 = TaskEvent()
+                        _elem111.read(iprot)
+                        self.events.append(_elem111)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -2646,8 +2918,8 @@ class Task(object):
         if self.events is not None:
             oprot.writeFieldBegin('events', TType.LIST, 9)
             oprot.writeListBegin(TType.STRUCT, len(self.events))
-            for iter84 in self.events:
-                iter84.write(oprot)
+            for iter112 in self.events:
+                iter112.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.job_id is not None:
@@ -3581,11 +3853,11 @@ class ExecutorReport(object):
             elif fid == 10:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype86, _vtype87, _size85) = iprot.readMapBegin()
-                    for _i89 in range(_size85):
-                        _key90 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val91 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key90] = _val91
+                    (_ktype114, _vtype115, _size113) = iprot.readMapBegin()
+                    for _i117 in range(_size113):
+                        _key118 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val119 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key118] = _val119
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3607,32 +3879,32 @@ class ExecutorReport(object):
             elif fid == 14:
                 if ftype == TType.LIST:
                     self.attempts = []
-                    (_etype95, _size92) = iprot.readListBegin()
-                    for _i96 in range(_size92):
-                        _elem97 = AttemptView()
-                        _elem97.read(iprot)
-                        self.attempts.append(_elem97)
+                    (_etype123, _size120) = iprot.readListBegin()
+                    for _i124 in range(_size120):
+                        _elem125 = AttemptView()
+                        _elem125.read(iprot)
+                        self.attempts.append(_elem125)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 15:
                 if ftype == TType.LIST:
                     self.isolation = []
-                    (_etype101, _size98) = iprot.readListBegin()
-                    for _i102 in range(_size98):
-                        _elem103 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.isolation.append(_elem103)
+                    (_etype129, _size126) = iprot.readListBegin()
+                    for _i130 in range(_size126):
+                        _elem131 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem131)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 16:
                 if ftype == TType.MAP:
                     self.layers = {}
-                    (_ktype105, _vtype106, _size104) = iprot.readMapBegin()
-                    for _i108 in range(_size104):
-                        _key109 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val110 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.layers[_key109] = _val110
+                    (_ktype133, _vtype134, _size132) = iprot.readMapBegin()
+                    for _i136 in range(_size132):
+                        _key137 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val138 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key137] = _val138
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -3685,9 +3957,9 @@ class ExecutorReport(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 10)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter111, viter112 in self.labels.items():
-                oprot.writeString(kiter111.encode('utf-8') if sys.version_info[0] == 2 else kiter111)
-                oprot.writeString(viter112.encode('utf-8') if sys.version_info[0] == 2 else viter112)
+            for kiter139, viter140 in self.labels.items():
+                oprot.writeString(kiter139.encode('utf-8') if sys.version_info[0] == 2 else kiter139)
+                oprot.writeString(viter140.encode('utf-8') if sys.version_info[0] == 2 else viter140)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.hostname is not None:
@@ -3705,23 +3977,23 @@ class ExecutorReport(object):
         if self.attempts is not None:
             oprot.writeFieldBegin('attempts', TType.LIST, 14)
             oprot.writeListBegin(TType.STRUCT, len(self.attempts))
-            for iter113 in self.attempts:
-                iter113.write(oprot)
+            for iter141 in self.attempts:
+                iter141.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.isolation is not None:
             oprot.writeFieldBegin('isolation', TType.LIST, 15)
             oprot.writeListBegin(TType.STRING, len(self.isolation))
-            for iter114 in self.isolation:
-                oprot.writeString(iter114.encode('utf-8') if sys.version_info[0] == 2 else iter114)
+            for iter142 in self.isolation:
+                oprot.writeString(iter142.encode('utf-8') if sys.version_info[0] == 2 else iter142)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.layers is not None:
             oprot.writeFieldBegin('layers', TType.MAP, 16)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
-            for kiter115, viter116 in self.layers.items():
-                oprot.writeString(kiter115.encode('utf-8') if sys.version_info[0] == 2 else kiter115)
-                oprot.writeString(viter116.encode('utf-8') if sys.version_info[0] == 2 else viter116)
+            for kiter143, viter144 in self.layers.items():
+                oprot.writeString(kiter143.encode('utf-8') if sys.version_info[0] == 2 else kiter143)
+                oprot.writeString(viter144.encode('utf-8') if sys.version_info[0] == 2 else viter144)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4294,6 +4566,7 @@ class QueuedTask(object):
      - task_id
      - control
      - demand
+     - spec
 
     """
 
@@ -4301,13 +4574,15 @@ class QueuedTask(object):
         'task_id',
         'control',
         'demand',
+        'spec',
     )
 
 
-    def __init__(self, task_id=None, control=None, demand=None,):
+    def __init__(self, task_id=None, control=None, demand=None, spec=None,):
         self.task_id = task_id
         self.control = control
         self.demand = demand
+        self.spec = spec
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4335,6 +4610,12 @@ class QueuedTask(object):
                     self.demand.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.spec = TaskSpec()
+                    self.spec.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4356,6 +4637,10 @@ class QueuedTask(object):
         if self.demand is not None:
             oprot.writeFieldBegin('demand', TType.STRUCT, 3)
             self.demand.write(oprot)
+            oprot.writeFieldEnd()
+        if self.spec is not None:
+            oprot.writeFieldBegin('spec', TType.STRUCT, 4)
+            self.spec.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -4411,11 +4696,11 @@ class TasksQueued(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype120, _size117) = iprot.readListBegin()
-                    for _i121 in range(_size117):
-                        _elem122 = QueuedTask()
-                        _elem122.read(iprot)
-                        self.tasks.append(_elem122)
+                    (_etype148, _size145) = iprot.readListBegin()
+                    for _i149 in range(_size145):
+                        _elem150 = QueuedTask()
+                        _elem150.read(iprot)
+                        self.tasks.append(_elem150)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4432,8 +4717,8 @@ class TasksQueued(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter123 in self.tasks:
-                iter123.write(oprot)
+            for iter151 in self.tasks:
+                iter151.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4490,11 +4775,11 @@ class CancelsRequested(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype127, _size124) = iprot.readListBegin()
-                    for _i128 in range(_size124):
-                        _elem129 = QueuedTask()
-                        _elem129.read(iprot)
-                        self.tasks.append(_elem129)
+                    (_etype155, _size152) = iprot.readListBegin()
+                    for _i156 in range(_size152):
+                        _elem157 = QueuedTask()
+                        _elem157.read(iprot)
+                        self.tasks.append(_elem157)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4511,8 +4796,8 @@ class CancelsRequested(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter130 in self.tasks:
-                iter130.write(oprot)
+            for iter158 in self.tasks:
+                iter158.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -4569,10 +4854,10 @@ class TasksSettled(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype134, _size131) = iprot.readListBegin()
-                    for _i135 in range(_size131):
-                        _elem136 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem136)
+                    (_etype162, _size159) = iprot.readListBegin()
+                    for _i163 in range(_size159):
+                        _elem164 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem164)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -4589,8 +4874,8 @@ class TasksSettled(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter137 in self.task_ids:
-                oprot.writeString(iter137.encode('utf-8') if sys.version_info[0] == 2 else iter137)
+            for iter165 in self.task_ids:
+                oprot.writeString(iter165.encode('utf-8') if sys.version_info[0] == 2 else iter165)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5029,11 +5314,11 @@ class SubmitTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype141, _size138) = iprot.readListBegin()
-                    for _i142 in range(_size138):
-                        _elem143 = NewTask()
-                        _elem143.read(iprot)
-                        self.tasks.append(_elem143)
+                    (_etype169, _size166) = iprot.readListBegin()
+                    for _i170 in range(_size166):
+                        _elem171 = NewTask()
+                        _elem171.read(iprot)
+                        self.tasks.append(_elem171)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5056,8 +5341,8 @@ class SubmitTasks(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter144 in self.tasks:
-                iter144.write(oprot)
+            for iter172 in self.tasks:
+                iter172.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -5236,11 +5521,11 @@ class TasksAccepted(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype148, _size145) = iprot.readListBegin()
-                    for _i149 in range(_size145):
-                        _elem150 = TaskAccepted()
-                        _elem150.read(iprot)
-                        self.results.append(_elem150)
+                    (_etype176, _size173) = iprot.readListBegin()
+                    for _i177 in range(_size173):
+                        _elem178 = TaskAccepted()
+                        _elem178.read(iprot)
+                        self.results.append(_elem178)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5257,8 +5542,8 @@ class TasksAccepted(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter151 in self.results:
-                iter151.write(oprot)
+            for iter179 in self.results:
+                iter179.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5321,10 +5606,10 @@ class CancelTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype155, _size152) = iprot.readListBegin()
-                    for _i156 in range(_size152):
-                        _elem157 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem157)
+                    (_etype183, _size180) = iprot.readListBegin()
+                    for _i184 in range(_size180):
+                        _elem185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem185)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5352,8 +5637,8 @@ class CancelTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter158 in self.task_ids:
-                oprot.writeString(iter158.encode('utf-8') if sys.version_info[0] == 2 else iter158)
+            for iter186 in self.task_ids:
+                oprot.writeString(iter186.encode('utf-8') if sys.version_info[0] == 2 else iter186)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -5512,11 +5797,11 @@ class TaskCancels(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.results = []
-                    (_etype162, _size159) = iprot.readListBegin()
-                    for _i163 in range(_size159):
-                        _elem164 = TaskCancel()
-                        _elem164.read(iprot)
-                        self.results.append(_elem164)
+                    (_etype190, _size187) = iprot.readListBegin()
+                    for _i191 in range(_size187):
+                        _elem192 = TaskCancel()
+                        _elem192.read(iprot)
+                        self.results.append(_elem192)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5533,8 +5818,8 @@ class TaskCancels(object):
         if self.results is not None:
             oprot.writeFieldBegin('results', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.results))
-            for iter165 in self.results:
-                iter165.write(oprot)
+            for iter193 in self.results:
+                iter193.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5603,10 +5888,10 @@ class GetTasks(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.task_ids = []
-                    (_etype169, _size166) = iprot.readListBegin()
-                    for _i170 in range(_size166):
-                        _elem171 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.task_ids.append(_elem171)
+                    (_etype197, _size194) = iprot.readListBegin()
+                    for _i198 in range(_size194):
+                        _elem199 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.task_ids.append(_elem199)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5644,8 +5929,8 @@ class GetTasks(object):
         if self.task_ids is not None:
             oprot.writeFieldBegin('task_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.task_ids))
-            for iter172 in self.task_ids:
-                oprot.writeString(iter172.encode('utf-8') if sys.version_info[0] == 2 else iter172)
+            for iter200 in self.task_ids:
+                oprot.writeString(iter200.encode('utf-8') if sys.version_info[0] == 2 else iter200)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.view is not None:
@@ -5718,11 +6003,11 @@ class TaskViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype176, _size173) = iprot.readListBegin()
-                    for _i177 in range(_size173):
-                        _elem178 = Task()
-                        _elem178.read(iprot)
-                        self.tasks.append(_elem178)
+                    (_etype204, _size201) = iprot.readListBegin()
+                    for _i205 in range(_size201):
+                        _elem206 = Task()
+                        _elem206.read(iprot)
+                        self.tasks.append(_elem206)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5739,8 +6024,8 @@ class TaskViews(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter179 in self.tasks:
-                iter179.write(oprot)
+            for iter207 in self.tasks:
+                iter207.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -5850,10 +6135,10 @@ class SearchTasks(object):
             elif fid == 2:
                 if ftype == TType.LIST:
                     self.states = []
-                    (_etype183, _size180) = iprot.readListBegin()
-                    for _i184 in range(_size180):
-                        _elem185 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.states.append(_elem185)
+                    (_etype211, _size208) = iprot.readListBegin()
+                    for _i212 in range(_size208):
+                        _elem213 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.states.append(_elem213)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -5950,8 +6235,8 @@ class SearchTasks(object):
         if self.states is not None:
             oprot.writeFieldBegin('states', TType.LIST, 2)
             oprot.writeListBegin(TType.STRING, len(self.states))
-            for iter186 in self.states:
-                oprot.writeString(iter186.encode('utf-8') if sys.version_info[0] == 2 else iter186)
+            for iter214 in self.states:
+                oprot.writeString(iter214.encode('utf-8') if sys.version_info[0] == 2 else iter214)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.name_prefix is not None:
@@ -6074,11 +6359,11 @@ class TaskPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tasks = []
-                    (_etype190, _size187) = iprot.readListBegin()
-                    for _i191 in range(_size187):
-                        _elem192 = Task()
-                        _elem192.read(iprot)
-                        self.tasks.append(_elem192)
+                    (_etype218, _size215) = iprot.readListBegin()
+                    for _i219 in range(_size215):
+                        _elem220 = Task()
+                        _elem220.read(iprot)
+                        self.tasks.append(_elem220)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6105,8 +6390,8 @@ class TaskPage(object):
         if self.tasks is not None:
             oprot.writeFieldBegin('tasks', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tasks))
-            for iter193 in self.tasks:
-                iter193.write(oprot)
+            for iter221 in self.tasks:
+                iter221.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -6316,11 +6601,11 @@ class ExecutorView(object):
             elif fid == 8:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype195, _vtype196, _size194) = iprot.readMapBegin()
-                    for _i198 in range(_size194):
-                        _key199 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val200 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key199] = _val200
+                    (_ktype223, _vtype224, _size222) = iprot.readMapBegin()
+                    for _i226 in range(_size222):
+                        _key227 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val228 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key227] = _val228
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -6342,31 +6627,31 @@ class ExecutorView(object):
             elif fid == 12:
                 if ftype == TType.LIST:
                     self.running = []
-                    (_etype204, _size201) = iprot.readListBegin()
-                    for _i205 in range(_size201):
-                        _elem206 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.running.append(_elem206)
+                    (_etype232, _size229) = iprot.readListBegin()
+                    for _i233 in range(_size229):
+                        _elem234 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.running.append(_elem234)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 13:
                 if ftype == TType.LIST:
                     self.isolation = []
-                    (_etype210, _size207) = iprot.readListBegin()
-                    for _i211 in range(_size207):
-                        _elem212 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.isolation.append(_elem212)
+                    (_etype238, _size235) = iprot.readListBegin()
+                    for _i239 in range(_size235):
+                        _elem240 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.isolation.append(_elem240)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
             elif fid == 14:
                 if ftype == TType.MAP:
                     self.layers = {}
-                    (_ktype214, _vtype215, _size213) = iprot.readMapBegin()
-                    for _i217 in range(_size213):
-                        _key218 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val219 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.layers[_key218] = _val219
+                    (_ktype242, _vtype243, _size241) = iprot.readMapBegin()
+                    for _i245 in range(_size241):
+                        _key246 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val247 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.layers[_key246] = _val247
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -6411,9 +6696,9 @@ class ExecutorView(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 8)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter220, viter221 in self.labels.items():
-                oprot.writeString(kiter220.encode('utf-8') if sys.version_info[0] == 2 else kiter220)
-                oprot.writeString(viter221.encode('utf-8') if sys.version_info[0] == 2 else viter221)
+            for kiter248, viter249 in self.labels.items():
+                oprot.writeString(kiter248.encode('utf-8') if sys.version_info[0] == 2 else kiter248)
+                oprot.writeString(viter249.encode('utf-8') if sys.version_info[0] == 2 else viter249)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.load is not None:
@@ -6431,23 +6716,23 @@ class ExecutorView(object):
         if self.running is not None:
             oprot.writeFieldBegin('running', TType.LIST, 12)
             oprot.writeListBegin(TType.STRING, len(self.running))
-            for iter222 in self.running:
-                oprot.writeString(iter222.encode('utf-8') if sys.version_info[0] == 2 else iter222)
+            for iter250 in self.running:
+                oprot.writeString(iter250.encode('utf-8') if sys.version_info[0] == 2 else iter250)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.isolation is not None:
             oprot.writeFieldBegin('isolation', TType.LIST, 13)
             oprot.writeListBegin(TType.STRING, len(self.isolation))
-            for iter223 in self.isolation:
-                oprot.writeString(iter223.encode('utf-8') if sys.version_info[0] == 2 else iter223)
+            for iter251 in self.isolation:
+                oprot.writeString(iter251.encode('utf-8') if sys.version_info[0] == 2 else iter251)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.layers is not None:
             oprot.writeFieldBegin('layers', TType.MAP, 14)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.layers))
-            for kiter224, viter225 in self.layers.items():
-                oprot.writeString(kiter224.encode('utf-8') if sys.version_info[0] == 2 else kiter224)
-                oprot.writeString(viter225.encode('utf-8') if sys.version_info[0] == 2 else viter225)
+            for kiter252, viter253 in self.layers.items():
+                oprot.writeString(kiter252.encode('utf-8') if sys.version_info[0] == 2 else kiter252)
+                oprot.writeString(viter253.encode('utf-8') if sys.version_info[0] == 2 else viter253)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -6504,11 +6789,11 @@ class ExecutorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.executors = []
-                    (_etype229, _size226) = iprot.readListBegin()
-                    for _i230 in range(_size226):
-                        _elem231 = ExecutorView()
-                        _elem231.read(iprot)
-                        self.executors.append(_elem231)
+                    (_etype257, _size254) = iprot.readListBegin()
+                    for _i258 in range(_size254):
+                        _elem259 = ExecutorView()
+                        _elem259.read(iprot)
+                        self.executors.append(_elem259)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6525,8 +6810,8 @@ class ExecutorViews(object):
         if self.executors is not None:
             oprot.writeFieldBegin('executors', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.executors))
-            for iter232 in self.executors:
-                iter232.write(oprot)
+            for iter260 in self.executors:
+                iter260.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -6687,11 +6972,11 @@ class JudicatorView(object):
             elif fid == 4:
                 if ftype == TType.MAP:
                     self.restarts = {}
-                    (_ktype234, _vtype235, _size233) = iprot.readMapBegin()
-                    for _i237 in range(_size233):
-                        _key238 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val239 = iprot.readI64()
-                        self.restarts[_key238] = _val239
+                    (_ktype262, _vtype263, _size261) = iprot.readMapBegin()
+                    for _i265 in range(_size261):
+                        _key266 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val267 = iprot.readI64()
+                        self.restarts[_key266] = _val267
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -6735,9 +7020,9 @@ class JudicatorView(object):
         if self.restarts is not None:
             oprot.writeFieldBegin('restarts', TType.MAP, 4)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.restarts))
-            for kiter240, viter241 in self.restarts.items():
-                oprot.writeString(kiter240.encode('utf-8') if sys.version_info[0] == 2 else kiter240)
-                oprot.writeI64(viter241)
+            for kiter268, viter269 in self.restarts.items():
+                oprot.writeString(kiter268.encode('utf-8') if sys.version_info[0] == 2 else kiter268)
+                oprot.writeI64(viter269)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.replica_state is not None:
@@ -6809,11 +7094,11 @@ class JudicatorViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.judicators = []
-                    (_etype245, _size242) = iprot.readListBegin()
-                    for _i246 in range(_size242):
-                        _elem247 = JudicatorView()
-                        _elem247.read(iprot)
-                        self.judicators.append(_elem247)
+                    (_etype273, _size270) = iprot.readListBegin()
+                    for _i274 in range(_size270):
+                        _elem275 = JudicatorView()
+                        _elem275.read(iprot)
+                        self.judicators.append(_elem275)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -6836,8 +7121,8 @@ class JudicatorViews(object):
         if self.judicators is not None:
             oprot.writeFieldBegin('judicators', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.judicators))
-            for iter248 in self.judicators:
-                iter248.write(oprot)
+            for iter276 in self.judicators:
+                iter276.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.epoch is not None:
@@ -7134,11 +7419,11 @@ class TaskCounts(object):
             if fid == 1:
                 if ftype == TType.MAP:
                     self.counts = {}
-                    (_ktype250, _vtype251, _size249) = iprot.readMapBegin()
-                    for _i253 in range(_size249):
-                        _key254 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val255 = iprot.readI64()
-                        self.counts[_key254] = _val255
+                    (_ktype278, _vtype279, _size277) = iprot.readMapBegin()
+                    for _i281 in range(_size277):
+                        _key282 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val283 = iprot.readI64()
+                        self.counts[_key282] = _val283
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -7155,9 +7440,9 @@ class TaskCounts(object):
         if self.counts is not None:
             oprot.writeFieldBegin('counts', TType.MAP, 1)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.counts))
-            for kiter256, viter257 in self.counts.items():
-                oprot.writeString(kiter256.encode('utf-8') if sys.version_info[0] == 2 else kiter256)
-                oprot.writeI64(viter257)
+            for kiter284, viter285 in self.counts.items():
+                oprot.writeString(kiter284.encode('utf-8') if sys.version_info[0] == 2 else kiter284)
+                oprot.writeI64(viter285)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -9091,11 +9376,11 @@ class UserViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.users = []
-                    (_etype261, _size258) = iprot.readListBegin()
-                    for _i262 in range(_size258):
-                        _elem263 = UserView()
-                        _elem263.read(iprot)
-                        self.users.append(_elem263)
+                    (_etype289, _size286) = iprot.readListBegin()
+                    for _i290 in range(_size286):
+                        _elem291 = UserView()
+                        _elem291.read(iprot)
+                        self.users.append(_elem291)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -9112,8 +9397,8 @@ class UserViews(object):
         if self.users is not None:
             oprot.writeFieldBegin('users', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.users))
-            for iter264 in self.users:
-                iter264.write(oprot)
+            for iter292 in self.users:
+                iter292.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -9479,11 +9764,11 @@ class TokenViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.tokens = []
-                    (_etype268, _size265) = iprot.readListBegin()
-                    for _i269 in range(_size265):
-                        _elem270 = TokenView()
-                        _elem270.read(iprot)
-                        self.tokens.append(_elem270)
+                    (_etype296, _size293) = iprot.readListBegin()
+                    for _i297 in range(_size293):
+                        _elem298 = TokenView()
+                        _elem298.read(iprot)
+                        self.tokens.append(_elem298)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -9500,8 +9785,8 @@ class TokenViews(object):
         if self.tokens is not None:
             oprot.writeFieldBegin('tokens', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.tokens))
-            for iter271 in self.tokens:
-                iter271.write(oprot)
+            for iter299 in self.tokens:
+                iter299.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -9798,11 +10083,11 @@ class AuditPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.entries = []
-                    (_etype275, _size272) = iprot.readListBegin()
-                    for _i276 in range(_size272):
-                        _elem277 = AuditEntry()
-                        _elem277.read(iprot)
-                        self.entries.append(_elem277)
+                    (_etype303, _size300) = iprot.readListBegin()
+                    for _i304 in range(_size300):
+                        _elem305 = AuditEntry()
+                        _elem305.read(iprot)
+                        self.entries.append(_elem305)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -9824,8 +10109,8 @@ class AuditPage(object):
         if self.entries is not None:
             oprot.writeFieldBegin('entries', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.entries))
-            for iter278 in self.entries:
-                iter278.write(oprot)
+            for iter306 in self.entries:
+                iter306.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -9903,11 +10188,11 @@ class AmendTask(object):
             elif fid == 2:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype280, _vtype281, _size279) = iprot.readMapBegin()
-                    for _i283 in range(_size279):
-                        _key284 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val285 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key284] = _val285
+                    (_ktype308, _vtype309, _size307) = iprot.readMapBegin()
+                    for _i311 in range(_size307):
+                        _key312 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val313 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key312] = _val313
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -9944,9 +10229,9 @@ class AmendTask(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 2)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter286, viter287 in self.labels.items():
-                oprot.writeString(kiter286.encode('utf-8') if sys.version_info[0] == 2 else kiter286)
-                oprot.writeString(viter287.encode('utf-8') if sys.version_info[0] == 2 else viter287)
+            for kiter314, viter315 in self.labels.items():
+                oprot.writeString(kiter314.encode('utf-8') if sys.version_info[0] == 2 else kiter314)
+                oprot.writeString(viter315.encode('utf-8') if sys.version_info[0] == 2 else viter315)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.priority is not None:
@@ -10287,11 +10572,11 @@ class Sample(object):
             elif fid == 2:
                 if ftype == TType.MAP:
                     self.labels = {}
-                    (_ktype289, _vtype290, _size288) = iprot.readMapBegin()
-                    for _i292 in range(_size288):
-                        _key293 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val294 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.labels[_key293] = _val294
+                    (_ktype317, _vtype318, _size316) = iprot.readMapBegin()
+                    for _i320 in range(_size316):
+                        _key321 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val322 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.labels[_key321] = _val322
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -10317,9 +10602,9 @@ class Sample(object):
         if self.labels is not None:
             oprot.writeFieldBegin('labels', TType.MAP, 2)
             oprot.writeMapBegin(TType.STRING, TType.STRING, len(self.labels))
-            for kiter295, viter296 in self.labels.items():
-                oprot.writeString(kiter295.encode('utf-8') if sys.version_info[0] == 2 else kiter295)
-                oprot.writeString(viter296.encode('utf-8') if sys.version_info[0] == 2 else viter296)
+            for kiter323, viter324 in self.labels.items():
+                oprot.writeString(kiter323.encode('utf-8') if sys.version_info[0] == 2 else kiter323)
+                oprot.writeString(viter324.encode('utf-8') if sys.version_info[0] == 2 else viter324)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         if self.value is not None:
@@ -10380,11 +10665,11 @@ class Metrics(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.samples = []
-                    (_etype300, _size297) = iprot.readListBegin()
-                    for _i301 in range(_size297):
-                        _elem302 = Sample()
-                        _elem302.read(iprot)
-                        self.samples.append(_elem302)
+                    (_etype328, _size325) = iprot.readListBegin()
+                    for _i329 in range(_size325):
+                        _elem330 = Sample()
+                        _elem330.read(iprot)
+                        self.samples.append(_elem330)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -10401,8 +10686,8 @@ class Metrics(object):
         if self.samples is not None:
             oprot.writeFieldBegin('samples', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.samples))
-            for iter303 in self.samples:
-                iter303.write(oprot)
+            for iter331 in self.samples:
+                iter331.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -10819,10 +11104,10 @@ class NewJob(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.names = []
-                    (_etype307, _size304) = iprot.readListBegin()
-                    for _i308 in range(_size304):
-                        _elem309 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.names.append(_elem309)
+                    (_etype335, _size332) = iprot.readListBegin()
+                    for _i336 in range(_size332):
+                        _elem337 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.names.append(_elem337)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -10874,8 +11159,8 @@ class NewJob(object):
         if self.names is not None:
             oprot.writeFieldBegin('names', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.names))
-            for iter310 in self.names:
-                oprot.writeString(iter310.encode('utf-8') if sys.version_info[0] == 2 else iter310)
+            for iter338 in self.names:
+                oprot.writeString(iter338.encode('utf-8') if sys.version_info[0] == 2 else iter338)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.max_parallel is not None:
@@ -11018,10 +11303,10 @@ class Job(object):
             elif fid == 6:
                 if ftype == TType.LIST:
                     self.names = []
-                    (_etype314, _size311) = iprot.readListBegin()
-                    for _i315 in range(_size311):
-                        _elem316 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.names.append(_elem316)
+                    (_etype342, _size339) = iprot.readListBegin()
+                    for _i343 in range(_size339):
+                        _elem344 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.names.append(_elem344)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -11078,11 +11363,11 @@ class Job(object):
             elif fid == 17:
                 if ftype == TType.MAP:
                     self.counts = {}
-                    (_ktype318, _vtype319, _size317) = iprot.readMapBegin()
-                    for _i321 in range(_size317):
-                        _key322 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        _val323 = iprot.readI64()
-                        self.counts[_key322] = _val323
+                    (_ktype346, _vtype347, _size345) = iprot.readMapBegin()
+                    for _i349 in range(_size345):
+                        _key350 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        _val351 = iprot.readI64()
+                        self.counts[_key350] = _val351
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
@@ -11119,8 +11404,8 @@ class Job(object):
         if self.names is not None:
             oprot.writeFieldBegin('names', TType.LIST, 6)
             oprot.writeListBegin(TType.STRING, len(self.names))
-            for iter324 in self.names:
-                oprot.writeString(iter324.encode('utf-8') if sys.version_info[0] == 2 else iter324)
+            for iter352 in self.names:
+                oprot.writeString(iter352.encode('utf-8') if sys.version_info[0] == 2 else iter352)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.max_parallel is not None:
@@ -11166,9 +11451,9 @@ class Job(object):
         if self.counts is not None:
             oprot.writeFieldBegin('counts', TType.MAP, 17)
             oprot.writeMapBegin(TType.STRING, TType.I64, len(self.counts))
-            for kiter325, viter326 in self.counts.items():
-                oprot.writeString(kiter325.encode('utf-8') if sys.version_info[0] == 2 else kiter325)
-                oprot.writeI64(viter326)
+            for kiter353, viter354 in self.counts.items():
+                oprot.writeString(kiter353.encode('utf-8') if sys.version_info[0] == 2 else kiter353)
+                oprot.writeI64(viter354)
             oprot.writeMapEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -11398,10 +11683,10 @@ class GetJobs(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.job_ids = []
-                    (_etype330, _size327) = iprot.readListBegin()
-                    for _i331 in range(_size327):
-                        _elem332 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.job_ids.append(_elem332)
+                    (_etype358, _size355) = iprot.readListBegin()
+                    for _i359 in range(_size355):
+                        _elem360 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.job_ids.append(_elem360)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -11429,8 +11714,8 @@ class GetJobs(object):
         if self.job_ids is not None:
             oprot.writeFieldBegin('job_ids', TType.LIST, 1)
             oprot.writeListBegin(TType.STRING, len(self.job_ids))
-            for iter333 in self.job_ids:
-                oprot.writeString(iter333.encode('utf-8') if sys.version_info[0] == 2 else iter333)
+            for iter361 in self.job_ids:
+                oprot.writeString(iter361.encode('utf-8') if sys.version_info[0] == 2 else iter361)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.caller is not None:
@@ -11495,11 +11780,11 @@ class JobViews(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.jobs = []
-                    (_etype337, _size334) = iprot.readListBegin()
-                    for _i338 in range(_size334):
-                        _elem339 = Job()
-                        _elem339.read(iprot)
-                        self.jobs.append(_elem339)
+                    (_etype365, _size362) = iprot.readListBegin()
+                    for _i366 in range(_size362):
+                        _elem367 = Job()
+                        _elem367.read(iprot)
+                        self.jobs.append(_elem367)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -11516,8 +11801,8 @@ class JobViews(object):
         if self.jobs is not None:
             oprot.writeFieldBegin('jobs', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.jobs))
-            for iter340 in self.jobs:
-                iter340.write(oprot)
+            for iter368 in self.jobs:
+                iter368.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -11684,11 +11969,11 @@ class JobPage(object):
             if fid == 1:
                 if ftype == TType.LIST:
                     self.jobs = []
-                    (_etype344, _size341) = iprot.readListBegin()
-                    for _i345 in range(_size341):
-                        _elem346 = Job()
-                        _elem346.read(iprot)
-                        self.jobs.append(_elem346)
+                    (_etype372, _size369) = iprot.readListBegin()
+                    for _i373 in range(_size369):
+                        _elem374 = Job()
+                        _elem374.read(iprot)
+                        self.jobs.append(_elem374)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -11710,8 +11995,8 @@ class JobPage(object):
         if self.jobs is not None:
             oprot.writeFieldBegin('jobs', TType.LIST, 1)
             oprot.writeListBegin(TType.STRUCT, len(self.jobs))
-            for iter347 in self.jobs:
-                iter347.write(oprot)
+            for iter375 in self.jobs:
+                iter375.write(oprot)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.next_page_token is not None:
@@ -11892,10 +12177,10 @@ class RetryJob(object):
             elif fid == 3:
                 if ftype == TType.LIST:
                     self.states = []
-                    (_etype351, _size348) = iprot.readListBegin()
-                    for _i352 in range(_size348):
-                        _elem353 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
-                        self.states.append(_elem353)
+                    (_etype379, _size376) = iprot.readListBegin()
+                    for _i380 in range(_size376):
+                        _elem381 = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                        self.states.append(_elem381)
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
@@ -11936,8 +12221,8 @@ class RetryJob(object):
         if self.states is not None:
             oprot.writeFieldBegin('states', TType.LIST, 3)
             oprot.writeListBegin(TType.STRING, len(self.states))
-            for iter354 in self.states:
-                oprot.writeString(iter354.encode('utf-8') if sys.version_info[0] == 2 else iter354)
+            for iter382 in self.states:
+                oprot.writeString(iter382.encode('utf-8') if sys.version_info[0] == 2 else iter382)
             oprot.writeListEnd()
             oprot.writeFieldEnd()
         if self.request_digest is not None:
@@ -13464,6 +13749,12 @@ Resources.thrift_spec = (
     (1, TType.DOUBLE, 'cpus', None, None, ),  # 1
     (2, TType.I64, 'memory_bytes', None, None, ),  # 2
 )
+all_structs.append(Dependency)
+Dependency.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.STRING, 'condition', 'UTF8', None, ),  # 2
+)
 all_structs.append(TaskSpec)
 TaskSpec.thrift_spec = (
     None,  # 0
@@ -13485,6 +13776,11 @@ TaskSpec.thrift_spec = (
     (16, TType.LIST, 'outputs', (TType.STRUCT, [OutputGlob, None], False), None, ),  # 16
     (17, TType.STRING, 'checker', 'UTF8', None, ),  # 17
     (18, TType.DOUBLE, 'checker_tolerance', None, None, ),  # 18
+    (19, TType.LIST, 'retry_on', (TType.STRING, 'UTF8', False), None, ),  # 19
+    (20, TType.DOUBLE, 'backoff_s', None, None, ),  # 20
+    (21, TType.DOUBLE, 'queue_timeout_s', None, None, ),  # 21
+    (22, TType.DOUBLE, 'ttl_after_finished_s', None, None, ),  # 22
+    (23, TType.LIST, 'depends_on', (TType.STRUCT, [Dependency, None], False), None, ),  # 23
 )
 all_structs.append(StreamCapture)
 StreamCapture.thrift_spec = (
@@ -13556,6 +13852,7 @@ TaskControl.thrift_spec = (
     (12, TType.DOUBLE, 'queued_at', None, None, ),  # 12
     (13, TType.DOUBLE, 'started_at', None, None, ),  # 13
     (14, TType.DOUBLE, 'finished_at', None, None, ),  # 14
+    (15, TType.DOUBLE, 'not_before', None, None, ),  # 15
 )
 all_structs.append(Demand)
 Demand.thrift_spec = (
@@ -13568,6 +13865,13 @@ Demand.thrift_spec = (
     (6, TType.I64, 'max_attempts', None, None, ),  # 6
     (7, TType.STRING, 'on_disconnect', 'UTF8', None, ),  # 7
     (8, TType.STRING, 'isolation', 'UTF8', None, ),  # 8
+    (9, TType.STRING, 'owner', 'UTF8', None, ),  # 9
+    (10, TType.STRING, 'job_id', 'UTF8', None, ),  # 10
+    (11, TType.I64, 'max_parallel', None, None, ),  # 11
+    (12, TType.LIST, 'retry_on', (TType.STRING, 'UTF8', False), None, ),  # 12
+    (13, TType.DOUBLE, 'backoff_s', None, None, ),  # 13
+    (14, TType.DOUBLE, 'queue_timeout_s', None, None, ),  # 14
+    (15, TType.LIST, 'depends_on', (TType.STRUCT, [Dependency, None], False), None, ),  # 15
 )
 all_structs.append(TaskEvent)
 TaskEvent.thrift_spec = (
@@ -13723,6 +14027,7 @@ QueuedTask.thrift_spec = (
     (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
     (2, TType.STRUCT, 'control', [TaskControl, None], None, ),  # 2
     (3, TType.STRUCT, 'demand', [Demand, None], None, ),  # 3
+    (4, TType.STRUCT, 'spec', [TaskSpec, None], None, ),  # 4
 )
 all_structs.append(TasksQueued)
 TasksQueued.thrift_spec = (

@@ -22,21 +22,13 @@ def assign_waiting(ledger: Ledger) -> None:
     if not len(ledger.queue):
         return
     rooms = [(executor.name, executor.room) for executor in ledger.executors.values()]
-    for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT):
+    for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT, ledger.shares, ledger.at.boot_s):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), task=True)
-        reserve(executor, entry)
-
-
-def reserve(executor: ExecutorEntry, entry: Entry) -> None:
-    """Count a pending entry into the room it is being saved for (see `release`)."""
-    executor.room.take(entry.demand, suspect=entry.suspect)
-
-
-def release(executor: ExecutorEntry, entry: Entry) -> None:
-    """Undo `reserve`: the save was answered."""
-    executor.room.give_back(entry.demand, suspect=entry.suspect)
+        entry.spec = ledger.told.pop(task_id, None)
+        assigned = Assigned(executor=name, incarnation=executor.incarnation)
+        ledger.save(entry, assigned, spec=entry.spec is None)
+        ledger.reserve(executor, entry)
 
 
 def send_assignment(ledger: Ledger, entry: Entry, spec: TaskSpec) -> None:
@@ -70,6 +62,7 @@ def resend_unconfirmed(ledger: Ledger) -> None:
     for entry in ledger.active():
         if (
             entry.control.state == State.ASSIGNED
+            and entry.saving is None
             and entry.sequence
             and not entry.confirmed
             and entry.sent_at < late
@@ -106,7 +99,7 @@ def stop_if_cancelled(ledger: Ledger, entry: Entry) -> None:
 def recall_for_idle(ledger: Ledger) -> None:
     """Take back tasks that wait ahead at a busy executor while a suitable one is idle."""
     idle = [e for e in ledger.executors.values() if e.room.open and e.room.taken_slots < e.room.slots]
-    if not idle or len(ledger.queue):
+    if not idle or any(ledger.shares.may_take(*lane[1:]) for lane in ledger.queue.lanes()):
         return
     free = sum(e.room.slots - e.room.taken_slots for e in idle)
     waited = ledger.at.boot_s - RECALL_AFTER_S
@@ -119,18 +112,61 @@ def recall_for_idle(ledger: Ledger) -> None:
                 break
             if not _may_recall(entry, waited) or not _fits_one(entry, idle):
                 continue
-            entry.recalled_at = ledger.at.boot_s
             free -= 1
             surplus -= 1
-            ledger.send(
-                executor.name,
-                RecallAttempt(
-                    epoch=ledger.epoch,
-                    incarnation=entry.control.incarnation,
-                    task_id=entry.task_id,
-                    attempt=entry.control.attempt,
-                ),
-            )
+            _recall(ledger, entry)
+
+
+def recall_for_newcomers(ledger: Ledger) -> None:
+    """Take back what was sent ahead of somebody's first task, who runs none while others do.
+
+    One user's hundred thousand tasks then delay another's one by what runs, and not by what waits at
+    executors: there it begins in the order of its coming, which was decided before.
+    """
+    settled = {entry.demand.owner for entry in ledger.active() if entry.control.state == State.RUNNING}
+    waited = ledger.at.boot_s - RECALL_AFTER_S
+    for executor in ledger.executors.values():
+        before: list[Entry] = []
+        for entry in executor.entries.values():
+            if entry.demand.owner in settled:
+                if _may_recall(entry, waited):
+                    before.append(entry)
+            elif before and _may_recall(entry, waited):
+                for each in before:
+                    _recall(ledger, each)
+                break
+    _make_room(ledger, waited)
+
+
+def _make_room(ledger: Ledger, waited: float) -> None:
+    """Take back what waits ahead at one executor, while somebody who holds nothing waits in the queue."""
+    shares, now = ledger.shares, ledger.at.boot_s
+    lanes = [lane for lane in ledger.queue.lanes() if not shares.held(lane[1]) and shares.may_take(*lane[1:])]
+    if not lanes:
+        return
+    signature = min(lanes, key=lambda lane: (shares.rank(lane[1], now), lane))[0]
+    able = [e for e in ledger.executors.values() if e.room.open and e.room.could_ever_fit(signature)]
+    if any(executor.room.fits_now(signature) for executor in able):
+        return
+    ahead = (
+        [entry for entry in executor.entries.values() if _may_recall(entry, waited)] for executor in able
+    )
+    for entry in min(filter(None, ahead), key=len, default=()):
+        _recall(ledger, entry)
+
+
+def _recall(ledger: Ledger, entry: Entry) -> None:
+    """Ask for it back, unless it has started."""
+    entry.recalled_at = ledger.at.boot_s
+    ledger.send(
+        entry.control.executor,
+        RecallAttempt(
+            epoch=ledger.epoch,
+            incarnation=entry.control.incarnation,
+            task_id=entry.task_id,
+            attempt=entry.control.attempt,
+        ),
+    )
 
 
 def _may_recall(entry: Entry, waited: float) -> bool:

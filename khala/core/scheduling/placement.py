@@ -1,4 +1,4 @@
-"""Which waiting task goes to which executor: priority, then age, onto the freest that fits.
+"""Which waiting task goes to which executor: whose owner used least, then priority, then age; the freest.
 
 An executor has room *now* while slots, cpus and memory are free. Beyond that it takes a few tasks
 *ahead*, so that its slots never idle for the length of a round trip; how many follows from how fast
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from khala.core.scheduling.queue import Signature, TaskQueue
+from khala.core.scheduling.shares import Shares
 from khala.core.task import Demand
 
 AHEAD_S = 0.2
@@ -130,29 +131,40 @@ class _Candidates:
         return None
 
 
-def place(queue: TaskQueue, rooms: Iterable[tuple[str, Room]], limit: int) -> Iterator[tuple[str, str]]:
+def place(
+    queue: TaskQueue, rooms: Iterable[tuple[str, Room]], limit: int, shares: Shares, now: float
+) -> Iterator[tuple[str, str]]:
     """Take up to `limit` tasks off the queue; yields (task id, executor name).
 
-    The caller must count each task into the executor's room before asking for the next.
+    The caller must count each task into the executor's room and its owner's share before asking for the
+    next: that share decides who comes next.
     """
     rooms = list(rooms)
     heads = []
-    for signature in queue.signatures():
-        head = queue.head(signature)
+    for lane in queue.lanes():
+        head = queue.head(lane)
         if head is not None:
-            heads.append((head, signature))
+            heads.append((shares.rank(lane[1], now), head, lane))
     heapq.heapify(heads)
     candidates: dict[Signature, _Candidates] = {}
     placed = 0
     while heads and placed < limit:
-        _, signature = heapq.heappop(heads)
+        rank, head, lane = heads[0]
+        signature, owner, job_id, max_parallel = lane
+        rank_now = shares.rank(owner, now)
+        if rank_now != rank:
+            heapq.heapreplace(heads, (rank_now, head, lane))
+            continue
+        heapq.heappop(heads)
+        if not shares.may_take(owner, job_id, max_parallel):
+            continue
         if signature not in candidates:
             candidates[signature] = _Candidates(signature, rooms)
         best = candidates[signature].best()
         if best is None:
             continue
-        yield queue.take(signature), best[0]
+        yield queue.take(lane), best[0]
         placed += 1
-        head = queue.head(signature)
-        if head is not None:
-            heapq.heappush(heads, (head, signature))
+        following = queue.head(lane)
+        if following is not None:
+            heapq.heappush(heads, (shares.rank(owner, now), following, lane))

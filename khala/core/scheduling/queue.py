@@ -1,7 +1,7 @@
-"""The waiting tasks, ordered by priority, then age, in one heap for each kind of demand.
+"""The waiting tasks, ordered by priority, then age, in one heap for each lane.
 
-Tasks with equal needs share a bucket, so that a pass which finds no room for the first of a bucket
-need not look at the other hundred thousand.
+Tasks of one owner with equal needs share a lane, and so do those of a job that bounds how many of them run.
+A pass that finds no room for the first of a lane need not look at the other hundred thousand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from khala.core.task import Demand
 
 Signature = tuple[float, int, bool, str, tuple[tuple[str, str], ...]]
 Key = tuple[int, float, str]
+Lane = tuple[Signature, str, str, int]
+"""What its tasks need, their owner, and their job and its bound where it has one."""
 
 
 def signature_of(demand: Demand, suspect: bool) -> Signature:
@@ -22,12 +24,18 @@ def signature_of(demand: Demand, suspect: bool) -> Signature:
     return (demand.cpus, demand.memory_bytes, suspect, demand.isolation, constraints)
 
 
+def lane_of(demand: Demand, suspect: bool) -> Lane:
+    """Which lane a task waits in."""
+    job_id = demand.job_id if demand.max_parallel else ""
+    return (signature_of(demand, suspect), demand.owner, job_id, demand.max_parallel)
+
+
 class TaskQueue:
     """Push, discard and take in priority order; discarding is lazy, so each costs O(log n)."""
 
     def __init__(self) -> None:
-        self._buckets: dict[Signature, list[Key]] = {}
-        self._waiting: dict[str, tuple[Signature, Key]] = {}
+        self._lanes: dict[Lane, list[Key]] = {}
+        self._waiting: dict[str, tuple[Lane, Key]] = {}
         self._by_priority: Counter[int] = Counter()
 
     def __len__(self) -> int:
@@ -38,14 +46,14 @@ class TaskQueue:
 
     def push(self, task_id: str, demand: Demand, *, suspect: bool = False) -> None:
         """Add a task, or move it if it waits already."""
-        signature = signature_of(demand, suspect)
+        lane = lane_of(demand, suspect)
         key = (-demand.priority, demand.created_at, task_id)
-        if self._waiting.get(task_id) == (signature, key):
+        if self._waiting.get(task_id) == (lane, key):
             return
         self.discard(task_id)
-        self._waiting[task_id] = (signature, key)
+        self._waiting[task_id] = (lane, key)
         self._by_priority[demand.priority] += 1
-        heapq.heappush(self._buckets.setdefault(signature, []), key)
+        heapq.heappush(self._lanes.setdefault(lane, []), key)
 
     def discard(self, task_id: str) -> None:
         """Forget a task, if it waits."""
@@ -53,29 +61,29 @@ class TaskQueue:
         if waited is not None:
             self._left(waited[1])
 
-    def signatures(self) -> Iterator[Signature]:
-        """The kinds of demand that wait now."""
-        for signature in list(self._buckets):
-            if self.head(signature) is not None:
-                yield signature
+    def lanes(self) -> Iterator[Lane]:
+        """The lanes that have a task."""
+        for lane in list(self._lanes):
+            if self.head(lane) is not None:
+                yield lane
 
-    def head(self, signature: Signature) -> Key | None:
-        """The first of a bucket, which stays; an empty bucket is dropped."""
-        bucket = self._buckets.get(signature)
-        while bucket:
-            key = bucket[0]
-            if self._waiting.get(key[2]) == (signature, key):
+    def head(self, lane: Lane) -> Key | None:
+        """The first of a lane, which stays; an empty lane is dropped."""
+        keys = self._lanes.get(lane)
+        while keys:
+            key = keys[0]
+            if self._waiting.get(key[2]) == (lane, key):
                 return key
-            heapq.heappop(bucket)
-        self._buckets.pop(signature, None)
+            heapq.heappop(keys)
+        self._lanes.pop(lane, None)
         return None
 
-    def take(self, signature: Signature) -> str:
-        """Remove the first of a bucket and return its id; the bucket must have one."""
-        key = self.head(signature)
+    def take(self, lane: Lane) -> str:
+        """Remove the first of a lane and return its id; there must be one."""
+        key = self.head(lane)
         if key is None:
-            raise LookupError(f"nothing waits for {signature}")
-        heapq.heappop(self._buckets[signature])
+            raise LookupError(f"nothing waits for {lane}")
+        heapq.heappop(self._lanes[lane])
         del self._waiting[key[2]]
         self._left(key)
         return key[2]

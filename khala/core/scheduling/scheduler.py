@@ -41,6 +41,16 @@ class Scheduler:
         """Take over tasks found in the store: a new leader's start, and each re-scan (P3)."""
         return self._handle_all([TasksQueued(tasks=tuple(tasks))], at)
 
+    def missed(self, keys: Iterable[tuple[float, str, int]]) -> list[Effect]:
+        """Ask for those pending tasks, found in the store by (created_at, id, rev), that are news (P3)."""
+        entries = self.ledger.entries
+        news = []
+        for _, task_id, rev in keys:
+            entry = entries.get(task_id)
+            if entry is None or (entry.saving is None and entry.control.rev < rev):
+                news.append(task_id)
+        return [Reread(tuple(news))] if news else []
+
     def handle(self, message: object, at: Instant) -> list[Effect]:
         """Take one message from an executor or a judicator."""
         return self._handle_all([message], at)
@@ -91,6 +101,8 @@ class Scheduler:
         for entry in list(ledger.active()):
             assigning.stop_if_cancelled(ledger, entry)
         assigning.recall_for_idle(ledger)
+        assigning.recall_for_newcomers(ledger)
+        ledger.shares.forget(at.boot_s)
         waiting = [*ledger.unsure, *ledger.questions]
         if waiting:
             ledger.effects.append(Reread(tuple(dict.fromkeys(waiting))))
@@ -101,6 +113,10 @@ class Scheduler:
         self.ledger.at = at
         assigning.assign_waiting(self.ledger)
         return self._take_effects()
+
+    def limits_seen(self, limits: Mapping[str, int]) -> None:
+        """How many tasks each owner may have assigned or running (a quota); who is left out, any number."""
+        self.ledger.shares.limits = limits
 
     def executors(self) -> list[ExecutorView]:
         """The executors as this leader sees them."""
@@ -151,6 +167,8 @@ class Scheduler:
                 raise TypeError(f"the scheduler does not understand {type(message).__name__}")
 
     def _adopt(self, task: QueuedTask) -> None:
+        if task.spec is not None:
+            self.ledger.note_spec(task.task_id, task.spec)
         entry = self.ledger.entries.get(task.task_id)
         if entry is not None and entry.saving is not None:
             if task.control.rev > entry.saving.control.rev:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -171,6 +171,12 @@ class MongoPeople:
             running=sum(states.get(state.value, 0) for state in ACTIVE),
             stored_bytes=sum(sizes),
         )
+
+    def running_limits(self) -> Mapping[str, int]:
+        """See PeopleStore."""
+        with self._connection.reading("read quotas"):
+            found = self._users.find({"quota.running": {"$ne": None}})
+            return people.limits_of([_user_view(document) for document in found])
 
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore. A key begins with the time, so that keys sort by age."""

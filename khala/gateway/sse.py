@@ -1,0 +1,39 @@
+"""Server-sent events: an answer that goes on until all is told, its reader leaves, or the server stops.
+
+Runs on the event loop. The next event is asked for only when the one before it has left for the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+
+from khala.gateway.exchange import Call
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+IDLE_S = 15.0
+REMARK = b":\n\n"
+
+
+async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
+    """Answer with `events`; the server cancels it when it stops, and its reader goes on elsewhere."""
+    response = await call.request.respond(
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, content_type=CONTENT_TYPE
+    )
+    followers, me = call.request.app.ctx.followers, asyncio.current_task()
+    followers.add(me)
+    try:
+        await response.send(b"retry: 1000\n\n")
+        async for event in events:
+            await response.send(event)
+    finally:
+        followers.discard(me)
+    await response.eof()
+
+
+def event(kind: str, data: object, *, id: str = "") -> bytes:
+    """One event, on the wire."""
+    head = f"id: {id}\nevent: {kind}" if id else f"event: {kind}"
+    return b"%b\ndata: %b\n\n" % (head.encode(), orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS))

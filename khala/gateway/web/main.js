@@ -1,0 +1,44 @@
+// The beginning: who is signed in, and which view the address names.
+import { begin, session } from "./session.js";
+import { route } from "./router.js";
+import { html, render, useEffect, useRef, useStore } from "./ui.js";
+import { Shell } from "./parts/shell.js";
+import { SignIn } from "./pages/sign_in.js";
+import { Overview } from "./pages/overview.js";
+import { Tasks } from "./pages/tasks.js";
+import { TaskPage } from "./pages/task.js";
+import { NewTask } from "./pages/new_task.js";
+import { Executors } from "./pages/executors.js";
+import { Judicators } from "./pages/judicators.js";
+
+const VIEWS = {
+  overview: [Overview, "Overview"],
+  tasks: [Tasks, "Tasks"],
+  task: [TaskPage, "Task"],
+  new: [NewTask, "New task"],
+  executors: [Executors, "Executors"],
+  judicators: [Judicators, "Judicators"],
+  nowhere: [Nowhere, "Not found"],
+};
+
+function Nowhere() {
+  return html`<section class="empty"><h1>There is nothing at this address</h1><p><a href="/">To the overview</a></p></section>`;
+}
+
+function App() {
+  const { status } = useStore(session);
+  const { name, id } = useStore(route);
+  const [View, title] = VIEWS[name];
+  const shown = useRef(null);
+  useEffect(() => {
+    document.title = `${id ? `${title} ${id.slice(-6)}` : title} · Khala`;
+    // Who moves by keyboard or listens goes on at the new page's beginning.
+    if (shown.current && shown.current !== name + id) document.getElementById("main")?.focus({ preventScroll: true });
+    shown.current = name + id;
+  }, [name, id]);
+  if (status !== "in") return html`<${SignIn} />`;
+  return html`<${Shell} view=${name}><${View} key=${name + id} id=${id} /></${Shell}>`;
+}
+
+render(html`<${App} />`, document.getElementById("app"));
+begin();

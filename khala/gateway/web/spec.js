@@ -1,0 +1,41 @@
+// A task that was read, as one that can be asked for again. Pure.
+
+/** The body of POST /tasks for the same as `task`, which was read whole; without what is only the default. */
+export function specOf(task) {
+  const spec = {
+    name: task.name,
+    user: task.user,
+    labels: task.labels,
+    priority: task.priority,
+    inputs: task.inputs.map(input),
+    archives: task.archives,
+    compile: phase(task.compile),
+    execute: phase(task.execute),
+    resources: lean({ cpus: task.resources.cpus === 1 ? 0 : task.resources.cpus, memory: task.resources.memory }),
+    constraints: task.constraints,
+    expected_output: typeof task.expected_output === "string" ? task.expected_output : undefined,
+    checker: task.checker === "trim" ? undefined : task.checker,
+    outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
+    retry: task.retry.max_attempts === 5 ? {} : task.retry,
+    on_disconnect: task.on_disconnect === "continue" ? "" : task.on_disconnect,
+    network: task.network,
+    isolation: task.isolation === "basic" ? "" : task.isolation,
+  };
+  return lean(spec, ["expected_output"]);
+}
+
+const phase = (told) => told && lean({ ...told, limits: lean(told.limits) }, ["command"]);
+
+const input = ({ mode, encoding, ...rest }) => ({
+  ...rest,
+  ...(mode === "644" ? {} : { mode }),
+  ...(encoding === "base64" ? { encoding } : {}),
+});
+
+/** Without empty parts, but for those that mean something when empty. */
+export function lean(object, kept = []) {
+  const empty = (value) =>
+    value === undefined || value === null || value === "" || value === 0 || value === false ||
+    (typeof value === "object" && Object.keys(value).length === 0);
+  return Object.fromEntries(Object.entries(object).filter(([name, value]) => (kept.includes(name) && value !== undefined && value !== null) || !empty(value)));
+}

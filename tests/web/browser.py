@@ -1,0 +1,65 @@
+"""A real Chromium, and a user before it. Debian's program, driven by Playwright."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or ""
+PHONE = {"width": 375, "height": 812}
+DESK = {"width": 1280, "height": 860}
+PATIENCE_MS = 40_000
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without windows. Whatever is expected of it has time: the machine may be busy."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visitor:
+    """Somebody with a browser of their own: `page` is their tab; what it complains about is kept."""
+
+    def __init__(self, browser: Browser, link: str, **options: Any) -> None:
+        self.context: BrowserContext = browser.new_context(**{"viewport": DESK, **options})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.origin, _, self.fragment = link.partition("/#")
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console", lambda said: self.complaints.append(said.text) if said.type == "error" else None
+        )
+
+    def open(self, path: str = "/", *, signed_in: bool = True) -> Page:
+        """Go to a page; the first time with the link's token."""
+        fragment = f"#{self.fragment}" if signed_in and self.fragment else ""
+        self.page.goto(f"{self.origin}{path}{fragment}")
+        if fragment:  # the session begins before the page is left again
+            self.page.get_by_role("navigation", name="Pages").wait_for()
+            self.fragment = ""
+        return self.page
+
+    def serious(self, *rules: str) -> list[str]:
+        """What axe finds in the page as it is that keeps people out, by all rules or those named."""
+        options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+        found: Any = self.page.evaluate(f"{AXE.read_text()}; axe.run(document, {json.dumps(options)})")
+        return [
+            f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]

@@ -1,0 +1,88 @@
+"""One real cluster for the whole folder, brought up by `khala up`, and browsers before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from cluster.conftest import UP_S, LocalCluster, make_cluster
+from playwright.sync_api import Browser
+from web.browser import CHROMIUM, Visitor, chromium
+
+LINK = re.compile(r"in a browser: (http://\S+/#token=\S+)")
+
+
+class Site:
+    """A cluster as its users meet it: `link` is what `khala up` printed."""
+
+    def __init__(self, cluster: LocalCluster, link: str) -> None:
+        self.cluster = cluster
+        self.link = link
+        self.url, _, token = link.partition("/#token=")
+        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def submit(self, **task: Any) -> str:
+        """Create a task; its id."""
+        answer = self.http.post("/api/v1/tasks", json={"execute": {"command": "true"}} | task)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def finish(self, **task: Any) -> str:
+        """Create a task and wait for its end; its id."""
+        id = self.submit(**task)
+        assert self.http.get(f"/api/v1/tasks/{id}?wait=20").json()["finished_at"]
+        return id
+
+    def state(self, id: str) -> str:
+        return str(self.http.get(f"/api/v1/tasks/{id}?view=minimal").json()["state"])
+
+
+def bring_up(cluster: LocalCluster) -> Site:
+    """Start it as a user does, and read the link that is printed."""
+    ended = cluster.khala("up", "--detach", "--port", "0", "--slots", "2", timeout_s=UP_S)
+    assert ended.returncode == 0, f"{ended.stderr}\n{cluster.logs()}"
+    found = LINK.search(ended.stderr)
+    assert found, ended.stderr
+    return Site(cluster, found[1])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The cluster that all tests here share; each leaves no task running."""
+    for cluster in make_cluster(tmp_path_factory.mktemp("web") / "cluster"):
+        with (site := bring_up(cluster)).http:
+            yield site
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser process; each visitor has a profile of their own in it."""
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed: make system")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors: `visit(color_scheme="dark")`. None of them may have met an error in a script, or a
+    breach of the page's policy."""
+    visitors: list[Visitor] = []
+
+    def make(**options: Any) -> Visitor:
+        visitors.append(Visitor(browser, options.pop("link", site.link), **options))
+        return visitors[-1]
+
+    yield make
+    for visitor in visitors:
+        visitor.context.close()
+    complaints = [text for visitor in visitors for text in visitor.complaints if not expected(text)]
+    assert not complaints, complaints
+
+
+def expected(complaint: str) -> bool:
+    """The browser tells of every answer that is no success; the page shows those."""
+    return complaint.startswith("Failed to load resource")
