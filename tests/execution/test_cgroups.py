@@ -15,7 +15,7 @@ from wait import wait_until
 from khala.errors import Fault
 from khala.execution.cgroup_hosts import Places, find_places
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.launching.cgroup import GroupUse, TaskGroup, write
+from khala.execution.launching.cgroup import TaskGroup, write
 from khala.execution.launching.cgroup_v1 import GroupV1
 from khala.execution.launching.cgroup_v2 import GroupV2
 
@@ -96,42 +96,6 @@ def test_a_group_is_made_ahead(tree: CgroupTree) -> None:
     group.close()
     group.prepare()
     assert (group.pids(), group.use().processes) == ([], 0)
-
-
-def folder(group: TaskGroup) -> set[int]:
-    """The inode of each folder that the group's processes enter."""
-    return {Path(file).parent.stat().st_ino for file in group.entrances}
-
-
-def test_a_group_serves_again_only_if_nothing_of_the_last_phase_counts(tree: CgroupTree) -> None:
-    group = driver(tree)
-    if not isinstance(group, GroupV1):
-        pytest.skip("version 2 makes a group for every phase: not all of its peaks can be set back")
-
-    def phase(script: str, processes: int = 9) -> tuple[set[int], GroupUse]:
-        group.prepare()
-        group.open(memory_bytes=64 << 20, processes=processes)
-        folders = folder(group)
-        started(group, script).wait(20)
-        assert group.pids() == []
-        use = group.use()
-        group.close()
-        return folders, use
-
-    first, small = phase("exec true")
-    again, as_small = phase("exec true")
-    assert again == first, "nothing was made for it"
-    assert small.processes == as_small.processes <= 1
-    hog, large = phase("exec python3 -c 'bytearray(20 << 20)'")
-    assert hog == first
-    assert large.memory_bytes > 20 << 20
-    after, small = phase("true & true & wait")
-    assert small.memory_bytes < 10 << 20, "its peak is its own"
-    last, use = phase("exec true")
-    assert last != after, "the peak of the processes cannot be set back"
-    assert use.processes <= 1
-    assert phase("exec true", processes=5)[0] != last, "another limit"
-    group.clear()
 
 
 def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree) -> None:
