@@ -29,7 +29,7 @@ class Acting:
         self._capacity = capacity
         self._report_interval_s = report_interval_s
         self._holdings = Holdings(capacity)
-        self._tombstones: set[tuple[str, int]] = set()
+        self._tombstones: dict[tuple[str, int], bool] = {}  # to: was it in hand, and never began?
         self._epoch = Epoch()
         self._highest: tuple[Epoch, int] = (Epoch(), 0)
         self._report_number = 0
@@ -86,8 +86,8 @@ class Acting:
         self._return(holding.task_id, holding.attempt, holding.epoch, reason)
 
     def _return(self, task_id: str, attempt: int, epoch: Epoch, reason: str) -> None:
-        self._tombstones.add((task_id, attempt))
-        self._send(speech.returned(self._me, task_id, attempt, epoch, reason))
+        unknown = not self._tombstones.setdefault((task_id, attempt), True)
+        self._send(speech.returned(self._me, task_id, attempt, epoch, reason, unknown=unknown))
 
     def _deliver(self, holding: Holding) -> bool:
         """Have the output of an ended attempt stored before its end is told; False if there is none to be
@@ -100,9 +100,13 @@ class Acting:
         return True
 
     def _outlive(self, holding: Holding, at: Instant) -> None:
-        """Forget an end of an older generation; a number that is used here stays used for this life."""
-        self._tombstones.add((holding.task_id, holding.attempt))
-        self._settle(holding, at)
+        """End what began under an older generation, without a word; its number stays used for this life."""
+        self._tombstones[(holding.task_id, holding.attempt)] = False
+        if holding.status == Status.STARTED:
+            holding.superseded = True
+            self._stop(holding)
+        else:
+            self._settle(holding, at)
 
     def _settle(self, holding: Holding, at: Instant) -> None:
         self._holdings.drop(holding)

@@ -194,14 +194,10 @@ class ExecutorMachine(Acting):
     def _end_generation(self, at: Instant) -> None:
         """A restored store does not know what was given by the lost one: all of it is superseded (P4)."""
         for holding in self._holdings:
-            if holding.status == Status.STARTED:
-                holding.superseded = True
-                self._stop(holding)
-            elif holding.status == Status.FINISHED:
+            if holding.status in (Status.STARTED, Status.FINISHED):
                 self._outlive(holding, at)
             else:
                 self._hand_back(holding, "the store was restored")
-            self._tombstones.add((holding.task_id, holding.attempt))
 
     def _leader_announced(self, message: LeaderAnnounced, at: Instant) -> None:
         self._report(at)
@@ -264,5 +260,6 @@ class ExecutorMachine(Acting):
         """The attempt in hand; an unknown one of this incarnation can never start from now on."""
         holding = self._holdings.get(task_id, attempt)
         if holding is None and incarnation == self._me.incarnation:
+            self._tombstones.setdefault((task_id, attempt), False)
             self._return(task_id, attempt, self._epoch, "not held")
         return holding
