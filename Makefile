@@ -14,12 +14,14 @@ FIRST ?= 0
 BUILD_NEEDS := cc=g++
 DEMO_NEEDS := g++=g++ libcurl.so.4=libcurl4
 TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-server ps=procps ip=iproute2 curl=curl chromium=chromium
+BENCH_NEEDS := $(DEMO_NEEDS) wrk=wrk parallel=parallel redis-server=redis-server
 DOCKER_NEEDS := dockerd=docker.io docker-compose=docker-compose debootstrap=debootstrap iptables=iptables
 
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
 
 .PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults
+.PHONY: bench bench-needs profile
 .PHONY: screenshots vendor clean
 
 help:
@@ -33,6 +35,8 @@ help:
 	@echo "make gen        generate khala/bus/gen from thrift/khala.thrift"
 	@echo "make simulate SEEDS=N [FIRST=K]   N seeded histories of a whole cluster, from seed K"
 	@echo "make faults SEED=N MINUTES=M   every fault test, then a cluster under seeded faults"
+	@echo "make bench      figures of everything, peers included, in build/bench (half an hour, a quiet machine)"
+	@echo "make profile    where a judicator's time goes, in build/bench/profile.svg (WHO=executor-1 for another)"
 	@echo "make screenshots   the site's pictures in docs/img"
 	@echo "make vendor     fetch the libraries that the site brings with it anew (npm)"
 	@echo "make clean      remove what was built"
@@ -93,12 +97,12 @@ test-docker: setup system
 check: lint types imports drift test
 
 format: setup
-	@$(BIN)/ruff format khala tests tools setup.py
-	@$(BIN)/ruff check --fix khala tests tools setup.py
+	@$(BIN)/ruff format khala tests tools bench setup.py
+	@$(BIN)/ruff check --fix khala tests tools bench setup.py
 
 lint: setup
-	@$(BIN)/ruff format --check khala tests tools setup.py
-	@$(BIN)/ruff check khala tests tools setup.py
+	@$(BIN)/ruff format --check khala tests tools bench setup.py
+	@$(BIN)/ruff check khala tests tools bench setup.py
 
 types: setup
 	@$(BIN)/mypy
@@ -123,6 +127,16 @@ simulate: setup
 faults: setup system
 	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
 	@PYTHONPATH=.:tests $(BIN)/python -m faults.run --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+bench-needs: setup
+	@$(call install_missing,$(BENCH_NEEDS))
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8,<4' 'py-spy>=0.3,<1'
+
+bench: bench-needs
+	@$(BIN)/python -m bench.run $(ARGS)
+
+profile: bench-needs
+	@$(BIN)/python -m bench.profile $(or $(WHO),judicator-1) $(ARGS)
 
 screenshots: setup system
 	@PYTHONPATH=.:tests $(BIN)/python -m web.screenshots

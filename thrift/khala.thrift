@@ -358,6 +358,7 @@ struct QueuedTask {
   1: string task_id;
   2: TaskControl control;
   3: Demand demand;
+  4: optional TaskSpec spec;
 }
 
 /** A hint that these tasks were stored; it only saves latency (P3). */

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +20,7 @@ from typing import Any, ClassVar
 import pykka
 import structlog
 
-from khala.actors.messages import AreYouUp, Tick
+from khala.actors.messages import AreYouUp, LookIntoMail, Tick
 from khala.bus.envelope import RPC, Envelope, node_of
 from khala.bus.interface import Bus
 from khala.core.commands import NotAvailable, Refused
@@ -56,6 +58,10 @@ class NodeActor(pykka.ThreadingActor):
         self._handlers: dict[type, Callable[[Any, Envelope], None]] = {}
         self._in_hand: Envelope | None = None
         self._tick_waits = False
+        self._mail: deque[Envelope] = deque()
+        self._mail_lock = threading.Lock()
+        self._rung = False
+        self._takes_no_more = False
 
     # --- for the subclass ------------------------------------------------------------------------
 
@@ -103,6 +109,9 @@ class NodeActor(pykka.ThreadingActor):
 
     def on_receive(self, message: Any) -> None:
         """Dispatch one envelope by the type of its payload."""
+        if isinstance(message, LookIntoMail):
+            self._take_mail()
+            return
         if isinstance(message, AreYouUp):
             return
         if not self.open_to_nodes and node_of(message.sender) not in (self.stage.node, RPC):
@@ -144,12 +153,35 @@ class NodeActor(pykka.ThreadingActor):
     # --- within ----------------------------------------------------------------------------------
 
     def _deliver(self, envelope: Envelope) -> None:
-        """The mailbox, in the sender's thread. At most one tick waits in an inbox, however slow the actor."""
-        if isinstance(envelope.payload, Tick):
-            if self._tick_waits:
+        """The mailbox, in the sender's thread. At most one tick waits in it, however slow the actor.
+
+        What comes while the actor has yet to look wakes it only once: of a thousand outcomes that arrive
+        together each would otherwise cost a lock, a wake-up and a turn of pykka's loop.
+        """
+        with self._mail_lock:
+            if self._takes_no_more:
+                raise pykka.ActorDeadError(f"{self.name} of {self.stage.node} takes no more")
+            if isinstance(envelope.payload, Tick):
+                if self._tick_waits:
+                    return
+                self._tick_waits = True
+            self._mail.append(envelope)
+            if self._rung:
                 return
-            self._tick_waits = True
-        self.actor_ref.tell(envelope)
+            self._rung = True
+        self.actor_ref.tell(LookIntoMail())
+
+    def _take_mail(self) -> None:
+        """Handle what lies in the mailbox now; what comes meanwhile rings again."""
+        with self._mail_lock:
+            self._rung = False
+            count = len(self._mail)
+        try:
+            for _ in range(count):
+                self.on_receive(self._mail.popleft())
+        except BaseException:
+            self._takes_no_more = True  # at once: what is sent from now on may go elsewhere
+            raise
 
     def _handler(self, kind: type) -> Callable[[Any, Envelope], None] | None:
         if kind is Tick:
@@ -168,15 +200,18 @@ class NodeActor(pykka.ThreadingActor):
         in_hand = caller_of(self._in_hand) if self._in_hand is not None else None
         for envelope in [*([in_hand] if in_hand is not None else []), *self.callers()]:
             self.reply(envelope, NotAvailable(detail=why, outcome_unknown=True))
+        with self._mail_lock:
+            self._takes_no_more = True
         asked = []
+        unread = list(self._mail)
         while not self.actor_inbox.empty():
             queued = self.actor_inbox.get()
             if queued.reply_to is not None:
                 asked.append(queued)
             elif isinstance(queued.message, Envelope):
-                caller = caller_of(queued.message)
-                if caller is not None:
-                    self.reply(caller, NotAvailable(detail=why))
+                unread.append(queued.message)
+        for caller in filter(None, map(caller_of, unread)):
+            self.reply(caller, NotAvailable(detail=why))
         for queued in asked:
             self.actor_inbox.put(queued)  # pykka answers these itself
 

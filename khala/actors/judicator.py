@@ -18,6 +18,7 @@ from khala.actors.measuring import MetricsQuestions, bus_samples, leadership_sam
 from khala.actors.messages import (
     AnswerQuery,
     AskJobs,
+    CallsAnswered,
     CheckFinished,
     CheckToken,
     FinishedChecked,
@@ -191,8 +192,13 @@ class Judicator(FrontDoor):
         elif not self._waits.begin(get, envelope, self.now().boot_s):
             busy = "as many callers as this judicator takes wait for tasks already"
             self.reply(envelope, NotAvailable(detail=busy, retry_after_s=2.0))
-        else:
+        elif not self._waits.are_new(get):
             self._ask_reader(CheckFinished(tuple(get.task_ids), owner=get.owner))
+
+    def handle_calls_answered(self, answered: CallsAnswered, envelope: Envelope) -> None:
+        """There is room again, and some tasks are new."""
+        self._waits.created(answered.created)
+        super().handle_calls_answered(answered, envelope)
 
     def handle_finished_checked(self, checked: FinishedChecked, envelope: Envelope) -> None:
         """Some of what is waited for is finished already."""

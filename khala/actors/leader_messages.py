@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from khala.core.changes import Change, Changed
 from khala.core.messages import QueuedTask
 from khala.core.task import Epoch, State, Task
+from khala.store.interface import QueueKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ class LeadingWith:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitChange:
-    """Write this change in the next guarded batch of `epoch`."""
+class CommitChanges:
+    """Write these changes in the next guarded batches of `epoch`, in order."""
 
     epoch: Epoch
-    change: Change
+    changes: Sequence[Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +113,24 @@ class ActiveScanned:
 
 @dataclass(frozen=True, slots=True)
 class ScanWaiting:
-    """Read a page of the pending tasks after a key, and the cancel requests (P3)."""
+    """Read a page of the pending tasks after a key, and the cancel requests (P3); `whole` as long as the
+    leader knows no task yet, otherwise the keys only."""
 
     epoch: Epoch
     after: tuple[float, str]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingScanned:
-    """A page of pending tasks and the tasks whose cancel is requested; `done` at the end. `limits` as in
-    ActiveScanned."""
+    """A page of pending tasks, or of their keys, and the tasks whose cancel is requested; `done` at the end,
+    else `last` is where it ended. `limits` as in ActiveScanned."""
 
     epoch: Epoch
     tasks: Sequence[QueuedTask]
+    keys: Sequence[QueueKey]
     cancels: Sequence[QueuedTask]
+    last: tuple[float, str]
     done: bool
     limits: Mapping[str, int]
 

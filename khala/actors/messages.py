@@ -20,6 +20,11 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class LookIntoMail:
+    """Envelopes came: handle all that are there."""
+
+
+@dataclass(frozen=True, slots=True)
 class AreYouUp:
     """The supervisor's question to an actor that it started; the answer says nothing but yes."""
 
@@ -102,11 +107,13 @@ class AccountsChanged:
 
 @dataclass(frozen=True, slots=True)
 class CallsAnswered:
-    """An actor answered callers that the front door had sent to it (P15)."""
+    """An actor answered callers that the front door had sent to it (P15). `created` are the new tasks
+    (id, owner) among them, if few."""
 
     actor: str
     items: int
     size_bytes: int
+    created: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

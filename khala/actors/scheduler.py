@@ -16,7 +16,7 @@ from khala.actors.leader_messages import (
     ActiveScanned,
     ChangesAnswered,
     ChangesUnknown,
-    CommitChange,
+    CommitChanges,
     EpochLost,
     EpochNotTaken,
     EpochTaken,
@@ -38,6 +38,7 @@ from khala.actors.store_reader import SCHEDULER_READER
 from khala.actors.store_writer import STORE_WRITER
 from khala.bus.envelope import Envelope
 from khala.coordination.interface import Coordination
+from khala.core.changes import Change
 from khala.core.commands import ExecutorViews, ListExecutors, NotAvailable
 from khala.core.effects import Effect, LookUp, Reread, Save, Send, Settled
 from khala.core.messages import (
@@ -92,7 +93,8 @@ class Scheduler(NodeActor):
         self._scan_again_at = 0.0
         self._first_pass = True
         self._rereads = Rereads(within_s=ANSWER_WITHIN_S)
-        self._assigning = False
+        self._effects: list[Effect] = []
+        self._flushing = False
 
     def begin(self) -> None:
         """A scheduler that was started again takes a new epoch (P4)."""
@@ -128,6 +130,7 @@ class Scheduler(NodeActor):
             self._tell_epoch(Epoch())
         self._stand = Stand.FOLLOWING
         self._decisions = None
+        self._effects = []
 
     def handle_epoch_taken(self, taken: EpochTaken, envelope: Envelope) -> None:
         """The epoch is ours, if the lease still is (P4): rebuild. The answer to an earlier question
@@ -267,11 +270,11 @@ class Scheduler(NodeActor):
         self._scan_again_at = self._scanned_at + RESCAN_S
         decisions.limits_seen(scanned.limits)
         self._perform(decisions.rebuild([*scanned.tasks, *scanned.cancels], self.now()))
+        self._perform(decisions.missed(scanned.keys), repeated=True)
         if scanned.done:
             self._scan_after, self._first_pass = (0.0, ""), False
             return
-        last = scanned.tasks[-1]
-        self._scan_after = (last.demand.created_at, last.task_id)
+        self._scan_after = scanned.last
         if self._first_pass:
             self._scan_waiting()
 
@@ -309,7 +312,7 @@ class Scheduler(NodeActor):
         """Re-scan the store (P3), and remind the front doors of the epoch."""
         self._scanned_at = self.now().boot_s
         self._scan_again_at = self._scanned_at + ANSWER_WITHIN_S
-        self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after))
+        self.tell(SCHEDULER_READER, ScanWaiting(self._epoch, self._scan_after, whole=self._first_pass))
         self._tell_epoch(self._epoch)
         for judicator in self._judicators:
             if judicator != self.stage.node:
@@ -324,37 +327,49 @@ class Scheduler(NodeActor):
     # --- effects ---------------------------------------------------------------------------------
 
     def _perform(self, effects: Iterable[Effect], *, repeated: bool = False) -> None:
+        """Perform these, with those of all other events at hand, when they are handled (`handle_flush`)."""
+        for effect in effects:
+            if isinstance(effect, Reread):
+                self._rereads.want(effect.task_ids, repeated=repeated)
+            else:
+                self._effects.append(effect)
+        if not self._flushing:
+            self._flushing = True
+            self.tell(self.name, Flush())
+
+    def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
+        """The events at hand are handled: place what waits, and do what was decided, once for all of them."""
+        decisions = self._leading()
+        if decisions is not None and self._stand == Stand.LEADING:
+            self._perform(decisions.assign(self.now()))
+        self._flushing = False
+        if decisions is not None:
+            self._act()
+
+    def _act(self) -> None:
+        effects, self._effects = self._effects, []
+        changes: list[Change] = []
         settled: list[str] = []
         for effect in effects:
             match effect:
                 case Save(change):
-                    self.tell(STORE_WRITER, CommitChange(self._epoch, change))
+                    changes.append(change)
                 case Send(destination, message):
                     self.send(destination, message)
                 case Settled(task_ids):
                     settled += task_ids
                 case LookUp(task_ids):
                     self.tell(SCHEDULER_READER, LookUpTasks(self._epoch, task_ids))
-                case Reread(task_ids):
-                    self._rereads.want(task_ids, repeated=repeated)
                 case _:
                     raise TypeError(f"a leader has no such effect: {effect!r}")
+        if changes:
+            self.tell(STORE_WRITER, CommitChanges(self._epoch, changes))
         wanted = self._rereads.next(self.now().boot_s)
         if wanted:
             self.tell(SCHEDULER_READER, RereadTasks(self._epoch, wanted))
         if settled:
             for judicator in {self.stage.node, *self._judicators}:
                 self.send(f"{judicator}/judicator", TasksSettled(task_ids=tuple(settled)))
-        if not self._assigning:
-            self._assigning = True
-            self.tell(self.name, Flush())
-
-    def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
-        """The events at hand are handled: place what waits, once for all of them."""
-        decisions = self._leading()
-        if decisions is not None and self._stand == Stand.LEADING:
-            self._perform(decisions.assign(self.now()))
-        self._assigning = False
 
     # --- queries ---------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ Every question gets an answer, also when the store has none: who asked decides w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import (
     ActiveScanned,
@@ -38,14 +40,16 @@ from khala.core.commands import (
     TaskViews,
 )
 from khala.core.jobs import GetJobs, JobViews, SearchJobs
+from khala.core.messages import QueuedTask
 from khala.core.task import TERMINAL
 from khala.core.transfers import FileChunk, GetFileChunk
 from khala.errors import Fault, Refusal, Unavailable
-from khala.store.interface import Store
+from khala.store.interface import QueueKey, Store
 
 SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
 WAITING_PAGE = 2_000
+KEYS_PAGE = 5_000
 CANCELS_PAGE = 1_000
 MOST_JOBS = 100
 FILE_CHUNK_BYTES = 1 << 20
@@ -85,16 +89,24 @@ class StoreReader(NodeActor):
             self.tell("scheduler", ActiveScanned(wanted.epoch, wanted.after, tasks, done, limits))
 
     def handle_scan_waiting(self, wanted: ScanWaiting, envelope: Envelope) -> None:
-        """A page of the leader's re-scan (P3)."""
+        """A page of what a new leader rebuilds from, or of the leader's re-scan (P3)."""
+        tasks: Sequence[QueuedTask] = ()
+        keys: Sequence[QueueKey] = ()
         try:
-            tasks = self._store.scan_queue(wanted.after, WAITING_PAGE)
+            if wanted.whole:
+                tasks = self._store.scan_queue(wanted.after, WAITING_PAGE)
+                places = [(task.demand.created_at, task.task_id) for task in tasks[-1:]]
+            else:
+                keys = self._store.scan_queue_keys(wanted.after, KEYS_PAGE)
+                places = [(created_at, task_id) for created_at, task_id, _ in keys[-1:]]
             cancels = self._store.scan_cancels(CANCELS_PAGE)
             limits = self._store.running_limits()
         except Unavailable as why:
             self._cannot(wanted, why)
-        else:
-            done = len(tasks) < WAITING_PAGE
-            self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, cancels, done, limits))
+            return
+        done = len(tasks) < WAITING_PAGE and len(keys) < KEYS_PAGE
+        last = places[0] if places else wanted.after
+        self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, keys, cancels, last, done, limits))
 
     def handle_look_up_tasks(self, wanted: LookUpTasks, envelope: Envelope) -> None:
         """How tasks stand that others wait for; the scheduler asks again what got no answer."""

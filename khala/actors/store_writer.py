@@ -13,7 +13,7 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import (
     ChangesAnswered,
     ChangesUnknown,
-    CommitChange,
+    CommitChanges,
     EpochLost,
     EpochNotTaken,
     EpochTaken,
@@ -30,6 +30,7 @@ STORE_WRITER = "store-writer"
 BATCH_CHANGES = 1_000
 BATCH_BYTES = 8 << 20
 REST_MOST_S = 0.02
+UNRESTED_BATCHES = 2
 
 
 class StoreWriter(NodeActor):
@@ -44,6 +45,7 @@ class StoreWriter(NodeActor):
         self._resting = False
         self._ended_at = 0.0
         self._took_s = 0.0
+        self._in_a_row = 0
 
     def begin(self) -> None:
         """Whatever was sent to an earlier writer may be lost."""
@@ -58,13 +60,13 @@ class StoreWriter(NodeActor):
         else:
             self.tell("scheduler", EpochTaken(wanted.asked_at, epoch))
 
-    def handle_commit_change(self, commit: CommitChange, envelope: Envelope) -> None:
+    def handle_commit_changes(self, commit: CommitChanges, envelope: Envelope) -> None:
         """Gather; an older epoch's changes are dropped with it."""
         if commit.epoch < self._epoch:
             return
         if commit.epoch > self._epoch:
             self._epoch, self._waiting = commit.epoch, []
-        self._waiting.append(commit.change)
+        self._waiting += commit.changes
         if not self._flushing:
             self._flushing = True
             self.tell(self.name, Flush())
@@ -88,11 +90,13 @@ class StoreWriter(NodeActor):
         """Let a batch gather for as long as the last one took, at most, since that one ended.
 
         Each batch costs the same whatever is in it; without a rest, a busy cluster would write one or
-        two changes at a time and spend on that what its tasks could use. An idle one never waits here.
+        two changes at a time and spend on that what its tasks could use. An idle one never waits here, and
+        one task alone, whose end follows upon its start, is not taken for a busy one.
         """
         since = time.monotonic() - self._ended_at
         rest_s = min(self._took_s, REST_MOST_S) - since
-        if rest_s > 0:
+        self._in_a_row = self._in_a_row + 1 if rest_s > 0 else 0
+        if rest_s > 0 and self._in_a_row > UNRESTED_BATCHES:
             time.sleep(rest_s)
 
     def _commit(self, batch: list[Change]) -> None:

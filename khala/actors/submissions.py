@@ -32,6 +32,8 @@ from khala.store.interface import Store
 
 BATCH_TASKS = 1_000
 BATCH_BYTES = 16 << 20
+TOLD_WHOLE, TOLD_WHOLE_BYTES = 16, 64 << 10
+"""Of how many tasks the leader is told everything."""
 SCHEDULER = "leader/scheduler"
 Cancel = tuple[CancelTasks, Envelope]
 
@@ -46,6 +48,7 @@ class Submissions(NodeActor):
         self._inserts: list[InsertTasks] = []
         self._cancels: list[Cancel] = []
         self._open: list[Envelope] = []
+        self._created: tuple[tuple[str, str], ...] = ()
         self._flushing = False
 
     def begin(self) -> None:
@@ -78,13 +81,15 @@ class Submissions(NodeActor):
         self._flushing = False
         if self._inserts or self._cancels:
             self._flush_soon()
+        self._created = ()
         self._open = [*(insert.envelope for insert in inserts), *(caller for _, caller in cancels)]
         if inserts:
             self._insert(inserts)
         if cancels:
             self._cancel(cancels)
         items = sum(len(insert.tasks) for insert in inserts) + sum(len(c.task_ids) for c, _ in cancels)
-        self.tell("judicator", CallsAnswered(self.name, items, sum(insert.size_bytes for insert in inserts)))
+        size_bytes = sum(insert.size_bytes for insert in inserts)
+        self.tell("judicator", CallsAnswered(self.name, items, size_bytes, self._created))
 
     def _answer(self, envelope: Envelope, answer: object) -> None:
         """Answer a caller of the batch that is being written."""
@@ -101,12 +106,14 @@ class Submissions(NodeActor):
             for insert in batch:
                 self._answer(insert.envelope, not_available(why))
             return
+        created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
+        small = len(created) <= TOLD_WHOLE and sum(insert.size_bytes for insert in batch) <= TOLD_WHOLE_BYTES
+        if created:
+            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=small) for task in created)))
+        self._created = tuple((task.id, task.owner) for task in created) if small else ()
         by_place = iter(answers)
         for insert in batch:
             self._answer(insert.envelope, _accepted(insert, [next(by_place) for _ in insert.tasks]))
-        created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
-        if created:
-            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task) for task in created)))
 
     def _cancel(self, batch: Sequence[Cancel]) -> None:
         """Store the requests, hint them to the leader, and say what each one met."""
@@ -194,9 +201,11 @@ def _batch_of(waiting: list[InsertTasks]) -> tuple[list[InsertTasks], list[Inser
     return waiting[:taken], waiting[taken:]
 
 
-def queued_of(task: Task) -> QueuedTask:
-    """What the leader keeps of a task."""
-    return QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
+def queued_of(task: Task, *, whole: bool = False) -> QueuedTask:
+    """What the leader keeps of a task; the `whole` specification as well if wanted."""
+    return QueuedTask(
+        task_id=task.id, control=task.control, demand=demand_of(task), spec=task.spec if whole else None
+    )
 
 
 def _accepted(insert: InsertTasks, answers: Sequence[Inserted]) -> TasksAccepted:

@@ -6,6 +6,7 @@ then (a hint may be lost), or when its time is up. Every caller comes out exactl
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ WAITERS_MOST = 10_000
 TASKS_MOST = 200_000
 CHECKED_AT_ONCE = 500
 CHECK_WITHIN_S = 15.0
+NEW_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Waits:
         self._answered = True
         self._check_by = 0.0
         self._last_number = 0
+        self._new: OrderedDict[str, str] = OrderedDict()
 
     def begin(self, get: GetTasks, envelope: Envelope, now: float) -> bool:
         """Let a caller wait; False when there are too many."""
@@ -48,8 +51,22 @@ class Waits:
         self._waiters.add(get.task_ids, now + min(get.wait_s, WAIT_MOST_S), caller)
         return True
 
+    def created(self, tasks: Iterable[tuple[str, str]]) -> None:
+        """These tasks (id, owner) were stored just now, and will be told of when they are finished."""
+        self._new.update(tasks)
+        while len(self._new) > NEW_REMEMBERED:
+            self._new.popitem(last=False)
+
+    def are_new(self, get: GetTasks) -> bool:
+        """Is none of them finished, for all that is known here? Then the store need not be asked yet."""
+        owners = [self._new.get(task_id) for task_id in get.task_ids]
+        return all(owner is not None and get.owner in (None, owner) for owner in owners)
+
     def finished(self, task_ids: Iterable[str]) -> list[Envelope]:
         """These tasks are finished: the callers whose wait is thereby over."""
+        task_ids = tuple(task_ids)
+        for task_id in task_ids:
+            self._new.pop(task_id, None)
         return self._over(self._waiters.finished(task_ids))
 
     def expired(self, now: float) -> list[Envelope]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from khala.core.task import Result, Task, TaskControl, TaskEvent
+from khala.core.task import Result, Task, TaskControl, TaskEvent, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Change:
     """Replace the control part of `task_id` if its stored rev is still `expected_rev`.
 
     `control.rev` is `expected_rev + 1`, and `event` is appended in the same write. `result`, when
-    given, is stored with it. `want_task` asks for the whole task back when the change applied.
+    given, is stored with it. `want_spec` asks for the specification when the change applied.
     """
 
     task_id: str
@@ -25,7 +25,7 @@ class Change:
     control: TaskControl
     event: TaskEvent
     result: Result | None = None
-    want_task: bool = False
+    want_spec: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +33,14 @@ class Changed:
     """What became of one Change.
 
     `applied` is true if the store holds it. Otherwise `current` is the task as a majority read shows
-    it (None: there is no such task), to be adopted, never guessed (P2). When applied, `current` is
-    None unless `want_task` was set.
+    it (None: there is no such task), to be adopted, never guessed (P2). `spec` is there when the change
+    applied and had `want_spec`.
     """
 
     task_id: str
     applied: bool
     current: Task | None = None
+    spec: TaskSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,11 +179,13 @@ class AttemptReturned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedTask:
-    """What the leader keeps of a task: its control part and its demand."""
+    """What the leader keeps of a task: its control part and its demand. A hint of a few small tasks brings
+    their specifications as well, so that an idle leader need not read them to give them away."""
 
     task_id: str
     control: TaskControl
     demand: Demand
+    spec: TaskSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

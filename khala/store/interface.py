@@ -20,6 +20,8 @@ from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import Epoch, State, Task
 
+QueueKey = tuple[float, str, int]
+
 
 class TaskStore(Protocol):
     """Tasks and the leader's epoch."""
@@ -86,7 +88,11 @@ class TaskStore(Protocol):
         ...
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
-        """Pending tasks ordered by (created_at, id) after the given key: the leader's re-scan (P3)."""
+        """Pending tasks ordered by (created_at, id) after the given key: what a new leader rebuilds from."""
+        ...
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """As `scan_queue`, but only (created_at, id, rev) of each: the leader's re-scan (P3)."""
         ...
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:

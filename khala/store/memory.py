@@ -24,6 +24,7 @@ from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
 from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
+from khala.store.interface import QueueKey
 from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
 from khala.store.memory_tasks import TaskTable
@@ -117,6 +118,10 @@ class MemoryStore:
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
         return self._read("scan_queue", lambda: self._tasks.scan_queue(after, limit))
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """See TaskStore."""
+        return self._read("scan_queue_keys", lambda: self._tasks.scan_queue_keys(after, limit))
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""

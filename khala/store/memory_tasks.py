@@ -16,6 +16,7 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
+from khala.store.interface import QueueKey
 from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
 
 Recorder = Callable[[tuple[Epoch, str, TaskEvent]], None]
@@ -119,6 +120,11 @@ class TaskTable:
         pending = (task for task in self._in(State.PENDING) if _key(task) > after)
         return [_queued(task) for task in sorted(pending, key=_key)[:limit]]
 
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """The keys of the same, and their revs."""
+        found = self.scan_queue(after, limit)
+        return [(each.demand.created_at, each.task_id, each.control.rev) for each in found]
+
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """Assigned and running tasks by id."""
         active = (task for task in self._in(*ACTIVE) if task.id > after)
@@ -167,10 +173,11 @@ class TaskTable:
     def _changed(self, change: Change, applied: bool) -> Changed:
         current = self._tasks.get(change.task_id)
         if applied:
-            current = replace(current, result=None) if current and change.want_task else None
-        elif current:
-            current = as_view(current, "basic")
-        return Changed(task_id=change.task_id, applied=applied, current=current)
+            spec = current.spec if current and change.want_spec else None
+            return Changed(task_id=change.task_id, applied=True, spec=spec)
+        return Changed(
+            task_id=change.task_id, applied=False, current=as_view(current, "basic") if current else None
+        )
 
     def _replace(self, task: Task) -> None:
         self._by_state[self._tasks[task.id].control.state].discard(task.id)

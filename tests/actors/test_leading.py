@@ -154,10 +154,10 @@ def test_leadership_lost_by_the_clock_ends_the_writes(world: World) -> None:
     wait_until(lambda: world.ask(judicator, Ping()).epoch == Epoch(), what="the leader to step down")
     commits = world.trouble.calls["commit"]
     (id,) = world.submit(judicator, world.new())
-    inserted = world.trouble.calls["scan_queue"]
+    inserted = world.trouble.calls["scan_queue_keys"]
     world.advance(2.0)
     world.ask(judicator, Ping())
-    assert (world.trouble.calls["commit"], world.trouble.calls["scan_queue"]) == (commits, inserted)
+    assert (world.trouble.calls["commit"], world.trouble.calls["scan_queue_keys"]) == (commits, inserted)
     world.hub.rejoin(judicator.coordination)
     (task,) = world.finished(judicator, [id])
     assert task.control.state == State.SUCCEEDED

@@ -150,7 +150,9 @@ class TrustingLeading(Leading):
         super()._answered(batch, answer)
 
     def _guess(self, change: Change) -> Any:
-        return Changed(task_id=change.task_id, applied=True, current=self.world.storage.read(change.task_id))
+        return Changed(
+            task_id=change.task_id, applied=True, spec=self.world.storage.read(change.task_id).spec
+        )
 
 
 @contextmanager

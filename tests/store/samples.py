@@ -104,7 +104,7 @@ def change(
         control=after,
         event=event,
         result=outcome,
-        want_task=want,
+        want_spec=want,
     )
 
 

@@ -66,10 +66,24 @@ def test_a_mixed_batch_applies_what_fits_and_answers_in_order(store: Any) -> Non
     answers = store.commit(epoch, batch)
     assert [each.applied for each in answers] == [True, False, True, False]
     assert [each.task_id for each in answers] == [each.task_id for each in batch]
-    assert answers[0].current == one(store, 3)
-    assert answers[0].current.spec == tasks[3].spec
+    assert [each.spec for each in answers] == [tasks[3].spec, None, None, None]
+    assert one(store, 3).control == batch[0].control
     assert answers[1].current == gone
-    assert answers[2].current is None and answers[3].current is None
+    assert [answers[place].current for place in (0, 2, 3)] == [None, None, None]
+
+
+def test_equal_changes_of_many_tasks_apply_to_each(store: Any) -> None:
+    tasks = [task(number) for number in range(9)]
+    store.insert(tasks)
+    epoch = store.take_epoch("a")
+    batch = [assign(each, epoch, executor=f"e{number % 2}") for number, each in enumerate(tasks)]
+    batch[4:4] = [finish(replace(tasks[4], control=batch[4].control), epoch)]
+    answers = store.commit(epoch, batch)
+    assert [each.applied for each in answers] == [place != 4 for place in range(10)]
+    for written, answer in zip(batch, answers, strict=True):
+        stored = next(each for each in store.read([written.task_id]))
+        assert_story_whole(stored)
+        assert (stored.control == written.control) == answer.applied
 
 
 def test_changes_of_one_task_in_a_batch_apply_in_order(store: Any) -> None:

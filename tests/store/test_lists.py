@@ -34,6 +34,9 @@ def test_the_queue_is_scanned_by_age_then_id(store: Any) -> None:
     assert seen == list(whole)
     assert list(store.scan_queue((1.0, task_id(4)), 10)) == list(whole)[3:]
     assert list(store.scan_queue((0.0, ""), 0)) == []
+    keys = [(each.demand.created_at, each.task_id, each.control.rev) for each in whole]
+    assert list(store.scan_queue_keys((1.0, task_id(4)), 10)) == keys[3:]
+    assert list(store.scan_queue_keys((0.0, ""), 2)) == keys[:2]
 
 
 def test_a_scan_tells_control_and_demand(store: Any) -> None:

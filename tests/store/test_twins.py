@@ -109,6 +109,7 @@ def step(script: Script, stores: list[Any], tokens: list[str]) -> str:
         "take_epoch": lambda store: store.take_epoch("a"),
         "request_cancel": lambda store: store.request_cancel(ids, at),
         "read": lambda store: store.read(ids, query.view),
+        "scan_queue_keys": lambda store: store.scan_queue_keys((at / 2, task_id(limit)), limit),
         "scan_queue": lambda store: store.scan_queue((at / 2, task_id(limit)), limit),
         "scan_active": lambda store: store.scan_active(task_id(limit), limit),
         "scan_cancels": lambda store: store.scan_cancels(limit),
@@ -118,7 +119,7 @@ def step(script: Script, stores: list[Any], tokens: list[str]) -> str:
         "read_file": lambda store: store.read_file(digest, limit, 2),
         "has_file": lambda store: store.has_file(digest),
     }
-    weights = [8, 12, 1, 3, 3, 4, 4, 4, 10, 2, 1, 1, 1]
+    weights = [8, 12, 1, 3, 3, 3, 3, 4, 4, 10, 2, 1, 1, 1]
     name = draw.choices(list(calls), weights)[0]
     answers = [answer_of(lambda store=store: calls[name](store)) for store in stores]
     assert answers[0] == answers[1], name
@@ -137,6 +138,6 @@ def test_random_operations_have_equal_answers(mongo_store: MongoStore, seed: int
     script.epochs.append(memory.take_epoch("a"))
     assert mongo_store.take_epoch("a") == script.epochs[-1]
     names = {step(script, [memory, mongo_store], tokens) for _ in range(300)}
-    assert len(names) == 13
+    assert len(names) == 14
     everything = [task_id(number) for number in range(IDS)]
     assert list(memory.read(everything)) == list(mongo_store.read(everything))

@@ -4566,6 +4566,7 @@ class QueuedTask(object):
      - task_id
      - control
      - demand
+     - spec
 
     """
 
@@ -4573,13 +4574,15 @@ class QueuedTask(object):
         'task_id',
         'control',
         'demand',
+        'spec',
     )
 
 
-    def __init__(self, task_id=None, control=None, demand=None,):
+    def __init__(self, task_id=None, control=None, demand=None, spec=None,):
         self.task_id = task_id
         self.control = control
         self.demand = demand
+        self.spec = spec
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4607,6 +4610,12 @@ class QueuedTask(object):
                     self.demand.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.STRUCT:
+                    self.spec = TaskSpec()
+                    self.spec.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4628,6 +4637,10 @@ class QueuedTask(object):
         if self.demand is not None:
             oprot.writeFieldBegin('demand', TType.STRUCT, 3)
             self.demand.write(oprot)
+            oprot.writeFieldEnd()
+        if self.spec is not None:
+            oprot.writeFieldBegin('spec', TType.STRUCT, 4)
+            self.spec.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14014,6 +14027,7 @@ QueuedTask.thrift_spec = (
     (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
     (2, TType.STRUCT, 'control', [TaskControl, None], None, ),  # 2
     (3, TType.STRUCT, 'demand', [Demand, None], None, ),  # 3
+    (4, TType.STRUCT, 'spec', [TaskSpec, None], None, ),  # 4
 )
 all_structs.append(TasksQueued)
 TasksQueued.thrift_spec = (

@@ -29,7 +29,9 @@ def assign_waiting(ledger: Ledger) -> None:
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT, ledger.shares, ledger.at.boot_s):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-        ledger.save(entry, Assigned(executor=name, incarnation=executor.incarnation), task=True)
+        entry.spec = ledger.told.pop(task_id, None)
+        assigned = Assigned(executor=name, incarnation=executor.incarnation)
+        ledger.save(entry, assigned, spec=entry.spec is None)
         ledger.reserve(executor, entry)
 
 
@@ -96,6 +98,7 @@ def resend_unconfirmed(ledger: Ledger) -> None:
     for entry in ledger.active():
         if (
             entry.control.state == State.ASSIGNED
+            and entry.saving is None
             and entry.sequence
             and not entry.confirmed
             and entry.sent_at < late

@@ -21,9 +21,10 @@ from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
 from khala.core.scheduling.shares import Shares
 from khala.core.scheduling.tally import Tally
-from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, ExitReason, State, Task, TaskControl
+from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, ExitReason, State, Task, TaskControl, TaskSpec
 
 SETTLED_REMEMBERED = 10_000
+SPECS_REMEMBERED = 256
 
 
 @dataclass(slots=True)
@@ -32,7 +33,8 @@ class Entry:
 
     `saving` is the change under way and `cause` the event that asked for it, which is handled again
     if the change missed; `put_off` holds the events that came meanwhile. `sequence` is the number of
-    the assignment that this leader sent, 0 if it did not.
+    the assignment that this leader sent, 0 if it did not. `spec` is there from the decision to assign until
+    the assignment is sent, if the leader had been told it.
     """
 
     task_id: str
@@ -47,6 +49,7 @@ class Entry:
     resending: bool = False
     recalled_at: float = 0.0
     aborted_at: float = 0.0
+    spec: TaskSpec | None = None
 
     @property
     def suspect(self) -> bool:
@@ -116,6 +119,7 @@ class Ledger:
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
     effects: list[Effect] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+    told: OrderedDict[str, TaskSpec] = field(default_factory=OrderedDict)
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -128,7 +132,7 @@ class Ledger:
         """Ask for a message to an executor."""
         self.effects.append(Send(f"{executor}/executor", message))
 
-    def save(self, entry: Entry, happened: Occurrence, *, cause: object = None, task: bool = False) -> None:
+    def save(self, entry: Entry, happened: Occurrence, *, cause: object = None, spec: bool = False) -> None:
         """Ask for the change that `happened` makes; the entry itself changes when it is saved."""
         control, event = transition(entry.control, happened, at=self.at.unix_s, epoch=self.epoch)
         result = cause.outcome.result if isinstance(cause, AttemptFinished) else None
@@ -138,10 +142,16 @@ class Ledger:
             control=control,
             event=event,
             result=result if control.state in TERMINAL else None,
-            want_task=task,
+            want_spec=spec,
         )
         entry.cause = cause
         self.effects.append(Save(entry.saving))
+
+    def note_spec(self, task_id: str, spec: TaskSpec) -> None:
+        """Remember for a moment what a hint told; what an executor goes by never changes."""
+        self.told[task_id] = spec
+        if len(self.told) > SPECS_REMEMBERED:
+            self.told.popitem(last=False)
 
     def adopt(self, task_id: str, control: TaskControl, demand: Demand) -> Entry | None:
         """Take over what the store says of a task, if it is news; None when it is finished."""

@@ -41,6 +41,16 @@ class Scheduler:
         """Take over tasks found in the store: a new leader's start, and each re-scan (P3)."""
         return self._handle_all([TasksQueued(tasks=tuple(tasks))], at)
 
+    def missed(self, keys: Iterable[tuple[float, str, int]]) -> list[Effect]:
+        """Ask for those pending tasks, found in the store by (created_at, id, rev), that are news (P3)."""
+        entries = self.ledger.entries
+        news = []
+        for _, task_id, rev in keys:
+            entry = entries.get(task_id)
+            if entry is None or (entry.saving is None and entry.control.rev < rev):
+                news.append(task_id)
+        return [Reread(tuple(news))] if news else []
+
     def handle(self, message: object, at: Instant) -> list[Effect]:
         """Take one message from an executor or a judicator."""
         return self._handle_all([message], at)
@@ -164,6 +174,8 @@ class Scheduler:
                 raise TypeError(f"the scheduler does not understand {type(message).__name__}")
 
     def _adopt(self, task: QueuedTask) -> None:
+        if task.spec is not None:
+            self.ledger.note_spec(task.task_id, task.spec)
         entry = self.ledger.entries.get(task.task_id)
         if entry is not None and entry.saving is not None:
             if task.control.rev > entry.saving.control.rev:

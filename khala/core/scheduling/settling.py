@@ -18,7 +18,7 @@ from khala.core.messages import (
 from khala.core.scheduling.assigning import send_assignment, stop_if_cancelled
 from khala.core.scheduling.ledger import Entry, Ledger
 from khala.core.scheduling.retrying import end_of
-from khala.core.task import TERMINAL, Phase, State, Task, demand_of
+from khala.core.task import TERMINAL, Phase, State, Task, TaskSpec, demand_of
 
 PACE_WINDOW_S = 0.5
 
@@ -125,15 +125,15 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
     entry = ledger.entries.get(answer.task_id)
     if entry is None or entry.saving is None:
         return []
-    change, cause = entry.saving, entry.cause
-    entry.saving, entry.cause = None, None
+    change, cause, told = entry.saving, entry.cause, entry.spec
+    entry.saving, entry.cause, entry.spec = None, None, None
     ledger.unsure.pop(entry.task_id, None)
     put_off, entry.put_off = entry.put_off, []
     if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
         ledger.release(ledger.executor(change.control.executor), entry)
     if answer.applied:
         ledger.move(entry, change.control)
-        _tell(ledger, entry, cause, answer.current)
+        _tell(ledger, entry, cause, answer.spec or told)
         return put_off
     if answer.current is None:
         ledger.forget(answer.task_id)
@@ -154,7 +154,8 @@ def was_read(ledger: Ledger, task_id: str, task: Task | None) -> list[object]:
     events: list[object] = []
     if task_id in ledger.unsure and entry is not None and entry.saving is not None:
         applied = task is not None and task.control == entry.saving.control
-        events += changed(ledger, Changed(task_id=task_id, applied=applied, current=task))
+        spec = task.spec if task is not None else None
+        events += changed(ledger, Changed(task_id=task_id, applied=applied, current=task, spec=spec))
     elif task is not None:
         entry = ledger.adopt_task(task, demand_of(task))
         if entry is not None and entry.resending and entry.saving is None:
@@ -196,7 +197,7 @@ def _answer_finished(ledger: Ledger, question: object, task: Task | None) -> Non
         abort_superseded(ledger, executor, view)
 
 
-def _tell(ledger: Ledger, entry: Entry, cause: object, task: Task | None) -> None:
+def _tell(ledger: Ledger, entry: Entry, cause: object, spec: TaskSpec | None) -> None:
     """A change is saved: now, and not before, tell whom it concerns."""
     control = entry.control
     if control.state in TERMINAL:
@@ -205,8 +206,8 @@ def _tell(ledger: Ledger, entry: Entry, cause: object, task: Task | None) -> Non
         ledger.effects.append(Settled((entry.task_id,)))
         if isinstance(cause, AttemptFinished):
             _acknowledge(ledger, cause, won=True)
-    elif control.state == State.ASSIGNED and cause is None and task is not None:
-        send_assignment(ledger, entry, task.spec)
+    elif control.state == State.ASSIGNED and cause is None and spec is not None:
+        send_assignment(ledger, entry, spec)
     elif isinstance(cause, StartRequested):
         _clear(ledger, entry)
     elif isinstance(cause, AttemptFinished):

@@ -8,10 +8,11 @@ a cancel waits).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from pymongo import UpdateMany, UpdateOne
 
 from khala.core.changes import Change
 from khala.core.messages import QueuedTask
@@ -41,7 +42,6 @@ PROJECTIONS: Mapping[str, Document | None] = {
     ),
     "full": None,
 }
-WITHOUT_RESULT: Document = {"result": 0}
 QUEUED: Document = dict.fromkeys(
     (
         *CONTROL_FIELDS,
@@ -108,6 +108,11 @@ def _job_of(document: Document) -> Document:
     return {name: document[name] for name in _JOB if name in document}
 
 
+def spec_of(document: Document) -> TaskSpec:
+    """The specification in a document that has one."""
+    return _typed(document["spec"], TaskSpec)  # type: ignore[no-any-return]
+
+
 def queued_of(document: Document) -> QueuedTask:
     """What the leader keeps of the task in a document that was read with `QUEUED`."""
     spec, control = _typed(document["spec"], TaskSpec), _typed(document, TaskControl)
@@ -120,6 +125,29 @@ def queued_of(document: Document) -> QueuedTask:
         **_job_of(document),
     )
     return QueuedTask(task_id=task.id, control=control, demand=demand_of(task))
+
+
+def statements_of(changes: Sequence[Change]) -> list[UpdateOne | UpdateMany]:
+    """The updates, in order, that apply `changes`, whose revs were found to fit.
+
+    Changes that are equal but for their task travel and are worked out once: a pass of the leader gives
+    hundreds of tasks to an executor in the same words.
+    """
+    distinct = len({change.task_id for change in changes}) == len(changes)
+    alike: dict[tuple[TaskControl, TaskEvent], list[Change]] = {}
+    alone: list[Change] = []
+    for change in changes:
+        if distinct and change.result is None and not change.control.cancel_requested:
+            alike.setdefault((change.control, change.event), []).append(change)
+        else:
+            alone.append(change)
+    return [
+        *(
+            UpdateMany({"_id": {"$in": [c.task_id for c in same]}}, update_of(same[0]))
+            for same in alike.values()
+        ),
+        *(UpdateOne({"_id": change.task_id}, update_of(change)) for change in alone),
+    ]
 
 
 def update_of(change: Change) -> Document:

@@ -15,6 +15,7 @@ from pymongo.read_concern import ReadConcern
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, State
+from khala.store.interface import QueueKey
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
@@ -35,7 +36,16 @@ class MongoLists:
         self._tasks = connection.collection(TASKS)
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
-        """See TaskStore. The bounds are given to the index itself, so equal times cost nothing either."""
+        """See TaskStore."""
+        return [queued_of(document) for document in self._scan_queue(after, limit, QUEUED)]
+
+    def scan_queue_keys(self, after: tuple[float, str], limit: int) -> Sequence[QueueKey]:
+        """See TaskStore."""
+        found = self._scan_queue(after, limit, {"created_at": 1, "rev": 1})
+        return [(document["created_at"], document["_id"], document["rev"]) for document in found]
+
+    def _scan_queue(self, after: tuple[float, str], limit: int, projection: Document) -> list[Document]:
+        """The bounds are given to the index itself, so equal times cost nothing either."""
         if limit < 1:
             return []
         first: list[Any] = [("state", PENDING), ("created_at", after[0]), ("_id", after[1])]
@@ -43,15 +53,8 @@ class MongoLists:
         # The lower bound of an index scan is inclusive, the key that was given is not.
         beyond_first = {"$or": [{"created_at": {"$ne": after[0]}}, {"_id": {"$ne": after[1]}}]}
         with self._connection.reading("scan the queue"):
-            found = (
-                self._tasks.find(beyond_first, QUEUED)
-                .hint(QUEUE_INDEX)
-                .min(first)
-                .max(last)
-                .limit(limit)
-                .batch_size(limit)
-            )
-            return [queued_of(document) for document in found]
+            found = self._tasks.find(beyond_first, projection).hint(QUEUE_INDEX).min(first).max(last)
+            return list(found.limit(limit).batch_size(limit))
 
     def scan_active(self, after: str, limit: int) -> Sequence[QueuedTask]:
         """See TaskStore. The ids come from the queue's index alone, the tasks from the same snapshot."""

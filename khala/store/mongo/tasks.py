@@ -6,14 +6,15 @@ majority has not confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import TERMINAL, Epoch, State, Task
+from khala.core.task import TERMINAL, Epoch, State, Task, TaskSpec
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
@@ -22,10 +23,11 @@ from khala.store.mongo.documents import (
     PROJECTIONS,
     PURGED_AT,
     PURGED_STATE,
-    WITHOUT_RESULT,
     amend_pipeline,
     cancel_pipeline,
     document_of,
+    spec_of,
+    statements_of,
     task_of,
     tombstone_of,
     update_of,
@@ -36,6 +38,12 @@ from khala.store.mongo.schema import TASKS
 from khala.store.mongo.selection import UNFINISHED
 from khala.store.mongo.transactions import Transactions
 from khala.store.views import check_view
+
+FEW = 4
+
+
+class _SomeMissed(Exception):
+    """Not all changes of a few fit; nothing was written."""
 
 
 class MongoTasks:
@@ -67,6 +75,11 @@ class MongoTasks:
     def commit(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
         """See TaskStore."""
         check_changes(changes)
+        if len(changes) <= FEW and not any(change.want_spec for change in changes):
+            with contextlib.suppress(_SomeMissed):
+                return self._transactions.run(
+                    "commit a few", lambda session: self._apply_few(session, epoch, changes)
+                )
         return self._transactions.run("commit a batch", lambda session: self._apply(session, epoch, changes))
 
     def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
@@ -128,6 +141,19 @@ class MongoTasks:
         states = {each["_id"]: each.get("state") or each.get(PURGED_STATE) for each in found}
         return {task_id: State(state) for task_id, state in states.items() if state}
 
+    def _apply_few(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
+        """A batch of few changes that are likely to fit, without a look at their revs first: a task alone on
+        an idle cluster waits for each round trip. _SomeMissed if one does not fit."""
+        self._epochs.guard(epoch, session)
+        if changes:
+            updates = [
+                UpdateOne({"_id": change.task_id, "rev": change.expected_rev}, update_of(change))
+                for change in changes
+            ]
+            if self._tasks.bulk_write(updates, session=session).matched_count != len(updates):
+                raise _SomeMissed
+        return [Changed(task_id=change.task_id, applied=True) for change in changes]
+
     def _apply(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
         """One batch within a transaction.
 
@@ -136,9 +162,7 @@ class MongoTasks:
         update, and twice as fast, for an update by `_id` alone needs no plan.
         """
         self._epochs.guard(epoch, session)
-        ids = list({change.task_id for change in changes})
-        found = self._tasks.find({"_id": {"$in": ids}}, {"rev": 1}, batch_size=len(ids) + 1, session=session)
-        revs = {document["_id"]: document.get("rev") for document in found}
+        specs, revs = self._before(changes, session)
         applied: list[bool] = []
         for change in changes:
             fits = revs.get(change.task_id) == change.expected_rev
@@ -146,23 +170,41 @@ class MongoTasks:
                 revs[change.task_id] = change.control.rev
             applied.append(fits)
         pairs = list(zip(changes, applied, strict=True))
-        updates = [UpdateOne({"_id": change.task_id}, update_of(change)) for change, fits in pairs if fits]
-        if updates and self._tasks.bulk_write(updates, session=session).matched_count != len(updates):
-            raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
-        wants = [change.task_id for change, fits in pairs if fits and change.want_task]
+        fitting = [change for change, fits in pairs if fits]
+        if fitting:
+            done = self._tasks.bulk_write(statements_of(fitting), session=session)
+            if done.matched_count != len(fitting):
+                raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
         misses = [change.task_id for change, fits in pairs if not fits]
-        wanted = self._by_id(wants, WITHOUT_RESULT, session)
         missed = self._by_id(misses, PROJECTIONS["basic"], session)
-        return [_changed(change, fits, wanted, missed) for change, fits in pairs]
+        return [_changed(change, fits, specs, missed) for change, fits in pairs]
+
+    def _before(
+        self, changes: Sequence[Change], session: ClientSession
+    ) -> tuple[dict[str, TaskSpec], dict[str, int | None]]:
+        """The specifications that are wanted, and the revs of all."""
+        wanted = {change.task_id for change in changes if change.want_spec}
+        others = {change.task_id for change in changes} - wanted
+        found = self._find(wanted, {"rev": 1, "spec": 1}, session) + self._find(others, {"rev": 1}, session)
+        specs = {document["_id"]: spec_of(document) for document in found if "spec" in document}
+        return specs, {document["_id"]: document.get("rev") for document in found}
 
     def _by_id(
         self, task_ids: Sequence[str], projection: Document | None, session: ClientSession | None = None
     ) -> dict[str, Task]:
+        found = self._find(task_ids, projection, session)
+        return {document["_id"]: task_of(document) for document in found if "state" in document}
+
+    def _find(
+        self, task_ids: Collection[str], projection: Document | None, session: ClientSession | None
+    ) -> list[Document]:
+        """The documents of these tasks, in one answer."""
         ids = list(set(task_ids))
         if not ids:
-            return {}
-        found = self._tasks.find({"_id": {"$in": ids}}, projection, batch_size=len(ids) + 1, session=session)
-        return {document["_id"]: task_of(document) for document in found if "state" in document}
+            return []
+        return list(
+            self._tasks.find({"_id": {"$in": ids}}, projection, batch_size=len(ids) + 1, session=session)
+        )
 
     def _requests(self, task_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Whose request made each task: owner and digest."""
@@ -176,11 +218,13 @@ def _own(task_id: str, owner: str | None) -> Document:
     return {"_id": task_id} if owner is None else {"_id": task_id, "owner": owner}
 
 
-def _changed(change: Change, fits: bool, wanted: dict[str, Task], missed: dict[str, Task]) -> Changed:
+def _changed(
+    change: Change, fits: bool, specs: Mapping[str, TaskSpec], missed: Mapping[str, Task]
+) -> Changed:
     if not fits:
         return Changed(task_id=change.task_id, applied=False, current=missed.get(change.task_id))
-    current = wanted[change.task_id] if change.want_task else None
-    return Changed(task_id=change.task_id, applied=True, current=current)
+    spec = specs[change.task_id] if change.want_spec else None
+    return Changed(task_id=change.task_id, applied=True, spec=spec)
 
 
 def _duplicates(error: BulkWriteError) -> set[int]:

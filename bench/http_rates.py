@@ -1,0 +1,77 @@
+"""Requests a second at the gateway: single durable POSTs of a task, and GETs of one, at 64 connections.
+
+    python -m bench.http_rates [--seconds 5] [--repeats 3] [--json FILE]
+
+By wrk (apt-get install wrk). The posted tasks fit no executor, so that only taking them is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.cluster import Cluster, running
+
+CONNECTIONS = 64
+NOWHERE = {"execute": {"command": "true"}, "constraints": {"place": "nowhere"}}
+POST = """
+wrk.method = "POST"
+wrk.body = [[{body}]]
+wrk.headers["Content-Type"] = "application/json"
+"""
+CHECK = """
+done = function(summary) io.write("bad: ", summary.errors.status + summary.errors.timeout, "\\n") end
+"""
+
+
+def rate(cluster: Cluster, path: str, seconds: int, script: str = "") -> float:
+    """Good answers a second; SystemExit when some were bad."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script + CHECK)
+        file.flush()
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout=10s", f"-s{file.name}"]
+        command += [f"-HAuthorization: Bearer {cluster.token}", f"{cluster.url}{path}"]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    if "bad: 0\n" not in said:
+        raise SystemExit(f"not all answers were good:\n{said}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    if found is None:
+        raise SystemExit(f"wrk said something unexpected:\n{said}")
+    return float(found.group(1))
+
+
+def measure(seconds: int, repeats: int) -> dict[str, Any]:
+    """All figures, in turns."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    found: dict[str, list[float]] = {"posts_per_s": [], "gets_per_s": []}
+    with running(slots=1) as cluster:
+        (task_id,) = cluster.submit(1, NOWHERE)
+        post = POST.format(body=json.dumps(NOWHERE))
+        for _ in range(repeats):
+            found["posts_per_s"].append(round(rate(cluster, "/api/v1/tasks", seconds, post)))
+            found["gets_per_s"].append(round(rate(cluster, f"/api/v1/tasks/{task_id}", seconds)))
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words.add_argument("--seconds", type=int, default=5)
+    words.add_argument("--repeats", type=int, default=3)
+    words.add_argument("--json", type=Path)
+    options = words.parse_args()
+    found = measure(options.seconds, options.repeats)
+    print(json.dumps(found, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
