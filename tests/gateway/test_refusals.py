@@ -151,7 +151,7 @@ def test_an_unknown_field_is_refused(gateway: Gateway, body: dict[str, Any], fie
     "body",
     [
         b"", b"{", b"nonsense", b"{'a': 1}", b'{"execute": NaN}', b'{"name": "\xff"}', b'{"name": "\\ud800"}',
-        b'{"execute": {"command": "a"}} trailing', b'{"depends_on":' + b"[" * 100_000,
+        b'{"execute": {"command": "a"}} trailing', b'{"ttl_after_finished":' + b"[" * 100_000,
         b'\xef\xbb\xbf{"execute": {"command": "a"}}', b"\x00",
     ],
     ids=lambda body: repr(body[:20]),
