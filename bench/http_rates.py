@@ -30,8 +30,9 @@ done = function(summary) io.write("bad: ", summary.errors.status + summary.error
 """
 
 
-def rate(cluster: Cluster, path: str, seconds: int, script: str = "") -> float:
-    """Good answers a second; SystemExit when some were bad."""
+def rate(cluster: Cluster, path: str, seconds: int, script: str = "") -> tuple[float, dict[str, float]]:
+    """Good answers a second, and CPU ms of each process for one; SystemExit when some were bad."""
+    before = cluster.cpu_s()
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script + CHECK)
         file.flush()
@@ -43,20 +44,24 @@ def rate(cluster: Cluster, path: str, seconds: int, script: str = "") -> float:
     found = re.search(r"Requests/sec:\s+([\d.]+)", said)
     if found is None:
         raise SystemExit(f"wrk said something unexpected:\n{said}")
-    return float(found.group(1))
+    per_s = float(found.group(1))
+    cpu = {name: 1000 * (used - before.get(name, 0.0)) / seconds for name, used in cluster.cpu_s().items()}
+    return round(per_s), {name: round(ms / per_s, 3) for name, ms in cpu.items()}
 
 
 def measure(seconds: int, repeats: int) -> dict[str, Any]:
     """All figures, in turns."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
-    found: dict[str, list[float]] = {"posts_per_s": [], "gets_per_s": []}
+    found: dict[str, Any] = {"posts_per_s": [], "gets_per_s": []}
     with running(slots=1) as cluster:
         (task_id,) = cluster.submit(1, NOWHERE)
         post = POST.format(body=json.dumps(NOWHERE))
         for _ in range(repeats):
-            found["posts_per_s"].append(round(rate(cluster, "/api/v1/tasks", seconds, post)))
-            found["gets_per_s"].append(round(rate(cluster, f"/api/v1/tasks/{task_id}", seconds)))
+            for name, path, script in (("post", "", post), ("get", f"/{task_id}", "")):
+                per_s, cpu = rate(cluster, f"/api/v1/tasks{path}", seconds, script)
+                found[f"{name}s_per_s"].append(per_s)
+                found[f"{name}_cpu_ms"] = cpu
     return found
 
 

@@ -65,6 +65,9 @@ def _http(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
         "POST of a task, durable, 64 connections", found["posts_per_s"], baseline, "2,000 (floor 800)"
     )
     yield _rate("GET of a task", found["gets_per_s"], baseline, "4,000")
+    for name in ("post", "get"):
+        for process, ms in found[f"{name}_cpu_ms"].items():
+            yield f"… CPU of {process}, {name.upper()}", f"{ms:.3f} ms each", "", "", ""
 
 
 def _scaling(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:

@@ -343,7 +343,8 @@ struct AttemptFinished {
   7: Epoch epoch;
 }
 
-/** An attempt was handed back, or refused, before it started; it will never start. */
+/** An attempt was handed back, or refused, before it started; it will never start. An `unknown` one, if the
+ * store says that it began, did so under an older generation. */
 struct AttemptReturned {
   1: string executor;
   2: string incarnation;
@@ -351,6 +352,7 @@ struct AttemptReturned {
   4: i64 attempt;
   5: string reason;
   6: Epoch epoch;
+  7: bool unknown;
 }
 
 /** What the leader keeps of a task: its control part and its demand. */

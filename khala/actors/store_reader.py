@@ -5,7 +5,7 @@ Every question gets an answer, also when the store has none: who asked decides w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import (
@@ -26,6 +26,7 @@ from khala.actors.messages import (
     CheckFinished,
     CheckToken,
     FinishedChecked,
+    Flush,
     TokenChecked,
 )
 from khala.bus.envelope import Envelope
@@ -41,15 +42,16 @@ from khala.core.commands import (
 )
 from khala.core.jobs import GetJobs, JobViews, SearchJobs
 from khala.core.messages import QueuedTask
-from khala.core.task import TERMINAL
+from khala.core.task import TERMINAL, Task
 from khala.core.transfers import FileChunk, GetFileChunk
-from khala.errors import Fault, Refusal, Unavailable
+from khala.errors import Fault, KhalaError, Refusal, Unavailable
 from khala.store.interface import QueueKey, Store
 
 SCHEDULER_READER = "scheduler-reader"
 ACTIVE_PAGE = 5_000
 WAITING_PAGE = 2_000
 KEYS_PAGE = 5_000
+FEW_TASKS, GETS_AT_ONCE = 2, 32
 CANCELS_PAGE = 1_000
 MOST_JOBS = 100
 FILE_CHUNK_BYTES = 1 << 20
@@ -61,6 +63,7 @@ class StoreReader(NodeActor):
     def __init__(self, stage: Stage, *, name: str, store: Store) -> None:
         super().__init__(stage, name)
         self._store = store
+        self._gets: list[Envelope] = []
 
     def begin(self) -> None:
         """What was asked of an earlier reader of this name may be lost."""
@@ -158,26 +161,67 @@ class StoreReader(NodeActor):
 
     # --- for clients -----------------------------------------------------------------------------
 
+    def callers(self) -> Iterable[Envelope]:
+        """Those whose small reads are gathered."""
+        return self._gets
+
     def handle_answer_query(self, query: AnswerQuery, envelope: Envelope) -> None:
-        """Answer a client's query with what a majority has. A fault in one answer is that query's
-        trouble: a reader keeps nothing that it could have spoilt."""
+        """Answer a client's query; reads of a task or two are gathered, for the store answers many at once
+        at the price of one."""
+        asked = query.envelope.payload
+        if not isinstance(asked, GetTasks) or len(asked.task_ids) > FEW_TASKS:
+            self._answer_one(query.envelope)
+            return
+        self._gets.append(query.envelope)
+        if len(self._gets) == 1:
+            self.tell(self.name, Flush())
+
+    def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
+        """Read for all who asked meanwhile."""
+        if len(self._gets) > GETS_AT_ONCE:
+            self.tell(self.name, Flush())
+        by_view: dict[str, list[Envelope]] = {}
+        for asked in self._gets[:GETS_AT_ONCE]:
+            by_view.setdefault(asked.payload.view, []).append(asked)  # type: ignore[attr-defined]
+        for view, together in by_view.items():
+            found = self._found_for(together, view)
+            for asked in together:
+                self._answer_one(asked, found)
+                self._gets.remove(asked)
+
+    def _found_for(self, together: Sequence[Envelope], view: str) -> Mapping[str, Task] | None:
+        """What these ask for, if it can be read at once; otherwise each has an answer of its own."""
+        if len(together) == 1:
+            return None
+        task_ids = {task_id: None for asked in together for task_id in asked.payload.task_ids}  # type: ignore[attr-defined]
         try:
-            answer = self._answer(query.envelope.payload)
+            return {task.id: task for task in self._store.read(tuple(task_ids), view=view)}
+        except KhalaError:
+            return None
+
+    def _answer_one(self, asked: Envelope, found: Mapping[str, Task] | None = None) -> None:
+        """Answer with what a majority has. A fault in one answer is that query's trouble: a reader keeps
+        nothing that it could have spoilt."""
+        try:
+            answer = self._answer(asked.payload, found)
         except Refusal as why:
             answer = Refused(code=why.code, detail=why.detail, field=why.field)
         except Unavailable as why:
             answer = NotAvailable(detail=why.detail, retry_after_s=why.retry_after_s)
         except Fault as why:
-            self.log.error("a query met a fault", query=type(query.envelope.payload).__name__, exc_info=why)
+            self.log.error("a query met a fault", query=type(asked.payload).__name__, exc_info=why)
             answer = NotAvailable(detail=f"this cannot be read: {why}; the judicator's log says more")
-        self.reply(query.envelope, answer)
+        self.reply(asked, answer)
         self.tell("judicator", CallsAnswered(self.name, 1, 0))
 
-    def _answer(self, asked: object) -> object:
+    def _answer(self, asked: object, found: Mapping[str, Task] | None) -> object:
         match asked:
             case GetTasks():
-                found = self._store.read(asked.task_ids, view=asked.view)
-                return TaskViews(tasks=tuple(task for task in found if asked.owner in (None, task.owner)))
+                if found is None:
+                    tasks = self._store.read(asked.task_ids, view=asked.view)
+                else:
+                    tasks = [found[task_id] for task_id in dict.fromkeys(asked.task_ids) if task_id in found]
+                return TaskViews(tasks=tuple(task for task in tasks if asked.owner in (None, task.owner)))
             case SearchTasks():
                 return self._store.search(asked)
             case CountTasks():

@@ -164,7 +164,11 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptReturned:
-    """An attempt was handed back, or refused, before it started; it will never start."""
+    """An attempt was handed back, or refused, before it started; it will never start.
+
+    An `unknown` one this life of the executor never had in hand, or had under an older generation: if the
+    store says that it began, it did.
+    """
 
     executor: str
     incarnation: str
@@ -172,6 +176,7 @@ class AttemptReturned:
     attempt: int
     reason: str = ""
     epoch: Epoch = Epoch()
+    unknown: bool = False
 
 
 # --- between judicators --------------------------------------------------------------------------

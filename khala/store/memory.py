@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -46,6 +46,14 @@ Faults = Callable[[str], StoreFault | None]
 def no_faults(method: str) -> StoreFault | None:
     """Nothing ever fails."""
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBackup:
+    """What a restored store has of an earlier one."""
+
+    tasks: TaskTable
+    outputs: Mapping[StreamKey, bytes]
 
 
 class MemoryStore:
@@ -317,6 +325,23 @@ class MemoryStore:
                 len(self._files[sha256]) for sha256, owner in self._file_owners.items() if owner == user
             ),
         )
+
+    # --- backups ---------------------------------------------------------------------------------
+
+    def backup(self) -> MemoryBackup:
+        """Tasks and output as they are now."""
+        with self._lock:
+            outputs = {key: bytes(stream) for key, stream in self._outputs.items()}
+            return MemoryBackup(self._tasks.copy(), outputs)
+
+    def restore(self, backup: MemoryBackup) -> int:
+        """Be as the backup is, in a new generation (P4), which is the answer. As with real ones, nobody else
+        works on the store meanwhile."""
+        with self._lock:
+            self._tasks = backup.tasks.copy()
+            self._outputs = {key: bytearray(stream) for key, stream in backup.outputs.items()}
+            self._epoch, self.holder = Epoch(self._epoch.generation + 1, 0), ""
+            return self._epoch.generation
 
     # --- the whole -------------------------------------------------------------------------------
 

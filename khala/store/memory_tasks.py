@@ -32,6 +32,13 @@ class TaskTable:
         self._purged: dict[str, State] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
 
+    def copy(self) -> TaskTable:
+        """All tasks as they are now."""
+        other = TaskTable(self._record)
+        other._tasks, other._tombstones = dict(self._tasks), dict(self._tombstones)
+        other._by_state = {state: set(ids) for state, ids in self._by_state.items()}
+        return other
+
     def insert(self, task: Task) -> Inserted:
         """Store one new task, or say why not."""
         stored = self._tasks.get(task.id)

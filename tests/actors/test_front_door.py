@@ -106,6 +106,20 @@ def test_many_submits_are_few_writes(world: World) -> None:
     assert world.trouble.calls["insert"] <= before + 3
 
 
+def test_small_reads_are_gathered(world: World) -> None:
+    judicator = world.judicator()
+    ids = world.submit(judicator, *(world.new("sleep 60") for _ in range(60)))
+    world.trouble.hold("read")
+    calls = [judicator.bus.call(GetTasks(task_ids=(id,))) for id in ids]
+    wait_until(lambda: world.trouble.calls["read"], what="the first read")
+    world.ask(judicator, Ping())
+    before = world.trouble.calls["read"]
+    world.trouble.let_go("read")
+    for id, replies in zip(ids, calls, strict=True):
+        assert [task.id for task in wait_until(replies)[0].tasks] == [id]
+    assert world.trouble.calls["read"] <= before + 12
+
+
 def test_cancels_are_gathered_too(world: World) -> None:
     judicator = world.judicator()
     ids = world.submit(judicator, *(world.new() for _ in range(50)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from cluster.guard import guarded, working_in
 from wait import wait_until
 
 from khala.local.record import ClusterRecord, read_record
@@ -23,15 +24,16 @@ UP_S = 100
 
 
 class LocalCluster:
-    """A data directory and the commands given about it."""
+    """A data directory and the commands given about it, by the `khala` that is `command`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, command: Sequence[str] = KHALA) -> None:
         self.directory = directory
+        self.command = command
         self.ready: Mapping[str, Any] = {}
 
     def khala(self, *words: str, timeout_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command about this cluster to its end."""
-        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin)
+        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin, command=self.command)
 
     def khala_job(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `khala job VERB` about this cluster to its end."""
@@ -40,7 +42,7 @@ class LocalCluster:
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and let it run."""
         return subprocess.Popen(
-            [*KHALA, *self._words(words)],
+            [*self.command, *self._words(words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -69,16 +71,7 @@ class LocalCluster:
     def processes(self, role: str = "") -> list[psutil.Process]:
         """Every process on this machine that works in the data directory, or in that of one role process;
         etcd, mongod and their guards too."""
-        place = str(self.directory / role)
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = process.cmdline()
-            except psutil.Error:
-                continue
-            if process.pid != os.getpid() and any(place in word for word in words):
-                found.append(process)
-        return found
+        return working_in(str(self.directory / role))
 
     def logs(self) -> str:
         """The end of every log, for a test that failed."""
@@ -92,11 +85,16 @@ class LocalCluster:
 
 
 def run_khala(
-    words: Sequence[str], *, timeout_s: float = 60, stdin: str = "", **variables: str
+    words: Sequence[str],
+    *,
+    timeout_s: float = 60,
+    stdin: str = "",
+    command: Sequence[str] = KHALA,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [*KHALA, *words],
+        [*command, *words],
         input=stdin,
         capture_output=True,
         text=True,
@@ -113,19 +111,20 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 
-def make_cluster(directory: Path) -> Iterator[LocalCluster]:
+def make_cluster(directory: Path, command: Sequence[str] = KHALA) -> Iterator[LocalCluster]:
     """A cluster that is down; whatever was started is down again afterwards, and nothing is left."""
-    cluster = LocalCluster(directory)
-    try:
-        yield cluster
-    finally:
-        cluster.khala("down", timeout_s=UP_S)
+    cluster = LocalCluster(directory, command)
+    with guarded(directory):
         try:
-            wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
-        except AssertionError:
-            for process in cluster.processes():
-                process.send_signal(signal.SIGKILL)
-            raise
+            yield cluster
+        finally:
+            cluster.khala("down", timeout_s=UP_S)
+            try:
+                wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+            except AssertionError:
+                for process in cluster.processes():
+                    process.send_signal(signal.SIGKILL)
+                raise
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Load:
 
     def __enter__(self) -> Load:
         self._thread.start()
-        wait_until(lambda: len(self.ids) >= 20, timeout_s=20, what="the load")
+        wait_until(lambda: len(self.ids) >= 20, timeout_s=60, what="the load")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from cluster.conftest import LocalCluster
 from cluster.test_kills import victim
 from wait import wait_until
 
+from bench.sse import STREAMING, Crowd, following, memory_of
 from khala.client import Client, OutputEnd, OutputPiece, TaskView
 
 PATTERN = b"0123456789abcdef" * 4096
 MUCH = 64 << 20
+GROWTH_BYTES = 24 << 20
+"""What a gateway may grow from one crowd to the next: a tenth of what one would take that was kept."""
 
 
 @pytest.fixture
@@ -130,6 +135,40 @@ def test_nothing_is_left_in_the_spool(running: LocalCluster, client: Client) -> 
     spools = [path for path in running.directory.rglob("spool") if path.is_dir()]
     assert spools
     wait_until(lambda: not any(any(path.iterdir()) for path in spools), timeout_s=10, what="empty spools")
+
+
+@pytest.mark.timeout(300)
+def test_readers_that_misbehave_cost_a_gateway_nothing(running: LocalCluster, client: Client) -> None:
+    """Silent, slow and vanished ones: memory stays flat, and others are answered. KHALA_SSE_READERS=200 is
+    the long form; bench/sse.py measures how long others wait."""
+    readers = int(os.environ.get("KHALA_SSE_READERS", "30"))
+    task_id = submit(client, STREAMING)
+    wait_until(lambda: client.get(task_id).state == "running", timeout_s=30, what="the task")
+    gateway = victim(running, "gateway")
+    crowd = Crowd(running.ready["gateway"], running.ready["token"], following(task_id), readers)
+    held = []
+    for round in range(3):
+        with crowd.gathered():
+            wait_until(
+                lambda round=round: crowd.vanished >= (round + 1) * readers, timeout_s=60, what="the crowd"
+            )
+            for _ in range(20):
+                assert client.stats()["tasks"]["running"] >= 1
+            assert client.run({"execute": {"command": "echo through"}}, timeout_s=60).state == "succeeded"
+            held.append(memory_of(gateway))
+        wait_until(lambda: _followers(gateway) < 5, timeout_s=60, what="the gateway to let them go")
+    assert crowd.answered >= 3 * readers
+    # What the first round took is kept for the next ones; a leak would grow by each.
+    assert max(held[1:]) - held[0] < GROWTH_BYTES, held
+    client.cancel(task_id)
+
+
+def _followers(gateway: psutil.Process) -> int:
+    """Connections that are open at the gateway's side."""
+    found = [one for process in (gateway, *gateway.children(recursive=True))
+             for one in process.net_connections("tcp")]  # fmt: skip
+    own = {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
+    return len([one for one in found if one.laddr.port in own and one.status == psutil.CONN_ESTABLISHED])
 
 
 def test_khala_run_and_logs_show_output_live(running: LocalCluster, client: Client) -> None:

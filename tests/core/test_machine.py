@@ -133,6 +133,23 @@ def test_a_number_of_an_older_generation_is_not_used_again(bench: ExecutorBench)
     assert bench.started() == [("ended", 2)]
 
 
+def test_what_this_life_does_not_know_may_have_begun(bench: ExecutorBench) -> None:
+    """A restored store may have the start of what is settled here, or outlived: to hand it back is not to say
+    that it never began."""
+    bench.assign("settled")
+    bench.end("settled")
+    bench.settle("settled")
+    bench.assign("ended")
+    bench.end("ended")
+    bench.assign("waits", gated=True)
+    bench.announce(Epoch(2, 1))
+    bench.effects.clear()
+    for _ in range(2):
+        for task_id in ("settled", "ended", "waits"):
+            bench.abort(task_id, epoch=Epoch(2, 1))
+        assert [each.unknown for each in bench.take(AttemptReturned)] == [True, True, False]
+
+
 def test_what_is_said_of_an_attempt_names_its_assignments_epoch(bench: ExecutorBench) -> None:
     """Not the newest one; and the answer to another generation's end is not this one's."""
     bench.assign("t")

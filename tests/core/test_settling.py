@@ -8,6 +8,7 @@ from core.leader_bench import CRASHED, LeaderBench
 from khala.core.messages import (
     AbortAttempt,
     AssignTask,
+    AttemptReturned,
     CancelsRequested,
     OutcomeSettled,
     QueuedTask,
@@ -203,6 +204,17 @@ def test_what_another_generation_gave_counts_for_nothing(bench: LeaderBench, say
     assert bench.take_sent(OutcomeSettled) == (settled if says == "finished" else [])
     bench.finished("t", epoch=bench.epoch)
     assert bench.task("t").state == State.SUCCEEDED
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_an_attempt_that_is_handed_back_unknown_has_begun_if_the_store_says_so(
+    bench: LeaderBench, unknown: bool
+) -> None:
+    """Under an older generation, whose end of it is lost: then it counts as a start (P4)."""
+    bench.submit("t")
+    bench.started("t")
+    bench.tell(AttemptReturned(executor="e1", incarnation="i1", task_id="t", attempt=1, unknown=unknown))
+    assert bench.task("t").starts == int(unknown)
 
 
 def test_cancel_while_the_assignment_is_saved(bench: LeaderBench) -> None:

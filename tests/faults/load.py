@@ -27,6 +27,9 @@ PATIENCE_S = 150.0
 CALL_S = 15.0
 PAUSE_S = 0.1
 READ_AMONG = 60
+STATS = "/api/v1/stats"
+UNFINISHED = ("pending", "assigned", "running")
+COUNT_EVERY_S, OUTSTANDING_S, OUTSTANDING_LEAST = 0.5, 4.0, 20
 FINISH_WITHIN_S = PATIENCE_S + 2 * CALL_S
 
 
@@ -60,7 +63,11 @@ def _unknown(failure: KhalaError) -> bool:
 
 
 class Load:
-    """`rate` submits a second through all gateways in turn; `begin` and `finish` may alternate.
+    """At most `rate` submits a second through all gateways in turn; `begin` and `finish` may alternate.
+
+    While more tasks are under way than `rate` brings in `OUTSTANDING_S`, nothing is submitted: a slow machine
+    has fewer of them, and never a queue that it cannot finish. When nobody can say how many there are,
+    submitting goes on.
 
     `refused` collects what should never occur: a good request that was refused, or one that was not
     acknowledged in all the time there is.
@@ -76,6 +83,8 @@ class Load:
         self._token = token
         self._workload = workload
         self._rate = rate
+        self._most = max(OUTSTANDING_LEAST, round(rate * OUTSTANDING_S))
+        self._outstanding = 0
         self._submitters = max(2, round(rate / 5))
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -90,6 +99,7 @@ class Load:
         self._reads_ended.clear()
         self._threads = [self._start(self._submit_steadily, n) for n in range(self._submitters)]
         self._threads.append(self._start(self._cancel_steadily, 0))
+        self._threads.append(self._start(self._count_steadily, 0))
         self._readers = [self._start(self._read_steadily, n) for n in range(2)]
 
     def finish(self) -> None:
@@ -135,10 +145,19 @@ class Load:
         turn = number
         while not self._ended.wait(max(0.0, due - time.monotonic())):
             due = max(due + pause_s, time.monotonic() - 1.0)
+            if self._outstanding >= self._most:
+                continue
             with self._lock:
                 order = self._workload.next()
             self._submit(doors, order, turn)
             turn += 1
+
+    def _count_steadily(self, doors: Doors, number: int) -> None:
+        turn = 0
+        while not self._ended.wait(COUNT_EVERY_S):
+            turn += 1
+            stats, failure = doors.call(self.urls[turn % len(self.urls)], "GET", STATS)
+            self._outstanding = 0 if failure else sum(stats["tasks"][state] for state in UNFINISHED)
 
     def _submit(self, doors: Doors, order: Order, turn: int) -> str:
         deadline = time.monotonic() + PATIENCE_S

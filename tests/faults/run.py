@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from cluster.conftest import LocalCluster
+from cluster.guard import guarded
 from faults.evidence import Verdict
 from faults.growth import Reading, grown, read
 from faults.nemesis import FAULTS, Nemesis, Stroke, schedule
@@ -118,7 +119,12 @@ def main() -> int:
     size = [f"--judicators={asked.judicators}", f"--executors={asked.executors}", "--gateways=2"]
     size.append(f"--slots={asked.slots}")
     folder = Path(tempfile.mkdtemp(prefix="khala-soak-"))
-    cluster = LocalCluster(folder / "c")
+    with guarded(folder):
+        return run(LocalCluster(folder / "c"), asked, size)
+
+
+def run(cluster: LocalCluster, asked: argparse.Namespace, size: list[str]) -> int:
+    """Bring it up, try it, take it down."""
     try:
         cluster.up(*size)
         soak = Soak(cluster, asked.seed, asked.minutes, size, asked.rate)
@@ -131,7 +137,7 @@ def main() -> int:
         return 1
     finally:
         cluster.khala("down", timeout_s=120)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(cluster.directory.parent, ignore_errors=True)
     return 0
 
 

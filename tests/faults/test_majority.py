@@ -14,6 +14,7 @@ from wait import wait_until
 
 pytestmark = pytest.mark.timeout(PATIENCE_S)
 LEADER_LEASE_S = 3.0
+SLOTS, BUSY_S = 8, 20
 
 
 def test_the_leader_is_killed(trio: Trial) -> None:
@@ -24,6 +25,23 @@ def test_the_leader_is_killed(trio: Trial) -> None:
         trio.wait_progress()
     assert trio.judge().struck["kill leader"]
     assert trio.ask("cluster")["epoch"]["number"] > epoch
+
+
+@pytest.mark.long
+def test_processors_that_are_busy_with_tasks_change_no_leader(trio: Trial) -> None:
+    """Every slot computes for several leases long; what keeps the cluster together goes before that."""
+    epoch, lost = trio.ask("cluster")["epoch"], trio.losses()
+    with trio.fault("busy processors", "all"):
+        busy = [trio.load.submit(trio.workload.busy(BUSY_S)) for _ in range(SLOTS)]
+        for task_id in busy:
+            wait_until(
+                lambda task_id=task_id: trio.ask(f"tasks/{task_id}")["state"] == "succeeded",
+                timeout_s=120,
+                what=f"the end of {task_id}",
+            )
+    assert trio.ask("cluster")["epoch"] == epoch
+    assert trio.judge().struck["busy processors"]
+    assert trio.losses() == lost
 
 
 @pytest.mark.long

@@ -70,6 +70,14 @@ class Workload:
         body = {"name": key, "labels": {"kind": "stop"}, "on_disconnect": "stop", **self._extra}
         return Order(key, {**body, **self._execute(self._witness.lasting(seconds))}, None)
 
+    def busy(self, seconds: int) -> Order:
+        """A task before all others that takes a processor for so long."""
+        self._number += 1
+        key = f"{self._prefix}-{self._number}"
+        body = {"name": key, "labels": {"kind": "long"}, "priority": 100, **self._extra}
+        spins = f"while ((SECONDS < {seconds})); do for _ in {{1..20000}}; do :; done; say beat; done"
+        return Order(key, {**body, **self._execute(spins)}, None)
+
     def urgent(self) -> Order:
         """A short task before all others, however many wait."""
         self._number += 1

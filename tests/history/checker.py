@@ -34,6 +34,7 @@ class Checker:
             records.TaskInserted: (tasks.inserted, executions.inserted, resting.inserted),
             records.TaskChanged: (tasks.changed, executions.changed, resting.changed),
             records.EpochTaken: (tasks.epoch_taken,),
+            records.StoreRestored: (tasks.restored, executions.restored, resting.restored),
             records.ExecutorOffered: (executions.offered,),
             records.EpochAnswered: (executions.epoch_answered,),
             records.AssignmentReceived: (executions.assignment_received,),

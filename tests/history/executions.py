@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from history.records import (
@@ -13,6 +14,7 @@ from history.records import (
     OutputSettled,
     ProcessBegan,
     ProcessEnded,
+    StoreRestored,
     TaskChanged,
     TaskInserted,
 )
@@ -20,7 +22,7 @@ from history.violation import require
 
 from khala.core.journal import Fact, JournalRecord
 from khala.core.output import capture_of
-from khala.core.task import ACTIVE, Epoch, OnDisconnect, Outcome
+from khala.core.task import ACTIVE, Epoch, OnDisconnect, Outcome, State, TaskControl
 
 Attempt = tuple[str, int]
 
@@ -48,10 +50,12 @@ class Use:
 @dataclass(slots=True)
 class ExecutionHistories:
     """What the executors have done so far. In seconds: `margin_s` is the clock margin of I10, `grace_s` what
-    an attempt may take beyond its wall limit."""
+    an attempt may take beyond its wall limit. What a generation before `generation` gave has no part in what
+    the store says, and takes room all the same."""
 
     margin_s: float = 0.0
     grace_s: float = 0.0
+    generation: int = 0
     limits: dict[str, TaskInserted] = field(default_factory=dict)
     begun: dict[Attempt, str] = field(default_factory=dict)
     ended: dict[Attempt, str] = field(default_factory=dict)
@@ -66,6 +70,20 @@ class ExecutionHistories:
     def inserted(self, record: TaskInserted) -> None:
         """Learn a task's limits."""
         self.limits[record.task_id] = record
+
+    def restored(self, record: StoreRestored) -> None:
+        """Attempts that the store does not know any more never were, whatever becomes of them."""
+        self.generation = record.generation
+        self.received.clear()
+        self.processes.clear()
+        for known in (self.begun, self.ended, self.outcomes):
+            for key in [key for key in known if not _happened(key, record.stored)]:
+                del known[key]  # type: ignore[attr-defined]
+        self.executed &= self.begun.keys()
+        self.starts = Counter(task_id for task_id, _ in self.begun)
+
+    def _is_lost(self, generation: int) -> bool:
+        return 0 < generation < self.generation
 
     def offered(self, record: ExecutorOffered) -> None:
         """Learn an executor's capacity."""
@@ -86,6 +104,8 @@ class ExecutionHistories:
     def journalled(self, executor: str, record: JournalRecord) -> None:
         """I9 for a start; I7 for an end."""
         key = (record.task_id, record.attempt)
+        if self._is_lost(record.epoch.generation):
+            return
         if record.fact == Fact.START:
             require(key not in self.begun, "I9", "{} began at {} and {}", key, self.begun.get(key), executor)
             self.begun[key] = executor
@@ -105,13 +125,14 @@ class ExecutionHistories:
     def began(self, record: ProcessBegan) -> None:
         """I9 and I13, and the half of I7 that wants the start on disk first."""
         key = (record.task_id, record.attempt)
-        require(self.begun.get(key) == record.executor, "I7", "{} runs before its start is on disk", key)
-        require(key not in self.executed, "I9", "{} was executed twice", key)
-        self.executed.add(key)
         use = self.uses[record.executor]
         use.running[key] = record
         use.check()
-        self.processes[record.task_id].append(record)
+        if not self._is_lost(record.generation):
+            require(self.begun.get(key) == record.executor, "I7", "{} runs before its start is on disk", key)
+            require(key not in self.executed, "I9", "{} was executed twice", key)
+            self.executed.add(key)
+            self.processes[record.task_id].append(record)
 
     def output_settled(self, record: OutputSettled) -> None:
         """I17: an outcome's output is stored before it, with the digest that the journal has; less than
@@ -136,6 +157,8 @@ class ExecutionHistories:
         key = (record.task_id, record.attempt)
         mine = self.uses[record.executor].running.pop(key)
         others = self.processes[record.task_id]
+        if self._is_lost(mine.generation):
+            return
         others.remove(mine)
         limit_s, ran_s = self.limits[record.task_id].wall_time_s, record.at - mine.at
         bounded = limit_s is None or ran_s <= limit_s + self.grace_s
@@ -166,3 +189,12 @@ class ExecutionHistories:
             begun = self.starts[record.task_id]
             text = "{} began {} times and counts {} at {}"
             require(begun <= control.starts, "I9", text, record.task_id, begun, control.starts, record.event)
+
+
+def _happened(key: Attempt, stored: Mapping[str, TaskControl]) -> bool:
+    """Does a backup know of this attempt's start? One that is assigned there may start for all it knows."""
+    task_id, attempt = key
+    control = stored.get(task_id)
+    if control is None or attempt > control.attempt:
+        return False
+    return attempt < control.attempt or control.state != State.ASSIGNED

@@ -6,6 +6,7 @@ the stored tasks' events and the executors' journals. `at` is in seconds, on any
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from khala.core.journal import JournalRecord
@@ -73,6 +74,16 @@ class EpochTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreRestored:
+    """The store is a backup's: it has these tasks, and a new generation. What else was is lost, by an
+    operator's word."""
+
+    at: float
+    generation: int
+    stored: Mapping[str, TaskControl]
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorOffered:
     """What an executor has room for; 0 bytes of memory is unlimited."""
 
@@ -114,7 +125,7 @@ class Journalled:
 
 @dataclass(frozen=True, slots=True)
 class ProcessBegan:
-    """An attempt's processes run."""
+    """An attempt's processes run. `generation` is the one that gave it; 0 where only one ever was."""
 
     at: float
     executor: str
@@ -122,6 +133,7 @@ class ProcessBegan:
     attempt: int
     cpus: float
     memory_bytes: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,7 @@ Record = (
     | TaskInserted
     | TaskChanged
     | EpochTaken
+    | StoreRestored
     | ExecutorOffered
     | EpochAnswered
     | AssignmentReceived

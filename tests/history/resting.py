@@ -5,7 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from history.records import Healed, OutputProduced, OutputStored, Remained, TaskChanged, TaskInserted
+from history.records import (
+    Healed,
+    OutputProduced,
+    OutputStored,
+    Remained,
+    StoreRestored,
+    TaskChanged,
+    TaskInserted,
+)
 from history.violation import require
 
 from khala.core.task import TERMINAL
@@ -42,6 +50,14 @@ class Resting:
         require(same, "I17", "{} is stored as {}, its executor has {}", key, record, there)
         cut = record.size > record.kept
         require(record.truncated == cut, "I17", "{} does not say truly if it was cut: {}", key, record)
+
+    def restored(self, record: StoreRestored) -> None:
+        """Forget ends that the store does not know of."""
+        self.ended_at = {
+            id: at
+            for id, at in self.ended_at.items()
+            if id in record.stored and record.stored[id].state in TERMINAL
+        }
 
     def healed(self, record: Healed) -> None:
         """Remember when."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from history.records import (
     CancelAcknowledged,
     EpochTaken,
+    StoreRestored,
     SubmitAcknowledged,
     Submitted,
     TaskChanged,
@@ -85,6 +86,20 @@ class TaskHistories:
         require(record.epoch not in self.holders, "I11", "{} has two holders", record.epoch)
         self.epoch = record.epoch
         self.holders[record.epoch] = record.holder
+
+    def restored(self, record: StoreRestored) -> None:
+        """I11: a new generation outranks all before. What the backup lacks this store never promised."""
+        require(record.generation > self.epoch.generation, "I11", "{} after {}", record, self.epoch)
+        self.epoch = Epoch(record.generation, 0)
+        self.stored = dict(record.stored)
+        self.cancels = {task_id for task_id in self.cancels if self._asked_to_end(task_id)}
+        for known in (self.acknowledged, self.task_of_key):
+            for key in [key for key, task_id in known.items() if task_id not in self.stored]:
+                del known[key]
+
+    def _asked_to_end(self, task_id: str) -> bool:
+        control = self.stored.get(task_id)
+        return control is not None and control.cancel_requested
 
     def changed(self, record: TaskChanged) -> None:
         """I4, I5, I6, I8, I11 and I14, for one more change of a task."""

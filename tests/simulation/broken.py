@@ -24,10 +24,11 @@ from khala.core.effects import Effect, Journal
 from khala.core.execution.holdings import Holding, Holdings
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.messages import AssignTask, AttemptFinished, OutcomeSettled
+from khala.core.output import OutputChunk
 from khala.core.scheduling import reconciling, settling
 from khala.core.scheduling.ledger import Ledger
 from khala.core.task import Epoch
-from khala.errors import KhalaError
+from khala.errors import KhalaError, Refusal
 
 
 class UnguardedStorage(Storage):
@@ -63,6 +64,14 @@ class ForcingStorage(Storage):
         rev = stored.control.rev
         event = replace(change.event, rev=rev + 1, from_state=stored.control.state)
         return replace(change, expected_rev=rev, control=replace(change.control, rev=rev + 1), event=event)
+
+
+class TakesAnyOutput(Storage):
+    """Without P4 for output: what a lost generation's attempts wrote is stored under others' numbers."""
+
+    def put(self, chunk: OutputChunk, epoch: Epoch) -> int | Refusal:
+        """Whoever gave the attempt."""
+        return self.memory.put_output([chunk])[0]
 
 
 class ObedientMachine(ExecutorMachine):
@@ -163,6 +172,13 @@ def absent_is_lost() -> Iterator[None]:
 
 
 @contextmanager
+def any_generation_counts() -> Iterator[None]:
+    """Without P4 for ends: what is said of a lost generation's attempt is taken for another of its number."""
+    with mock.patch.object(settling, "told_of_another_generation", lambda ledger, said: False):
+        yield
+
+
+@contextmanager
 def capacity_not_counted() -> Iterator[None]:
     """A planted bug: an executor looks at its slots only."""
     with mock.patch.object(Holdings, "_fits", lambda holdings, spec: True):
@@ -194,6 +210,8 @@ class Case:
 CASES: dict[str, Case] = {
     "P1": Case(parts=Parts(storage=UnguardedStorage), breaks=("I11",)),
     "P3": Case(parts=Parts(leading=HintedOnly), breaks=("I20",)),
+    "P4 output": Case(parts=Parts(storage=TakesAnyOutput), breaks=("I17",)),
+    "P4 ends": Case(patch=any_generation_counts, breaks=("I7", "I9")),
     "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6")),
     "P6": Case(parts=Parts(machine=HastyMachine), breaks=("I17",)),
     "P8": Case(parts=Parts(machine=ObedientMachine), breaks=("I9", "I10")),

@@ -1,11 +1,12 @@
-"""The simulated clients: each submits its tasks until they are acknowledged, and cancels some of them.
+"""The simulated clients: each submits its tasks until they are acknowledged, and cancels or amends some.
 
 A client knows a task by its idempotency key, from which the id follows, and repeats itself at another
-judicator when it got no answer.
+judicator when it got no answer. What a restored store has lost it submits once more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,33 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The task of this id is stored."""
+class Amend:
+    """Give this task another priority."""
 
     task_id: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The task of this id is stored, in a store of this generation."""
+
+    task_id: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAccepted:
-    """The request is stored, or the task had finished."""
+    """The request is stored, or the task had finished; or there is no such task."""
+
+    task_id: str
+    generation: int
+    found: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AmendAccepted:
+    """The change is stored, or the task had finished, or there is no such task."""
 
     task_id: str
 
@@ -54,6 +73,7 @@ class Client(Node):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.waiting: dict[tuple[type, str], object] = {}
+        self.submitted: dict[str, Task] = {}
         self.planned = 0
 
     def submit_later(self, delay_s: float, task: Task, cancel_after_s: float | None) -> None:
@@ -68,9 +88,13 @@ class Client(Node):
 
     def _submit(self, task: Task, cancel_after_s: float | None) -> None:
         self.world.record(Submitted(self.clockwork.now_s, task.id, task.spec.name))
+        self.submitted[task.id] = task
         if cancel_after_s is not None:
             self.planned += 1
             self.clockwork.after(cancel_after_s, self._cancel, task.id)
+        if self.clockwork.chance(0.15):
+            self.planned += 1
+            self.clockwork.after(self.clockwork.between(0.0, 3.0), self._amend, task.id)
         self.planned -= 1
         self._ask(Accepted, task.id, Submit(task))
         if self.clockwork.chance(0.1):
@@ -82,6 +106,21 @@ class Client(Node):
             return
         self.planned -= 1
         self._ask(CancelAccepted, task_id, Cancel(task_id))
+
+    def submit_again(self, stored: Container[str]) -> None:
+        """Most of what is not stored, soon."""
+        for task in self.submitted.values():
+            if (
+                task.id not in stored
+                and (Accepted, task.id) not in self.waiting
+                and self.clockwork.chance(0.8)
+            ):
+                self.waiting[(Accepted, task.id)] = Submit(task)
+                self.clockwork.after(self.clockwork.between(0.2, 3.0), self._repeat, Accepted, task.id)
+
+    def _amend(self, task_id: str) -> None:
+        self.planned -= 1
+        self._ask(AmendAccepted, task_id, Amend(task_id, self.clockwork.rng.choice((-3, 0, 9))))
 
     def _ask(self, answer: type, task_id: str, question: object) -> None:
         self.waiting[(answer, task_id)] = question
@@ -98,8 +137,17 @@ class Client(Node):
         now_s = self.clockwork.now_s
         match message:
             case Accepted(task_id=task_id):
-                if self.waiting.pop((Accepted, task_id), None) is not None:
+                if self._was_waiting(message) and self._counts(message.generation):
                     self.world.record(SubmitAcknowledged(now_s, task_id, f"key-{task_id}"))
-            case CancelAccepted(task_id=task_id):
-                if self.waiting.pop((CancelAccepted, task_id), None) is not None:
+            case CancelAccepted(task_id=task_id, found=found):
+                if self._was_waiting(message) and found and self._counts(message.generation):
                     self.world.record(CancelAcknowledged(now_s, task_id))
+            case AmendAccepted():
+                self._was_waiting(message)
+
+    def _was_waiting(self, answer: Accepted | CancelAccepted | AmendAccepted) -> bool:
+        return self.waiting.pop((type(answer), answer.task_id), None) is not None
+
+    def _counts(self, generation: int) -> bool:
+        """What a lost store said binds nobody."""
+        return generation == self.world.storage.memory.generation()

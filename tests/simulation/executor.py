@@ -42,6 +42,7 @@ class Executor(Node):
         self.processes = Processes(self)
         self.delivering = Delivering(self)
         self.lives = 0
+        self.leaving = False
         self.leader = ""
         self.renewed_s = float("-inf")
         self.holds_lease = False
@@ -80,8 +81,14 @@ class Executor(Node):
             self.crash()
             self.clockwork.after(seconds, self.boot)
 
+    def crash(self) -> None:
+        """kill -9; one that was leaving is not started again."""
+        super().crash()
+        if self.leaving:
+            self.world.leave(self)
+
     def drain(self) -> None:
-        """SIGTERM: hand back, finish, end; a new process follows."""
+        """SIGTERM: hand back, finish, end; a new process follows, unless it is `leaving`."""
         if self.up and self.machine is not None:
             self._take(self.machine.drain(self.at()))
 
@@ -156,6 +163,8 @@ class Executor(Node):
         if self.machine.draining and not self.machine.busy and not self._effects:
             self.world.happened("executor drained")
             self.world.coordination.withdraw(self.name)
+            if self.leaving:
+                self.world.happened("executor left")
             self.crash_for(1.0)
             return
         self.post(TICK_S, self._tick)

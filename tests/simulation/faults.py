@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from simulation.network import Weather
 
+from khala.store.memory import MemoryBackup
+
 if TYPE_CHECKING:
     from simulation.node import Node
     from simulation.world import World
@@ -182,6 +184,55 @@ def drain_executor(world: World, lasts_s: float) -> None:
     world.clockwork.rng.choice(world.executors).drain()
 
 
+def leave_executor(world: World, lasts_s: float) -> None:
+    """SIGTERM to an executor that is not started again. The first one, which can run anything, stays."""
+    if len(world.executors) > 1:
+        node = world.clockwork.rng.choice(world.executors[1:])
+        node.leaving = True
+        node.drain()
+
+
+def join_executor(world: World, lasts_s: float) -> None:
+    """One more executor."""
+    world.join_executor()
+
+
+def leave_judicator(world: World, lasts_s: float) -> None:
+    """A judicator gives up its part and is gone for good; the last one stays."""
+    node = world.clockwork.rng.choice(world.judicators)
+    if len(world.judicators) > 1 and node.up and not node.paused:
+        node.leave()
+
+
+def join_judicator(world: World, lasts_s: float) -> None:
+    """One more judicator, which leads when it is its turn."""
+    world.join_judicator()
+
+
+def restore_store(world: World, lasts_s: float) -> None:
+    """A backup now; later all judicators are ended, and begin again on what it has. Executors work on."""
+    backup = world.storage.memory.backup()
+    world.clockwork.after(max(lasts_s, 2.5), _restore, world, backup)
+
+
+def recover_store(world: World, lasts_s: float) -> None:
+    """All judicators are ended, and one begins a new generation with all that there was."""
+    _restore(world, world.storage.memory.backup())
+
+
+def _restore(world: World, backup: MemoryBackup) -> None:
+    if world.healed_at_s is not None:
+        return
+    world.happened("store restored")
+    anew = world.clockwork.chance(0.4)  # etcd too, so that nobody waits for the old leader's lease to end
+    for node in world.judicators:
+        node.crash()
+        if anew:
+            world.coordination.withdraw(node.name)
+        world.clockwork.after(world.clockwork.between(0.3, 2.0), node.boot)
+    world.storage.restore(backup)
+
+
 FAULTS: tuple[Fault, ...] = (
     crash_leader,
     crash_judicator,
@@ -208,4 +259,10 @@ FAULTS: tuple[Fault, ...] = (
     membership_gap,
     depose_leader,
     drain_executor,
+    leave_executor,
+    join_executor,
+    leave_judicator,
+    join_judicator,
+    restore_store,
+    recover_store,
 )

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simulation.client import Accepted, Cancel, CancelAccepted, Submit
+from simulation.client import Accepted, Amend, AmendAccepted, Cancel, CancelAccepted, Submit
 from simulation.coordination import LEADER_LEASE_S, Beat, View
 from simulation.leading import Leading
 from simulation.node import Node
 from simulation.outputs import Put, PutAnswered
 
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
-from khala.core.task import Epoch, Task, demand_of
-from khala.errors import KhalaError
+from khala.core.task import TERMINAL, Epoch, Task, demand_of
+from khala.errors import KhalaError, Unavailable
 
 BEAT_S = 0.6
 TICK_S = 0.4
@@ -45,6 +45,12 @@ class Judicator(Node):
         """What the process held in memory is gone."""
         self.leading = None
 
+    def leave(self) -> None:
+        """Give leadership up, say so to etcd, and be gone for good."""
+        self.world.coordination.withdraw(self.name)
+        self.crash()
+        self.world.leave(self)
+
     def may_lead(self) -> bool:
         """Does this node's own clock say that its lease holds?"""
         return self.leads_until_s > self.clock_s()
@@ -63,28 +69,42 @@ class Judicator(Node):
                 self._call("insert", ([task],), lambda said: self._stored(sender, task, said))
             case Cancel(task_id=task_id):
                 args = ((task_id,), self.clockwork.now_s)
-                self._call("request_cancel", args, lambda said: self._cancelled(sender, said))
-            case Put(number=number, chunk=chunk):
-                self._call("put_output", ([chunk],), lambda said: self._put(sender, number, said))
+                self._call("request_cancel", args, lambda said: self._cancelled(sender, task_id, said))
+            case Amend(task_id=task_id, priority=priority):
+                change = (task_id, self.clockwork.now_s, f"priority {priority}", priority)
+                self._call("amend", change, lambda said: self._amended(sender, task_id, said))
+            case Put(number=number, chunk=chunk, epoch=epoch):
+                self._call("put_output", (chunk, epoch), lambda said: self._put(sender, number, said))
             case _:
                 self._for_leader(message)
 
     def _put(self, executor: str, number: int, said: Any) -> None:
-        self.send(executor, PutAnswered(number, None if isinstance(said, KhalaError) else said[0]))
+        self.send(executor, PutAnswered(number, None if isinstance(said, Unavailable) else said))
 
     def _call(self, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
         self.world.storage.call(self, method, args, reply)
 
     def _stored(self, client: str, task: Task, said: object) -> None:
         if not isinstance(said, KhalaError):
-            self.send(client, Accepted(task.id))
+            self.send(client, Accepted(task.id, self._generation()))
             queued = QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
             self._hint(TasksQueued(tasks=(queued,)))
 
-    def _cancelled(self, client: str, said: Any) -> None:
+    def _generation(self) -> int:
+        """A judicator's life ends before its store's does, so it may ask when it answers."""
+        return self.world.storage.memory.generation()
+
+    def _amended(self, client: str, task_id: str, task: Task | KhalaError | None) -> None:
+        if not isinstance(task, KhalaError):
+            self.send(client, AmendAccepted(task_id))
+            if task is not None and task.control.state not in TERMINAL:
+                queued = QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
+                self._hint(TasksQueued(tasks=(queued,)))
+
+    def _cancelled(self, client: str, task_id: str, said: Any) -> None:
         if not isinstance(said, KhalaError):
+            self.send(client, CancelAccepted(task_id, self._generation(), found=bool(said)))
             for task in said:
-                self.send(client, CancelAccepted(task.id))
                 queued = QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
                 self._hint(CancelsRequested(tasks=(queued,)))
 

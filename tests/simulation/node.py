@@ -27,6 +27,7 @@ class Node:
         self.name = name
         self.up = False
         self.paused = False
+        self.gone = False
         self.life = 0
         self.rate = world.clockwork.between(1 - CLOCK_ERROR, 1 + CLOCK_ERROR)
         self._stalled: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
@@ -60,8 +61,8 @@ class Node:
         self.world.network.send(self.name, receiver, message)
 
     def boot(self) -> None:
-        """Start the process, if it does not run."""
-        if not self.up:
+        """Start the process, if it does not run and is not `gone` for good."""
+        if not self.up and not self.gone:
             self.world.story("{} boots", self.name)
             self.up, self.paused = True, False
             self.life += 1

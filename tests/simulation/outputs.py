@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from khala.core.effects import DeliverOutput, DropSpool, StartAttempt
 from khala.core.execution.delivering import Deliveries, Piece
 from khala.core.output import OutputChunk, StreamKey, cut_streams, stored_streams
-from khala.core.task import ExitReason, Outcome, PhaseResult, Result, StreamCapture
+from khala.core.task import Epoch, ExitReason, Outcome, PhaseResult, Result, StreamCapture
+from khala.errors import Refusal
 
 if TYPE_CHECKING:
     from simulation.executor import Executor
@@ -29,14 +30,15 @@ class Put:
 
     number: int
     chunk: OutputChunk
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
 class PutAnswered:
-    """The judicator's answer; None when the store did not say."""
+    """The judicator's answer; None when the store did not say, a Refusal when it never takes it."""
 
     number: int
-    end: int | None
+    end: int | Refusal | None
 
 
 def key_of(task_id: str, attempt: int) -> StreamKey:
@@ -44,15 +46,15 @@ def key_of(task_id: str, attempt: int) -> StreamKey:
     return StreamKey(task_id=task_id, attempt=attempt, phase="execute", stream="stdout")
 
 
-def content_of(key: StreamKey, size: int) -> bytes:
+def content_of(key: StreamKey, generation: int, size: int) -> bytes:
     """What an attempt writes: its own bytes, the same whenever one looks."""
-    line = hashlib.sha256(repr(key).encode()).digest()
+    line = hashlib.sha256(repr((key, generation)).encode()).digest()
     return (line * (size // len(line) + 1))[:size]
 
 
-def with_output(outcome: Outcome, key: StreamKey, size: int) -> Outcome:
+def with_output(outcome: Outcome, effect: StartAttempt, size: int) -> Outcome:
     """The outcome of an attempt that wrote so much, all of it spooled."""
-    data = content_of(key, size)
+    data = content_of(key_of(effect.task_id, effect.attempt), effect.epoch.generation, size)
     stdout = StreamCapture(size=size, stored_bytes=size, sha256=hashlib.sha256(data).hexdigest())
     part = PhaseResult(exit_reason=ExitReason.EXITED, exit_code=0, stdout=stdout)
     return Outcome(
@@ -77,6 +79,7 @@ class Delivering:
         self._deliveries = Deliveries(chunk_bytes=CHUNK_BYTES)
         self._live: set[StreamKey] = set()
         self._outcomes: dict[tuple[str, int], Outcome] = {}
+        self._epochs: dict[StreamKey, Epoch] = {}
         self._flying: dict[int, Piece] = {}
 
     def crashed(self) -> None:
@@ -90,11 +93,12 @@ class Delivering:
     def wrote(self, effect: StartAttempt, size: int) -> None:
         """An attempt's launcher spooled more, and tells, if it is heard."""
         key = key_of(effect.task_id, effect.attempt)
-        self.spools[key] = content_of(key, size)
-        self.executor.post(0.0, self._grew, key, size)
+        self.spools[key] = content_of(key, effect.epoch.generation, size)
+        self.executor.post(0.0, self._grew, key, effect.epoch, size)
 
-    def _grew(self, key: StreamKey, size: int) -> None:
+    def _grew(self, key: StreamKey, epoch: Epoch, size: int) -> None:
         self._live.add(key)
+        self._epochs[key] = epoch
         self._deliveries.spooled(key, size)
         self.go_on()
 
@@ -108,6 +112,7 @@ class Delivering:
             captures = stored_streams(*attempt, wanted.outcome.result)
             sizes = {key: self._trusted(key, capture) for key, capture in captures.items()}
         self._outcomes[attempt] = wanted.outcome
+        self._epochs[key_of(*attempt)] = wanted.epoch
         self._deliveries.finish(*attempt, sizes)
         self.go_on()
 
@@ -131,7 +136,8 @@ class Delivering:
             data = self.spools.get(piece.key, b"")[piece.offset : piece.offset + piece.length]
             chunk = OutputChunk(key=piece.key, offset=piece.offset, data=data)
             self._flying[number] = piece
-            executor.send(executor.world.any_judicator(), Put(number, chunk))
+            put = Put(number, chunk, self._epochs[piece.key])
+            executor.send(executor.world.any_judicator(), put)
             executor.post(ANSWERS_WITHIN_S, self.answered, PutAnswered(number, None))
         for attempt, stored in self._deliveries.take_delivered():
             outcome = self._outcomes.pop(attempt)
@@ -148,6 +154,8 @@ class Delivering:
             return
         if answer.end is None:
             self._deliveries.failed(piece, self.executor.clock_s())
+        elif isinstance(answer.end, Refusal):
+            self._deliveries.refused(piece)
         else:
             self._deliveries.stored(piece, answer.end, self.executor.clock_s())
         self.go_on()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from history.records import ProcessBegan, ProcessEnded
-from simulation.outputs import key_of, with_output
+from simulation.outputs import with_output
 
 from khala.core.effects import StartAttempt
 from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
@@ -58,6 +58,7 @@ class Processes:
                 effect.attempt,
                 resources.cpus,
                 resources.memory_bytes,
+                effect.epoch.generation,
             )
         )
         if process.stops and executor.deadline_s() <= self.clockwork.now_s:
@@ -118,8 +119,7 @@ class Processes:
             if process.writes:
                 process.wrote = process.writes
                 self.executor.delivering.wrote(process.effect, process.writes)
-                key = key_of(process.effect.task_id, process.effect.attempt)
-                outcome = with_output(outcome, key, process.writes)
+                outcome = with_output(outcome, process.effect, process.writes)
             self._tell(process, outcome)
 
     def _end(self, process: Process, why: ExitReason) -> None:

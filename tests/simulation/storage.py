@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from history.records import EpochTaken, OutputSettled, TaskChanged, TaskInserted
+from history.records import EpochTaken, OutputSettled, StoreRestored, TaskChanged, TaskInserted
 
-from khala.core.output import stored_streams
-from khala.core.task import Task
-from khala.errors import Fault, OutcomeUnknown, Unavailable
-from khala.store.memory import MemoryStore, StoreFault
+from khala.core.output import OutputChunk, stored_streams
+from khala.core.task import Epoch, Task
+from khala.errors import Fault, OutcomeUnknown, Refusal, Unavailable
+from khala.store.memory import MemoryBackup, MemoryStore, StoreFault
 
 if TYPE_CHECKING:
     from simulation.node import Node
     from simulation.world import World
 
 TIMEOUT_S = 2.0
-WRITES = frozenset({"insert", "take_epoch", "commit", "request_cancel", "put_output"})
+WRITES = frozenset({"insert", "take_epoch", "commit", "request_cancel", "amend", "put_output"})
 
 
 class Storage:
@@ -33,19 +33,24 @@ class Storage:
         self.unknown = 0.0
         self.away = False
         self._next: StoreFault | None = None
+        self._life = 0
         self.memory = MemoryStore(faults=self._trouble, record_history=True)
         self.memory.prepare()
 
     def call(self, node: Node, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
         """Ask for one method; `reply` gets its answer or the KhalaError that it raised."""
-        node.post(self.clockwork.between(0.0, 0.002), self._leave, node, method, args, reply)
+        delay_s = self.clockwork.between(0.0, 0.002)
+        node.post(delay_s, self._leave, self._life, node, method, args, reply)
 
-    def _leave(self, node: Node, method: str, args: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
-        self.clockwork.after(
-            self.clockwork.between(0.001, 0.004), self._done, node, node.life, method, args, reply
-        )
+    def _leave(self, store_life: int, node: Node, method: str, args: tuple[Any, ...], reply: Any) -> None:
+        delay_s = self.clockwork.between(0.001, 0.004)
+        self.clockwork.after(delay_s, self._done, store_life, node, node.life, method, args, reply)
 
-    def _done(self, node: Node, life: int, method: str, args: tuple[Any, ...], reply: Any) -> None:
+    def _done(
+        self, store_life: int, node: Node, life: int, method: str, args: tuple[Any, ...], reply: Any
+    ) -> None:
+        if store_life != self._life:
+            return
         network = self.world.network
         answer: Any
         delay_s = self.clockwork.between(0.001, 0.004)
@@ -78,7 +83,30 @@ class Storage:
 
     def perform(self, method: str, args: tuple[Any, ...]) -> Any:
         """Do it; the place where a test takes a rule of the store away."""
+        if method == "amend":
+            return self.memory.amend(*args[:-1], priority=args[-1])
+        if method == "put_output":
+            return self.put(*args)
         return getattr(self.memory, method)(*args)
+
+    def put(self, chunk: OutputChunk, epoch: Epoch) -> int | Refusal:
+        """As a judicator's `outputs` does it: what another generation gave is refused (P4)."""
+        if not epoch.shares_generation(Epoch(self.memory.generation())):
+            self.world.happened("output of a lost generation refused")
+            return Refusal("of another generation")
+        return self.memory.put_output([chunk])[0]
+
+    def restore(self, backup: MemoryBackup) -> None:
+        """Be as the backup is, in a new generation; what is on its way to the old servers is lost."""
+        self.recover()
+        self._life += 1
+        generation = self.memory.restore(backup)
+        ever = tuple(self.world.checker.tasks.submitted)
+        stored = {task.id: task.control for task in self.memory.read(ever, "minimal")}
+        self.world.inserted = set(stored)
+        self.world.record(StoreRestored(self.clockwork.now_s, generation, stored))
+        for client in self.world.clients:
+            client.submit_again(stored)
 
     def recover(self) -> None:
         """Be well again."""
@@ -93,13 +121,15 @@ class Storage:
     def _choose_unknown(self, method: str, args: tuple[Any, ...]) -> StoreFault:
         if self.clockwork.chance(0.2):
             self.world.happened("store applied late")
-            self.clockwork.after(self.clockwork.between(0.05, 1.5), self._late, method, args)
+            self.clockwork.after(self.clockwork.between(0.05, 1.5), self._late, self._life, method, args)
             return StoreFault.UNKNOWN_NOT_APPLIED
         if self.clockwork.chance(0.5):
             return StoreFault.UNKNOWN_APPLIED
         return StoreFault.UNKNOWN_NOT_APPLIED
 
-    def _late(self, method: str, args: tuple[Any, ...]) -> None:
+    def _late(self, store_life: int, method: str, args: tuple[Any, ...]) -> None:
+        if store_life != self._life:
+            return
         self._next = None
         try:
             answer = self.perform(method, args)

@@ -25,6 +25,9 @@ OTHERS = (
     "leader resigned",
     "leader saw a gap",
     "executor drained",
+    "executor left",
+    "store restored",
+    "output of a lost generation refused",
     "task killed its executor",
     "stop task ended at its deadline",
     "executor saw its lease run out",
@@ -53,9 +56,7 @@ def test_coverage_of_transitions_and_faults(tally: Tally) -> None:
     """Every step of the transition table and every kind of fault occurred."""
     if SEEDS < ENOUGH:
         pytest.skip(f"{SEEDS} seeds are too few to expect everything: {ENOUGH} are enough")
-    # The simulated clients do not amend tasks.
-    legal = {kind: pairs for kind, pairs in LEGAL.items() if kind != "amended"}
-    steps = {(kind, str(a), str(b)) for kind, pairs in legal.items() for a, b in pairs}
+    steps = {(kind, str(a), str(b)) for kind, pairs in LEGAL.items() for a, b in pairs}
     assert steps == set(tally.transitions)
     wanted = {*(fault.__name__ for fault in FAULTS), *STRUCK, *MESSAGES, *STORE, *OTHERS}
     assert wanted <= {name for name, times in tally.faults.items() if times >= 3}

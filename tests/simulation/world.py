@@ -25,6 +25,7 @@ from simulation.network import Network, Weather
 from simulation.node import Node
 from simulation.storage import Storage
 
+from khala.core.execution.holdings import Capacity
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.task import TERMINAL, Epoch, TaskSpec
 
@@ -49,6 +50,7 @@ class World:
 
     def __init__(self, seed: int, *, parts: Parts | None = None, telling: bool = False) -> None:
         self.parts = parts or Parts()
+        self._named = 0
         self.seed = seed
         self.clockwork = Clockwork(seed)
         self.checker = Checker()
@@ -63,16 +65,47 @@ class World:
         self.storage = self.parts.storage(self)
         self.coordination = Coordination(self)
         rng = self.clockwork.rng
-        self.judicators = [self.parts.judicator(self, f"j{n}") for n in range(rng.choice((1, 2, 3, 3)))]
+        self.judicators = [self._judicator() for _ in range(rng.choice((1, 2, 3, 3)))]
         offers = workload.capacities(self.clockwork, rng.choice((2, 2, 3, 4)))
-        self.executors = [self.parts.executor(self, f"e{n}", *offer) for n, offer in enumerate(offers)]
+        self.executors = [self._executor(offer) for offer in offers]
         self.clients = [Client(self, f"c{n}") for n in range(2)]
         for node in (self.coordination, *self.judicators, *self.executors, *self.clients):
-            self.network.nodes[node.name] = node
-            self.clockwork.after(self.clockwork.between(0.0, 0.5), node.boot)
+            self._enter(node)
         self.habit = workload.habit(self.clockwork)
         self._plan_work()
         self._plan_faults()
+
+    # --- who is in it ----------------------------------------------------------------------------
+
+    def _judicator(self) -> Judicator:
+        self._named += 1
+        return self.parts.judicator(self, f"j{self._named}")
+
+    def _executor(self, offer: tuple[Capacity, dict[str, str]]) -> Executor:
+        self._named += 1
+        return self.parts.executor(self, f"e{self._named}", *offer)
+
+    def _enter(self, node: Node) -> None:
+        self.network.nodes[node.name] = node
+        self.clockwork.after(self.clockwork.between(0.0, 0.5), node.boot)
+
+    def join_judicator(self) -> None:
+        """One more of them, from now on."""
+        self.judicators.append(self._judicator())
+        self._enter(self.judicators[-1])
+
+    def join_executor(self) -> None:
+        """One more of them, of any size."""
+        self.executors.append(self._executor(workload.capacities(self.clockwork, 2)[1]))
+        self._enter(self.executors[-1])
+
+    def leave(self, node: Executor | Judicator) -> None:
+        """It is gone for good; whoever still speaks to it speaks to nobody."""
+        node.gone = True
+        if isinstance(node, Executor):
+            self.executors.remove(node)
+        else:
+            self.judicators.remove(node)
 
     # --- the plan --------------------------------------------------------------------------------
 

@@ -4429,7 +4429,8 @@ class AttemptFinished(object):
 
 class AttemptReturned(object):
     """
-    An attempt was handed back, or refused, before it started; it will never start.
+    An attempt was handed back, or refused, before it started; it will never start. An `unknown` one, if the
+    store says that it began, did so under an older generation.
 
     Attributes:
      - executor
@@ -4438,6 +4439,7 @@ class AttemptReturned(object):
      - attempt
      - reason
      - epoch
+     - unknown
 
     """
 
@@ -4448,16 +4450,18 @@ class AttemptReturned(object):
         'attempt',
         'reason',
         'epoch',
+        'unknown',
     )
 
 
-    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None, epoch=None,):
+    def __init__(self, executor=None, incarnation=None, task_id=None, attempt=None, reason=None, epoch=None, unknown=None,):
         self.executor = executor
         self.incarnation = incarnation
         self.task_id = task_id
         self.attempt = attempt
         self.reason = reason
         self.epoch = epoch
+        self.unknown = unknown
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -4499,6 +4503,11 @@ class AttemptReturned(object):
                     self.epoch.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 7:
+                if ftype == TType.BOOL:
+                    self.unknown = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -4532,6 +4541,10 @@ class AttemptReturned(object):
         if self.epoch is not None:
             oprot.writeFieldBegin('epoch', TType.STRUCT, 6)
             self.epoch.write(oprot)
+            oprot.writeFieldEnd()
+        if self.unknown is not None:
+            oprot.writeFieldBegin('unknown', TType.BOOL, 7)
+            oprot.writeBool(self.unknown)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14020,6 +14033,7 @@ AttemptReturned.thrift_spec = (
     (4, TType.I64, 'attempt', None, None, ),  # 4
     (5, TType.STRING, 'reason', 'UTF8', None, ),  # 5
     (6, TType.STRUCT, 'epoch', [Epoch, None], None, ),  # 6
+    (7, TType.BOOL, 'unknown', None, None, ),  # 7
 )
 all_structs.append(QueuedTask)
 QueuedTask.thrift_spec = (

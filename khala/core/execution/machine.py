@@ -54,7 +54,7 @@ class ExecutorMachine:
         self._capacity = capacity
         self._report_interval_s = report_interval_s
         self._holdings = Holdings(capacity)
-        self._tombstones: set[tuple[str, int]] = set()
+        self._tombstones: dict[tuple[str, int], bool] = {}  # to: was it in hand, and never began?
         self._epoch = Epoch()
         self._highest: tuple[Epoch, int] = (Epoch(), 0)
         self._report_number = 0
@@ -231,19 +231,19 @@ class ExecutorMachine:
     def _end_generation(self, at: Instant) -> None:
         """A restored store does not know what was given by the lost one: all of it is superseded (P4)."""
         for holding in self._holdings:
-            if holding.status == Status.STARTED:
-                holding.superseded = True
-                self._stop(holding)
-            elif holding.status == Status.FINISHED:
+            if holding.status in (Status.STARTED, Status.FINISHED):
                 self._outlive(holding, at)
             else:
                 self._hand_back(holding, "the store was restored")
-            self._tombstones.add((holding.task_id, holding.attempt))
 
     def _outlive(self, holding: Holding, at: Instant) -> None:
-        """Forget an end of an older generation; a number that is used here stays used for this life."""
-        self._tombstones.add((holding.task_id, holding.attempt))
-        self._settle(holding, at)
+        """End what began under an older generation, without a word; its number stays used for this life."""
+        self._tombstones[(holding.task_id, holding.attempt)] = False
+        if holding.status == Status.STARTED:
+            holding.superseded = True
+            self._stop(holding)
+        else:
+            self._settle(holding, at)
 
     def _leader_announced(self, message: LeaderAnnounced, at: Instant) -> None:
         self._report(at)
@@ -306,6 +306,7 @@ class ExecutorMachine:
         """The attempt in hand; an unknown one of this incarnation can never start from now on."""
         holding = self._holdings.get(task_id, attempt)
         if holding is None and incarnation == self._me.incarnation:
+            self._tombstones.setdefault((task_id, attempt), False)
             self._return(task_id, attempt, self._epoch, "not held")
         return holding
 
@@ -341,8 +342,8 @@ class ExecutorMachine:
         self._return(holding.task_id, holding.attempt, holding.epoch, reason)
 
     def _return(self, task_id: str, attempt: int, epoch: Epoch, reason: str) -> None:
-        self._tombstones.add((task_id, attempt))
-        self._send(speech.returned(self._me, task_id, attempt, epoch, reason))
+        unknown = not self._tombstones.setdefault((task_id, attempt), True)
+        self._send(speech.returned(self._me, task_id, attempt, epoch, reason, unknown=unknown))
 
     def _deliver(self, holding: Holding) -> bool:
         """Have the output of an ended attempt stored before its end is told; False if there is none to be

@@ -100,7 +100,9 @@ def finished(me: Identity, holding: Holding, outcome: Outcome) -> AttemptFinishe
     )
 
 
-def returned(me: Identity, task_id: str, attempt: int, epoch: Epoch, reason: str) -> AttemptReturned:
+def returned(
+    me: Identity, task_id: str, attempt: int, epoch: Epoch, reason: str, *, unknown: bool
+) -> AttemptReturned:
     """An attempt will never start here."""
     return AttemptReturned(
         executor=me.executor,
@@ -109,4 +111,5 @@ def returned(me: Identity, task_id: str, attempt: int, epoch: Epoch, reason: str
         attempt=attempt,
         reason=reason,
         epoch=epoch,
+        unknown=unknown,
     )

@@ -79,7 +79,8 @@ def attempt_returned(ledger: Ledger, said: AttemptReturned) -> None:
     if entry.saving is not None:
         entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
-        ledger.save(entry, Returned(detail=said.reason), cause=said)
+        began = said.unknown and entry.control.state == State.RUNNING
+        ledger.save(entry, _lost(entry, said.reason) if began else Returned(detail=said.reason), cause=said)
 
 
 def start_requested(ledger: Ledger, said: StartRequested) -> None:

@@ -31,6 +31,8 @@ from .tree import threads_of
 from .vforking import Vfork
 
 LAUNCHER_PRIORITY = -15
+# Tasks give way to what keeps the cluster together, also where no control group weighs them (nice(2)).
+TASK_NICENESS, LEAST_PRIORITY = 5, 19
 SPARE_THREADS = 1024
 # Collecting by itself, Python would do it in a forked child too, and copy every page that it visits.
 COLLECT_EVERY = 256
@@ -121,7 +123,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         tail_bytes=settings["tail_bytes"],
         reserve_bytes=settings["reserve_bytes"],
         kill_grace_s=settings["kill_grace_s"],
-        task_priority=os.getpriority(os.PRIO_PROCESS, 0),
+        task_priority=min(LEAST_PRIORITY, os.getpriority(os.PRIO_PROCESS, 0) + TASK_NICENESS),
         control=Control(sock),
         watch=ChildWatch(),
         kernel=kernel,
