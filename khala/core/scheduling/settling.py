@@ -17,7 +17,7 @@ from khala.core.messages import (
 )
 from khala.core.scheduling.assigning import send_assignment, stop_if_cancelled
 from khala.core.scheduling.ledger import Entry, Ledger
-from khala.core.scheduling.retrying import end_of
+from khala.core.scheduling.retrying import end_of, loss_of
 from khala.core.task import TERMINAL, Phase, State, Task, TaskSpec, demand_of
 
 PACE_WINDOW_S = 0.5
@@ -80,7 +80,13 @@ def attempt_returned(ledger: Ledger, said: AttemptReturned) -> None:
         entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         began = said.unknown and entry.control.state == State.RUNNING
-        ledger.save(entry, _lost(entry, said.reason) if began else Returned(detail=said.reason), cause=said)
+        ledger.save(
+            entry,
+            loss_of(entry.demand, said.reason, possibly_started=True)
+            if began
+            else Returned(detail=said.reason),
+            cause=said,
+        )
 
 
 def start_requested(ledger: Ledger, said: StartRequested) -> None:
