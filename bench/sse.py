@@ -11,6 +11,7 @@ ratio of their p99, and the memory of the gateway's processes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import socket
 import statistics
@@ -33,10 +34,12 @@ STREAMING = "head -c 6000000 /dev/zero | tr '\\0' x; sleep 600"
 """More than the kernel buffers of a connection take."""
 _SMALL_BUFFER = 4096
 _LOOK_EVERY_S = 0.05
+_STAYS_S = 1.0
 
 
 class Crowd:
-    """Readers of one gateway, as many as `readers`; `paths` are followed in turn. One thread of its own."""
+    """Readers of one gateway, as many as `readers`; `paths` are followed in turn. One thread of its own. A
+    third of them vanish after a second, and come back."""
 
     def __init__(self, url: str, token: str, paths: Sequence[str], readers: int) -> None:
         parts = urlsplit(url)
@@ -53,6 +56,7 @@ class Crowd:
         ]
         self._readers = readers
         self._stop = threading.Event()
+        self._came: dict[int, float] = {}
         self.opened = 0
         self.answered = 0
         self.vanished = 0
@@ -98,11 +102,12 @@ class Crowd:
         return one
 
     def _vanish(self, number: int, one: socket.socket) -> socket.socket:
-        """Gone with a reset once something has come, and another in its place."""
-        try:
+        """Gone with a reset after a while, whatever has come, and another in its place."""
+        with contextlib.suppress(BlockingIOError):
             self.answered += one.recv(4096).startswith(b"HTTP/1.1 200")
-        except BlockingIOError:
+        if time.monotonic() - self._came.setdefault(number, time.monotonic()) < _STAYS_S:
             return one
+        del self._came[number]
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         one.close()
         self.vanished += 1

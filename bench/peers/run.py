@@ -55,14 +55,17 @@ def prepare(peers: Sequence[Peer]) -> dict[str, str]:
     """Make the environments that are missing; the peers that cannot be had, and why."""
     missing: dict[str, str] = {}
     for peer in peers:
-        if not peer.packages or _python_of(peer).exists():
-            continue
         folder = VENVS / peer.name
-        venv.create(folder, with_pip=True)
+        made = folder / "installed"  # an installation that was interrupted is begun anew
+        if not peer.packages or made.exists():
+            continue
+        venv.create(folder, with_pip=True, clear=True)
         install = [str(folder / "bin" / "pip"), "install", "--quiet", *peer.packages]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             missing[peer.name] = done.stderr.strip()[-300:]
+        else:
+            made.touch()
     return missing
 
 

@@ -20,8 +20,9 @@ from khala.actors.messages import AskJobs, Began, CallsAnswered, Flush, Tick
 from khala.actors.quotas import check_queued
 from khala.actors.submissions import SCHEDULER, not_available, queued_of
 from khala.bus.envelope import Envelope
-from khala.core.access import Identity
+from khala.core.access import Identity, reach_of
 from khala.core.commands import Refused
+from khala.core.dependencies import broken
 from khala.core.jobs import CancelJob, CreateJob, Job, JobAccepted, JobViews, RetryJob
 from khala.core.messages import CancelsRequested, TasksQueued
 from khala.core.sweeps import (
@@ -94,6 +95,10 @@ class Jobs(NodeActor):
         check_new_job(new)
         rows = self._read_rows(new.rows_file)
         check_rows(new, rows)
+        others = {each.task_id for each in new.template.depends_on}
+        problems = broken({new.id: others}, self._store.standings(sorted(others), reach_of(who)))
+        if problems:
+            raise Refusal(problems[new.id], field="depends_on")
         job = Job(
             id=new.id,
             template=new.template,

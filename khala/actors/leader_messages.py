@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from khala.core.changes import Change, Changed
 from khala.core.messages import QueuedTask
-from khala.core.task import Epoch, Task
+from khala.core.task import Epoch, State, Task
 from khala.store.interface import QueueKey
 
 
@@ -140,3 +140,20 @@ class ReadFailed:
     """The store could not answer this question of the scheduler now."""
 
     wanted: RereadTasks | ScanActive | ScanWaiting
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpTasks:
+    """How do these tasks stand, which others wait for? A question without an answer is asked again."""
+
+    epoch: Epoch
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksLookedUp:
+    """The answer to LookUpTasks."""
+
+    epoch: Epoch
+    asked: tuple[str, ...]
+    found: Mapping[str, State]

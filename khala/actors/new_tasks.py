@@ -1,13 +1,19 @@
-"""What the front door makes of a client's new task: a pending one with the first line of its story. Pure."""
+"""What the front door makes of a client's new task: a pending one with the first line of its story;
+and what of it is refused. Only `with_known_dependencies` reads the store."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from khala.actors.messages import InsertTasks
+from khala.core.access import reach_of
 from khala.core.commands import NewTask, TaskAccepted
+from khala.core.dependencies import broken
 from khala.core.task import State, Task, TaskControl, TaskEvent, TaskSpec
 from khala.core.validation import inline_bytes, validate_spec
 from khala.errors import Refusal
+from khala.store.interface import TaskStore
 
 TASK_ID = re.compile(r"[0-9a-f]{24}")
 MAX_DIGEST_CHARS = 256
@@ -37,11 +43,37 @@ def new_task(new: NewTask, owner: str, at: float) -> Task:
     )
 
 
-def refusal_of(new: NewTask, why: Refusal) -> TaskAccepted:
+def refusal_of(new: NewTask | Task, why: Refusal) -> TaskAccepted:
     """The answer to a task that is not taken."""
     return TaskAccepted(
         task_id=new.id, created=False, error_code=why.code, error_detail=why.detail, error_field=why.field
     )
+
+
+def without(insert: InsertTasks, refused: Mapping[str, Refusal]) -> InsertTasks:
+    """`insert` with refusals in the places of the tasks with these ids."""
+    total = len(insert.tasks) + len(insert.refused)
+    places = (place for place in range(total) if place not in insert.refused)
+    answers = dict(insert.refused)
+    for place, task in zip(places, insert.tasks, strict=True):
+        why = refused.get(task.id)
+        if why is not None:
+            answers[place] = refusal_of(task, why)
+    tasks = tuple(task for task in insert.tasks if task.id not in refused)
+    return InsertTasks(insert.who, tasks, answers, insert.size_bytes, insert.envelope)
+
+
+def with_known_dependencies(insert: InsertTasks, store: TaskStore) -> InsertTasks:
+    """`insert` without the tasks that wait in a circle, or for one that the caller does not reach.
+
+    Raises Unavailable."""
+    wanted = {task.id: {each.task_id for each in task.spec.depends_on} for task in insert.tasks}
+    others = {other for each in wanted.values() for other in each}
+    if not others:
+        return insert
+    known = store.standings(sorted(others), reach_of(insert.who))
+    problems = broken(wanted, known)
+    return without(insert, {id: Refusal(why, field="depends_on") for id, why in problems.items()})
 
 
 def bytes_of(spec: TaskSpec) -> int:

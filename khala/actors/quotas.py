@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from khala.actors.messages import InsertTasks
-from khala.core.commands import TaskAccepted
+from khala.actors.new_tasks import without
 from khala.core.task import Task
 from khala.errors import Refusal
 from khala.store.interface import PeopleStore, Store
@@ -39,11 +39,11 @@ class Quotas:
         stored = self._stored(beyond) if beyond else frozenset()
         kept += [task for task in beyond if task.id in stored]
         self._add(insert.who.user, min(room, len(insert.tasks)))
-        if len(kept) == len(insert.tasks):
-            return insert
-        return _without(
-            insert, kept, f"{insert.who.user} may have {most} tasks waiting: wait, or cancel some"
+        why = Refusal(
+            f"{insert.who.user} may have {most} tasks waiting: wait, or cancel some", code="too_many_requests"
         )
+        taken = {task.id for task in kept}
+        return without(insert, {task.id: why for task in beyond if task.id not in taken})
 
     def _count(self, owner: str, now: float) -> int:
         count, until = self._queued.get(owner, (0, 0.0))
@@ -77,18 +77,3 @@ def check_stored_bytes(store: PeopleStore, user: str, most: int | None, size: in
             code="quota_exceeded",
             field="size",
         )
-
-
-def _without(insert: InsertTasks, kept: Sequence[Task], detail: str) -> InsertTasks:
-    """`insert` with only the `kept` tasks, and refusals in the places of the others."""
-    wanted = {task.id for task in kept}
-    total = len(insert.tasks) + len(insert.refused)
-    places = (place for place in range(total) if place not in insert.refused)
-    refused = dict(insert.refused)
-    for place, task in zip(places, insert.tasks, strict=True):
-        if task.id not in wanted:
-            refused[place] = TaskAccepted(
-                task_id=task.id, created=False, error_code="too_many_requests", error_detail=detail
-            )
-    tasks = tuple(task for task in insert.tasks if task.id in wanted)
-    return InsertTasks(insert.who, tasks, refused, insert.size_bytes, insert.envelope)

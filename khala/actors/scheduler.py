@@ -21,11 +21,13 @@ from khala.actors.leader_messages import (
     EpochNotTaken,
     EpochTaken,
     LeadingWith,
+    LookUpTasks,
     ReadFailed,
     RereadTasks,
     ScanActive,
     ScanWaiting,
     TakeEpoch,
+    TasksLookedUp,
     TasksReread,
     WaitingScanned,
 )
@@ -38,7 +40,7 @@ from khala.bus.envelope import Envelope
 from khala.coordination.interface import Coordination
 from khala.core.changes import Change
 from khala.core.commands import ExecutorViews, ListExecutors, NotAvailable
-from khala.core.effects import Effect, Reread, Save, Send, Settled
+from khala.core.effects import Effect, LookUp, Reread, Save, Send, Settled
 from khala.core.messages import (
     AttemptFinished,
     AttemptReturned,
@@ -254,6 +256,12 @@ class Scheduler(NodeActor):
             self._rereads.answered(reread.asked)
             self._perform(decisions.tasks_read(reread.asked, reread.found, self.now()))
 
+    def handle_tasks_looked_up(self, answer: TasksLookedUp, envelope: Envelope) -> None:
+        """How tasks stand that others wait for."""
+        decisions = self._leading(answer.epoch)
+        if decisions is not None:
+            self._perform(decisions.looked_up(answer.asked, answer.found, self.now()))
+
     def handle_waiting_scanned(self, scanned: WaitingScanned, envelope: Envelope) -> None:
         """A page of the re-scan; the first pass of a leader goes on at once, later ones by the clock."""
         decisions = self._leading(scanned.epoch)
@@ -350,6 +358,8 @@ class Scheduler(NodeActor):
                     self.send(destination, message)
                 case Settled(task_ids):
                     settled += task_ids
+                case LookUp(task_ids):
+                    self.tell(SCHEDULER_READER, LookUpTasks(self._epoch, task_ids))
                 case _:
                     raise TypeError(f"a leader has no such effect: {effect!r}")
         if changes:

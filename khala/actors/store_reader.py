@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import (
     ActiveScanned,
+    LookUpTasks,
     ReadFailed,
     RereadTasks,
     ScanActive,
     ScanWaiting,
+    TasksLookedUp,
     TasksReread,
     WaitingScanned,
 )
@@ -108,6 +110,15 @@ class StoreReader(NodeActor):
         done = len(tasks) < WAITING_PAGE and len(keys) < KEYS_PAGE
         last = places[0] if places else wanted.after
         self.tell("scheduler", WaitingScanned(wanted.epoch, tasks, keys, cancels, last, done, limits))
+
+    def handle_look_up_tasks(self, wanted: LookUpTasks, envelope: Envelope) -> None:
+        """How tasks stand that others wait for; the scheduler asks again what got no answer."""
+        try:
+            found = self._store.standings(wanted.task_ids)
+        except Unavailable as why:
+            self.log.warning("cannot look tasks up for the scheduler", reason=str(why))
+        else:
+            self.tell("scheduler", TasksLookedUp(wanted.epoch, wanted.task_ids, found))
 
     def _cannot(self, wanted: RereadTasks | ScanActive | ScanWaiting, why: Unavailable) -> None:
         self.log.warning("cannot read for the scheduler", wanted=type(wanted).__name__, reason=str(why))

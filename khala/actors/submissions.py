@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
+from khala.actors.new_tasks import with_known_dependencies
 from khala.actors.quotas import Quotas
 from khala.bus.envelope import Envelope
 from khala.core.changes import Inserted
@@ -97,6 +98,7 @@ class Submissions(NodeActor):
 
     def _insert(self, batch: Sequence[InsertTasks]) -> None:
         try:
+            batch = [with_known_dependencies(insert, self._store) for insert in batch]
             batch = [self._quotas.admit(insert, self.now().boot_s) for insert in batch]
             tasks = [task for insert in batch for task in insert.tasks]
             answers = self._store.insert(tasks) if tasks else ()

@@ -109,6 +109,11 @@ def scoped(command: Command, who: Identity) -> Command:
     return narrowed
 
 
+def reach_of(who: Identity) -> str | None:
+    """Whose tasks the caller may build upon: their own, or an administrator everybody's (None)."""
+    return None if who.role == ADMIN else who.user
+
+
 def seen_by(who: Identity, answer: object) -> object:
     """`answer`, without the names of tasks that a user does not know of: an executor runs everybody's."""
     if who.role != USER or not isinstance(answer, ExecutorViews):

@@ -29,6 +29,13 @@ class Reread:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Ask the store how these tasks stand, finished and purged ones too; the answer comes back."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """These tasks reached a terminal state: tell whoever waits for them."""
 
@@ -89,4 +96,6 @@ class DropSpool:
     attempt: int
 
 
-Effect = Save | Reread | Settled | Send | Journal | StartAttempt | StopAttempt | DeliverOutput | DropSpool
+Effect = (
+    Save | Reread | LookUp | Settled | Send | Journal | StartAttempt | StopAttempt | DeliverOutput | DropSpool
+)

@@ -49,12 +49,22 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """The current attempt ended for a reason for which the task is tried again, not before `not_before`."""
+
+    outcome: Outcome
+    not_before: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The current attempt is gone with its executor. `possibly_started` counts it as a start."""
+    """The current attempt is gone with its executor. `possibly_started` counts it as a start, after which
+    it is tried `again` only where its owner wants that."""
 
     possibly_started: bool
     detail: str
     max_attempts: int
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +89,33 @@ class Cancelled:
     """A waiting task whose cancel is requested ends."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTimedOut:
+    """It has waited for longer than its owner wanted."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DependencyFailed:
+    """What it waits for cannot happen any more."""
+
+    detail: str
+
+
 Occurrence = (
-    Assigned | Started | PhaseEntered | Ended | Lost | Returned | CancelRequested | Amended | Cancelled
+    Assigned
+    | Started
+    | PhaseEntered
+    | Ended
+    | Retried
+    | Lost
+    | Returned
+    | CancelRequested
+    | Amended
+    | Cancelled
+    | QueueTimedOut
+    | DependencyFailed
 )
 
 
@@ -105,6 +140,7 @@ def _assigned(control: TaskControl, happened: Assigned, at: float) -> TaskContro
         phase=None,
         started_at=None,
         reason="",
+        not_before=0.0,
     )
 
 
@@ -160,6 +196,14 @@ def _queue_again(control: TaskControl, reason: str, at: float) -> TaskControl:
     )
 
 
+def _retried(control: TaskControl, happened: Retried, at: float) -> TaskControl:
+    if control.cancel_requested:
+        raise IllegalTransition(control, happened)
+    outcome, starts = happened.outcome, control.starts + (control.state == State.ASSIGNED)
+    why = f"attempt {control.attempt}: {outcome.reason or outcome.exit_reason}"
+    return replace(_queue_again(replace(control, starts=starts), why, at), not_before=happened.not_before)
+
+
 def _lost(control: TaskControl, happened: Lost, at: float) -> TaskControl:
     started_unseen = control.state == State.ASSIGNED and happened.possibly_started
     control = replace(
@@ -171,6 +215,8 @@ def _lost(control: TaskControl, happened: Lost, at: float) -> TaskControl:
         if control.losses >= CRASH_LIMIT:
             reason = f"{control.losses} executors were lost while they ran it; the last: {happened.detail}"
             return _finish(control, State.FAILED, ExitReason.CRASH_LIMIT, reason, at)
+        if happened.possibly_started and not happened.again:
+            return _finish(control, State.FAILED, ExitReason.EXECUTOR_LOST, happened.detail, at)
         if control.starts >= happened.max_attempts:
             reason = f"{happened.detail}; started {control.starts} of {happened.max_attempts} times"
             return _finish(control, State.FAILED, ExitReason.EXECUTOR_LOST, reason, at)
@@ -196,13 +242,29 @@ def _cancelled(control: TaskControl, happened: Cancelled, at: float) -> TaskCont
     return _finish(control, State.CANCELLED, ExitReason.CANCELLED, "cancelled before it started", at)
 
 
+def _queue_timed_out(control: TaskControl, happened: QueueTimedOut, at: float) -> TaskControl:
+    if control.cancel_requested:
+        raise IllegalTransition(control, happened)
+    reason = f"it waited for more than {happened.after_s:g} s"
+    return _finish(control, State.FAILED, ExitReason.QUEUE_TIMEOUT, reason, at)
+
+
+def _dependency_failed(control: TaskControl, happened: DependencyFailed, at: float) -> TaskControl:
+    if control.cancel_requested:
+        raise IllegalTransition(control, happened)
+    return _finish(control, State.FAILED, ExitReason.DEPENDENCY_FAILED, happened.detail, at)
+
+
 TRANSITIONS: dict[tuple[State, type], Callable[[TaskControl, Any, float], TaskControl]] = {
     (State.PENDING, Assigned): _assigned,
     (State.PENDING, CancelRequested): _cancel_requested,
     (State.PENDING, Amended): _amended,
     (State.PENDING, Cancelled): _cancelled,
+    (State.PENDING, QueueTimedOut): _queue_timed_out,
+    (State.PENDING, DependencyFailed): _dependency_failed,
     (State.ASSIGNED, Started): _started,
     (State.ASSIGNED, Ended): _ended,
+    (State.ASSIGNED, Retried): _retried,
     (State.ASSIGNED, Lost): _lost,
     (State.ASSIGNED, Returned): _returned,
     (State.ASSIGNED, CancelRequested): _cancel_requested,
@@ -210,6 +272,7 @@ TRANSITIONS: dict[tuple[State, type], Callable[[TaskControl, Any, float], TaskCo
     (State.RUNNING, Amended): _amended,
     (State.RUNNING, PhaseEntered): _phase_entered,
     (State.RUNNING, Ended): _ended,
+    (State.RUNNING, Retried): _retried,
     (State.RUNNING, Lost): _lost,
     (State.RUNNING, Returned): _returned,
     (State.RUNNING, CancelRequested): _cancel_requested,
@@ -220,11 +283,14 @@ KINDS = {
     Started: "started",
     PhaseEntered: "phase_entered",
     Ended: "ended",
+    Retried: "retried",
     Lost: "lost",
     Returned: "returned",
     CancelRequested: "cancel_requested",
     Amended: "amended",
     Cancelled: "cancelled",
+    QueueTimedOut: "queue_timed_out",
+    DependencyFailed: "dependency_failed",
 }
 
 

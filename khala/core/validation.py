@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from khala.core.globs import parse_glob
-from khala.core.task import LIMIT_FIELDS, Command, InputFile, Limits, OutputGlob, TaskSpec
+from khala.core.task import LIMIT_FIELDS, Command, ExitReason, InputFile, Limits, OutputGlob, TaskSpec
 from khala.errors import Refusal
 
 MAX_NAME_CHARS = 256
@@ -35,9 +35,15 @@ MAX_PATH_BYTES = 1024
 MAX_PATH_PART_BYTES = 255
 MAX_INLINE_BYTES = 1024 * 1024
 MAX_TOLERANCE = 1e9
+MAX_WAIT_S = 366 * 86400.0
+MAX_DEPENDENCIES = 100
+NEVER_RETRIED = frozenset(
+    {ExitReason.CRASH_LIMIT, ExitReason.DEPENDENCY_FAILED, ExitReason.QUEUE_TIMEOUT, ExitReason.CANCELLED}
+)
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _FILE_ID = re.compile(r"[0-9a-f]{64}")
+_TASK_ID = re.compile(r"[0-9a-f]{24}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -78,11 +84,30 @@ def validate_shape(spec: TaskSpec) -> None:
         _command(spec.compile, "compile")
     if spec.execute is not None:
         _command(spec.execute, "execute")
+    _policies(spec)
     _inputs(spec.inputs)
     _archives(spec)
     _outputs(spec.outputs)
     if not 0 <= spec.checker_tolerance <= MAX_TOLERANCE:
         raise _refused("checker_tolerance", f"expected a number from 0 to {MAX_TOLERANCE:g}")
+
+
+def _policies(spec: TaskSpec) -> None:
+    """How it is tried again, for how long it may wait, and for what."""
+    for reason in spec.retry_on:
+        if reason in NEVER_RETRIED:
+            raise _refused("retry.on", f"{reason} is not the end of an attempt, so it cannot be tried again")
+    for value, field in ((spec.backoff_s, "retry.backoff"), (spec.queue_timeout_s, "queue_timeout")):
+        if value is not None and not (math.isfinite(value) and 0 <= value <= MAX_WAIT_S):
+            raise _refused(field, f"expected seconds from 0 to {MAX_WAIT_S:g}")
+    if len(spec.depends_on) > MAX_DEPENDENCIES:
+        raise _refused("depends_on", f"at most {MAX_DEPENDENCIES} entries")
+    others = [each.task_id for each in spec.depends_on]
+    for index, task_id in enumerate(others):
+        if not _TASK_ID.fullmatch(task_id):
+            raise _refused(f"depends_on[{index}].task_id", "a task's id is 24 hexadecimal digits")
+    if len(set(others)) != len(others):
+        raise _refused("depends_on", "a task is named twice")
 
 
 def inline_bytes(spec: TaskSpec) -> int:

@@ -58,17 +58,30 @@ async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[by
         name = replace(name, attempt=part.attempt)
         over = part.complete and part.offset + len(part.data) >= part.size
         data, held = _whole_characters(held + part.data, over=over)
-        for shown, length in _shown(data):
-            body = {"attempt": part.attempt, "offset": offset, **shown}
-            offset += length
-            yield event("output", body, id=str(offset) if named else f"{offset}@{part.attempt}")
+        events = _output_events(data, part.attempt, offset, named=named)
+        offset += len(data)
         if over:
-            yield event("end", _end(part))
+            events.append(event("end", _end(part)))
+        # While a slow reader takes an event, nothing else is held for it.
+        silent, part, data = not part.data, replace(part, data=b""), b""
+        while events:
+            yield events.pop(0)
+        if over:
             return
-        if not part.data:
+        if silent:
             # Answered at once without news: the judicator has too many who wait.
             await asyncio.sleep(max(0.0, SOONEST_S - (time.monotonic() - asked_at)))
             yield REMARK
+
+
+def _output_events(data: bytes, attempt: int, offset: int, *, named: bool) -> list[bytes]:
+    """The bytes from `offset` on as events, whose ids are the offsets behind them."""
+    events = []
+    for shown, length in _shown(data):
+        body = {"attempt": attempt, "offset": offset, **shown}
+        offset += length
+        events.append(event("output", body, id=str(offset) if named else f"{offset}@{attempt}"))
+    return events
 
 
 def _whole_characters(data: bytes, *, over: bool) -> tuple[bytes, bytes]:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from khala.core.checking import DEFAULT_TOLERANCE
+from khala.core.dependencies import Condition
+from khala.core.task import RETRY_ON, ExitReason
 from khala.errors import Refusal
 
 Unsupported = Raw | UnsetType
@@ -91,11 +93,19 @@ class ResourcesBody(Body, frozen=True):
 
 
 class RetryBody(Body, frozen=True):
-    """`retry`."""
+    """`retry`: after an attempt that ended for one of the reasons `on`, another one, up to `max_attempts`;
+    `backoff` seconds later, and twice as late each time, but for `executor_lost`."""
 
     max_attempts: int = 5
-    on: Unsupported = UNSET
-    backoff: Unsupported = UNSET
+    on: tuple[ExitReason, ...] = RETRY_ON
+    backoff: float = 0.0
+
+
+class DependencyBody(Body, frozen=True):
+    """One of `depends_on`: a task that must end so before this one starts."""
+
+    task_id: str
+    condition: Condition = Condition.SUCCEEDED
 
 
 class TaskBody(Body, frozen=True):
@@ -120,8 +130,8 @@ class TaskBody(Body, frozen=True):
     on_disconnect: Literal["continue", "stop"] = "continue"
     network: bool = False
     isolation: Literal["none", "basic", "strict"] = "basic"
-    depends_on: Unsupported = UNSET
-    queue_timeout: Unsupported = UNSET
+    depends_on: list[DependencyBody] = []
+    queue_timeout: float | None = None
     ttl_after_finished: Unsupported = UNSET
 
 
@@ -190,7 +200,6 @@ def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:
 def refuse_unsupported(task: TaskBody) -> None:
     """Raise Refusal `not_supported` when a field is set that this version does not carry out."""
     _refuse_set(task, "")
-    _refuse_set(task.retry, "retry.")
 
 
 def request_digest(task: TaskBody) -> str:

@@ -7,6 +7,7 @@ import binascii
 from typing import Any
 
 from khala.core.checking import Checker
+from khala.core.dependencies import Dependency
 from khala.core.task import (
     LIMIT_FIELDS,
     Archive,
@@ -50,6 +51,12 @@ def spec_of(body: TaskBody) -> TaskSpec:
         constraints=body.constraints,
         expected_output=None if body.expected_output is None else body.expected_output.encode(),
         max_attempts=body.retry.max_attempts,
+        retry_on=tuple(dict.fromkeys(body.retry.on)),
+        backoff_s=body.retry.backoff,
+        queue_timeout_s=body.queue_timeout,
+        depends_on=tuple(
+            Dependency(task_id=each.task_id, condition=each.condition) for each in body.depends_on
+        ),
         on_disconnect=OnDisconnect(body.on_disconnect),
         isolation=Isolation(body.isolation),
         network=body.network,

@@ -83,6 +83,10 @@ class TaskStore(Protocol):
         """The tasks that exist, in any order, as a majority has them."""
         ...
 
+    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
+        """The states of those tasks (of `owner`) that exist or were purged, by id."""
+        ...
+
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """Pending tasks ordered by (created_at, id) after the given key: what a new leader rebuilds from."""
         ...

@@ -119,6 +119,10 @@ class MemoryStore:
         """See TaskStore; in the order of `task_ids`."""
         return self._read("read", lambda: self._tasks.read(task_ids, view))
 
+    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
+        """See TaskStore."""
+        return self._read("standings", lambda: self._tasks.standings(task_ids, owner))
+
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
         return self._read("scan_queue", lambda: self._tasks.scan_queue(after, limit))

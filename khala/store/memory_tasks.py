@@ -29,6 +29,7 @@ class TaskTable:
         self._record = record
         self._tasks: dict[str, Task] = {}
         self._tombstones: dict[str, tuple[str, str]] = {}
+        self._purged: dict[str, State] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
 
     def copy(self) -> TaskTable:
@@ -96,6 +97,7 @@ class TaskTable:
         task = self._own(task_id, owner)
         if task is not None and task.control.state in TERMINAL:
             self._by_state[task.control.state].discard(task_id)
+            self._purged[task_id] = task.control.state
             self._tombstones[task_id] = _request(self._tasks.pop(task_id))
         return task and as_view(task, "minimal")
 
@@ -108,6 +110,17 @@ class TaskTable:
         check_view(view)
         known = (self._tasks.get(task_id) for task_id in dict.fromkeys(task_ids))
         return [as_view(task, view) for task in known if task]
+
+    def standings(self, task_ids: Sequence[str], owner: str | None) -> Mapping[str, State]:
+        """Of tasks and of tombstones."""
+        found = {}
+        for task_id in task_ids:
+            task = self._tasks.get(task_id)
+            state = task.control.state if task else self._purged.get(task_id)
+            whose = task.owner if task else self._tombstones.get(task_id, ("", ""))[0]
+            if state is not None and owner in (None, whose):
+                found[task_id] = state
+        return found
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """Pending tasks by (created_at, id)."""

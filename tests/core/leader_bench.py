@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from khala.core.effects import Effect, Reread, Save, Send, Settled
+from khala.core.effects import Effect, LookUp, Reread, Save, Send, Settled
 from khala.core.instant import Instant
 from khala.core.messages import (
     AssignTask,
@@ -40,6 +40,7 @@ class LeaderBench:
         self.scheduler = Scheduler(epoch=self.epoch, leader="j1", lease_s=LEASE_S, at=self.now())
         self.sent: list[tuple[str, object]] = []
         self.settled: list[str] = []
+        self.looked_up: list[str] = []
         self.saving: list[Save] = []
         self.unread: list[Reread] = []
         self.hold = False
@@ -194,6 +195,10 @@ class LeaderBench:
                     self.sent.append((destination, message))
                 case Settled(task_ids):
                     self.settled += task_ids
+                case LookUp(task_ids):
+                    self.looked_up += task_ids
+                    found = self.store.standings(task_ids)
+                    self.do(self.scheduler.looked_up(task_ids, found, self.now()))
                 case Reread(task_ids):
                     if self.blind:
                         self.unread.append(effect)

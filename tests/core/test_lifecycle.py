@@ -14,10 +14,13 @@ from khala.core.lifecycle import (
     Assigned,
     Cancelled,
     CancelRequested,
+    DependencyFailed,
     Ended,
     IllegalTransition,
     Lost,
     PhaseEntered,
+    QueueTimedOut,
+    Retried,
     Returned,
     Started,
     transition,
@@ -39,6 +42,7 @@ BAD = Ended(
     outcome=Outcome(exit_reason=ExitReason.MEMORY_LIMIT, reason="too big", finished_at=999.0),
     started_at=990.0,
 )
+RETRIED = Retried(outcome=BAD.outcome, not_before=1_030.0)
 LOST = Lost(possibly_started=True, detail="e1 was lost", max_attempts=5)
 HAPPENINGS = (
     ASSIGNED,
@@ -50,8 +54,15 @@ HAPPENINGS = (
     CancelRequested(),
     Amended(),
     Cancelled(),
+    RETRIED,
+    QueueTimedOut(after_s=5.0),
+    DependencyFailed(detail="x is failed"),
 )
 LEGAL = {
+    (P, QueueTimedOut): F,
+    (P, DependencyFailed): F,
+    (A, Retried): P,
+    (R, Retried): P,
     (P, Assigned): A,
     (P, CancelRequested): P,
     (P, Amended): P,
@@ -220,3 +231,38 @@ def test_the_event_tells_a_new_reason_only() -> None:
     _, asked = transition(control_at(R, reason="old"), CancelRequested(), at=AT, epoch=EPOCH)
     assert (lost.detail, lost.executor) == ("e1 was lost", "e1")
     assert asked.detail == ""
+
+
+@pytest.mark.parametrize("state", [A, R])
+def test_what_is_tried_again_waits_and_remembers_why(state: State) -> None:
+    """The end counts as a start; the next assignment forgets the back-off; a cancel is no retry."""
+    moved, event = transition(control_at(state), RETRIED, at=AT, epoch=EPOCH)
+    assert (moved.starts, moved.not_before, moved.queued_at, moved.executor) == (1, 1_030.0, AT, "")
+    assert event.detail == "attempt 1: too big"
+    assert after(moved, ASSIGNED).not_before == 0.0
+    with pytest.raises(IllegalTransition):
+        after(control_at(state, cancel_requested=True), RETRIED)
+
+
+def test_a_loss_that_is_not_to_be_tried_again_fails_what_may_have_started() -> None:
+    """What surely never started is queued again."""
+    once = replace(LOST, again=False)
+    moved = after(control_at(A), once)
+    assert (moved.state, moved.exit_reason) == (F, ExitReason.EXECUTOR_LOST)
+    assert after(control_at(A), replace(once, possibly_started=False)).state == P
+
+
+@pytest.mark.parametrize(
+    ("happened", "reason"),
+    [
+        (QueueTimedOut(after_s=5.0), ExitReason.QUEUE_TIMEOUT),
+        (DependencyFailed(detail="x is failed"), ExitReason.DEPENDENCY_FAILED),
+    ],
+    ids=["queue_timeout", "dependency_failed"],
+)
+def test_a_task_that_never_started_says_why_it_failed(happened: object, reason: ExitReason) -> None:
+    """With a cancel requested it is the cancel that ends it."""
+    moved = after(control_at(P), happened)
+    assert (moved.state, moved.exit_reason, moved.finished_at) == (F, reason, AT)
+    with pytest.raises(IllegalTransition):
+        after(control_at(P, cancel_requested=True), happened)

@@ -27,10 +27,11 @@ def test_etcd_is_restored_from_an_old_copy(trial: Trial) -> None:
         victims.replaced(cluster, name, process)
     trial.wait_running("executor-1", "executor-2")
     epoch = trial.ask("cluster")["epoch"]["number"]
-    with trial.fault("old etcd", NAME), victims.gone(cluster, [NAME], "etcd"):
-        shutil.rmtree(data)
-        old.rename(data)
-    trial.wait_progress()
+    with trial.fault("old etcd", NAME):
+        with victims.gone(cluster, [NAME], "etcd"):
+            shutil.rmtree(data)
+            old.rename(data)
+        trial.wait_progress()
     trial.wait_running("executor-1", "executor-2")
     assert trial.judge().struck["old etcd"]
     assert trial.ask("cluster")["epoch"]["number"] >= epoch

@@ -55,6 +55,13 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"execute": RUN, "resources": {"memory": 2**70}}, "resources.memory"),
     ({"execute": RUN, "retry": {"max_attempts": 0}}, "retry.max_attempts"),
     ({"execute": RUN, "retry": {"max_attempts": 101}}, "retry.max_attempts"),
+    ({"execute": RUN, "retry": {"on": ["cancelled"]}}, "retry.on"),
+    ({"execute": RUN, "retry": {"on": ["bad luck"]}}, "retry.on[0]"),
+    ({"execute": RUN, "retry": {"backoff": -1}}, "retry.backoff"),
+    ({"execute": RUN, "queue_timeout": -1}, "queue_timeout"),
+    ({"execute": RUN, "depends_on": [{"task_id": "x"}]}, "depends_on[0].task_id"),
+    ({"execute": RUN, "depends_on": [{"task_id": "0" * 24}] * 2}, "depends_on"),
+    ({"execute": RUN, "depends_on": [{"task_id": "0" * 24, "condition": "lost"}]}, "depends_on[0].condition"),
     ({"execute": RUN, "on_disconnect": "maybe"}, "on_disconnect"),
     ({"execute": RUN, "inputs": [{"path": "a"}]}, "inputs[0]"),
     ({"execute": RUN, "inputs": [{"path": "a", "content": "", "file_id": "a" * 64}]}, "inputs[0]"),
@@ -87,11 +94,7 @@ UNSAFE_PATHS = (
     "x" * 256, "é" * 128, "/".join(["d" * 100] * 11),
 )  # fmt: skip
 UNSUPPORTED: list[dict[str, Any]] = [
-    {"depends_on": [{"task_id": "0" * 24}]},
-    {"queue_timeout": 5},
     {"ttl_after_finished": 5},
-    {"retry": {"on": ["executor_lost"]}},
-    {"retry": {"backoff": 1}},
 ]  # fmt: skip
 
 
@@ -148,7 +151,7 @@ def test_an_unknown_field_is_refused(gateway: Gateway, body: dict[str, Any], fie
     "body",
     [
         b"", b"{", b"nonsense", b"{'a': 1}", b'{"execute": NaN}', b'{"name": "\xff"}', b'{"name": "\\ud800"}',
-        b'{"execute": {"command": "a"}} trailing', b'{"depends_on":' + b"[" * 100_000,
+        b'{"execute": {"command": "a"}} trailing', b'{"ttl_after_finished":' + b"[" * 100_000,
         b'\xef\xbb\xbf{"execute": {"command": "a"}}', b"\x00",
     ],
     ids=lambda body: repr(body[:20]),

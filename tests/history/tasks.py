@@ -26,11 +26,14 @@ LEGAL: dict[str, frozenset[tuple[State, State]]] = {
     "started": frozenset({(A, R)}),
     "phase_entered": frozenset({(R, R)}),
     "ended": frozenset({(A, S), (A, F), (A, C), (R, S), (R, F), (R, C)}),
+    "retried": frozenset({(A, P), (R, P)}),
     "lost": frozenset({(A, P), (A, F), (A, C), (R, P), (R, F), (R, C)}),
     "returned": frozenset({(A, P), (A, C), (R, P), (R, C)}),
     "cancel_requested": frozenset({(P, P), (A, A), (R, R)}),
     "amended": frozenset({(P, P), (A, A), (R, R)}),
     "cancelled": frozenset({(P, C)}),
+    "queue_timed_out": frozenset({(P, F)}),
+    "dependency_failed": frozenset({(P, F)}),
 }
 """Written down here a second time, on purpose: the checker must not learn the rules from the judged."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simulation.coordination import EXECUTOR_LEASE_S
 
 from khala.core.changes import Change
-from khala.core.effects import Effect, Reread, Save, Send
+from khala.core.effects import Effect, LookUp, Reread, Save, Send
 from khala.core.messages import AssignTask
 from khala.core.scheduling.scheduler import Scheduler
 from khala.core.task import Epoch
@@ -108,6 +108,10 @@ class Leading:
                     sends.append(effect)
                 case Save(change):
                     self._waiting.append(change)
+                case LookUp(task_ids):
+                    self._call(
+                        "standings", (task_ids,), lambda found, asked=task_ids: self._found(asked, found)
+                    )
                 case Reread(task_ids):
                     self._call("read", (task_ids,), lambda found, asked=task_ids: self._read(asked, found))
         if sends:
@@ -149,3 +153,7 @@ class Leading:
     def _read(self, asked: tuple[str, ...], found: Any) -> None:
         if not isinstance(found, KhalaError):
             self._perform(self.scheduler.tasks_read(asked, found, self.judicator.at()))
+
+    def _found(self, asked: tuple[str, ...], found: Any) -> None:
+        if not isinstance(found, KhalaError):
+            self._perform(self.scheduler.looked_up(asked, found, self.judicator.at()))

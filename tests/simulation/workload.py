@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from simulation.clockwork import Clockwork
 from simulation.processes import COMPILES, FAILS, POISON
 
+from khala.core.dependencies import Condition, Dependency
 from khala.core.execution.holdings import Capacity
-from khala.core.task import OnDisconnect, Resources, Task, TaskControl, TaskSpec
+from khala.core.task import RETRY_ON, ExitReason, OnDisconnect, Resources, Task, TaskControl, TaskSpec
 
 MEMORY_BYTES = 1_000
 LABELS = {"disk": "fast"}
@@ -63,13 +64,32 @@ def make_task(clockwork: Clockwork, habit: Habit, number: int, at_s: float) -> T
         constraints=rng.choice(({}, {}, {}, LABELS)),
         max_attempts=max_attempts,
         on_disconnect=OnDisconnect.STOP if clockwork.chance(habit.stop) else OnDisconnect.CONTINUE,
+        retry_on=rng.choice((RETRY_ON, RETRY_ON, (), (*RETRY_ON, ExitReason.EXITED))),
+        backoff_s=rng.choice((0.0, 0.0, 0.5, 3.0)),
+        queue_timeout_s=rng.choice((None, None, None, None, 2.0, 15.0)),
+        depends_on=_earlier(clockwork, number),
     )
+    bound = rng.choice((0, 0, 0, 2))
     return Task(
         id=task_id,
         spec=spec,
+        owner=rng.choice(("ann", "ann", "bob")),
+        job_id="f" * 24 if bound else "",
+        max_parallel=bound,
         created_at=at_s,
         request_digest=task_id,
         control=TaskControl(queued_at=at_s),
+    )
+
+
+def _earlier(clockwork: Clockwork, number: int) -> tuple[Dependency, ...]:
+    """Now and then a task waits for one or two of those before it, which may be stored later than it is."""
+    if number < 3 or not clockwork.chance(0.25):
+        return ()
+    others = clockwork.rng.sample(range(1, number), clockwork.rng.choice((1, 2)))
+    conditions = (Condition.FINISHED, Condition.FINISHED, Condition.SUCCEEDED, Condition.FAILED)
+    return tuple(
+        Dependency(task_id=f"{other:024x}", condition=clockwork.rng.choice(conditions)) for other in others
     )
 
 

@@ -50,7 +50,7 @@ class Visitor:
         fragment = f"#{self.fragment}" if signed_in and self.fragment else ""
         self.page.goto(f"{self.origin}{path}{fragment}")
         if fragment:  # the session begins before the page is left again
-            self.page.get_by_role("navigation", name="Pages").wait_for()
+            self.page.get_by_role("navigation", name="Pages", exact=True).wait_for()
             self.fragment = ""
         return self.page
 

@@ -95,6 +95,31 @@ def test_a_task_is_written_by_keyboard_alone(site: Site, visit: Visit) -> None:
     expect(page.get_by_role("log")).to_have_text(re.compile(r"hello\s*typed"))
 
 
+def test_the_members_are_told_and_an_executor_is_drained(site: Site, visit: Visit) -> None:
+    page = visit().open("/judicators")
+    row = page.get_by_role("row").filter(has_text="judicator-1")
+    for told in ("Leader", "Live", "Primary"):
+        expect(row).to_contain_text(told)
+    page.get_by_role("link", name="Executors").click()
+    expect(page.get_by_role("img", name="of 2 slots in use")).to_be_visible()
+    page.get_by_role("button", name="Drain").click()
+    expect(page.get_by_text("Takes no more")).to_be_visible()
+    page.get_by_role("button", name="Let it take tasks").click()
+    expect(page.get_by_text("Takes tasks")).to_be_visible()
+
+
+def test_what_is_wrong_in_the_form_is_told_at_its_field(site: Site, visit: Visit) -> None:
+    page = visit().open("/new")
+    command, limit = page.get_by_label("Execute command"), page.get_by_label("Execute timeout (seconds)")
+    command.fill("true")
+    limit.fill("soon")
+    page.get_by_role("button", name="Run it").click()
+    expect(limit).to_have_attribute("aria-invalid", "true")
+    limit.fill("5")
+    page.get_by_role("button", name="Run it").click()
+    expect(page.locator(".standing")).to_contain_text("Succeeded")
+
+
 def reach(page: Page, name: str) -> None:
     """Press Tab until the control of that name has the focus."""
     for _ in range(60):

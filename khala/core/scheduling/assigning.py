@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from khala.core.effects import Reread
-from khala.core.lifecycle import Assigned, Cancelled
+from collections import deque
+
+from khala.core.effects import LookUp, Reread
+from khala.core.lifecycle import Assigned, Cancelled, DependencyFailed, QueueTimedOut
 from khala.core.messages import AbortAttempt, AssignTask, RecallAttempt
+from khala.core.scheduling.holding import timeout_of
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
 from khala.core.scheduling.placement import place
 from khala.core.scheduling.queue import signature_of
@@ -19,6 +22,7 @@ ABORT_AGAIN_S = 1.0
 
 def assign_waiting(ledger: Ledger) -> None:
     """Place what waits on executors with room, and ask for each assignment to be saved."""
+    _release_held(ledger)
     if not len(ledger.queue):
         return
     rooms = [(executor.name, executor.room) for executor in ledger.executors.values()]
@@ -29,6 +33,38 @@ def assign_waiting(ledger: Ledger) -> None:
         assigned = Assigned(executor=name, incarnation=executor.incarnation)
         ledger.save(entry, assigned, spec=entry.spec is None)
         ledger.reserve(executor, entry)
+
+
+def _release_held(ledger: Ledger) -> None:
+    """Queue what nothing holds any more, and end what has waited too long or in vain."""
+    holding, now = ledger.holding, ledger.at.unix_s
+    again: list[str] = []
+    for task_id in [*_taken(holding.released), *holding.due(now), *holding.doomed]:
+        entry = ledger.entries.get(task_id)
+        if entry is None or entry.control.state != State.PENDING or entry.control.cancel_requested:
+            continue
+        if entry.saving is not None:
+            again.append(task_id)
+            continue
+        timeout_at = timeout_of(entry.control, entry.demand)
+        if task_id in holding.doomed:
+            ledger.queue.discard(task_id)
+            ledger.save(entry, DependencyFailed(detail=holding.doomed.pop(task_id)))
+        elif timeout_at is not None and timeout_at <= now:
+            ledger.queue.discard(task_id)
+            ledger.save(entry, QueueTimedOut(after_s=entry.demand.queue_timeout_s or 0.0))
+        else:
+            ledger.enqueue(entry)
+    holding.released.extend(again)
+    unknown = holding.to_look_up(now)
+    if unknown:
+        ledger.effects.append(LookUp(unknown))
+
+
+def _taken(waiting: deque[str]) -> list[str]:
+    taken = list(waiting)
+    waiting.clear()
+    return taken
 
 
 def send_assignment(ledger: Ledger, entry: Entry, spec: TaskSpec) -> None:
@@ -50,7 +86,7 @@ def send_assignment(ledger: Ledger, entry: Entry, spec: TaskSpec) -> None:
             task_id=entry.task_id,
             attempt=control.attempt,
             spec=spec,
-            gated=control.attempt >= entry.demand.max_attempts,
+            gated=entry.gated,
         ),
     )
 

@@ -16,11 +16,12 @@ from khala.core.effects import Effect, Save, Send
 from khala.core.instant import Instant
 from khala.core.lifecycle import Occurrence, transition
 from khala.core.messages import AttemptFinished, ExecutorReport
+from khala.core.scheduling.holding import Holding
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
 from khala.core.scheduling.shares import Shares
 from khala.core.scheduling.tally import Tally
-from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, State, Task, TaskControl, TaskSpec
+from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, ExitReason, State, Task, TaskControl, TaskSpec
 
 SETTLED_REMEMBERED = 10_000
 SPECS_REMEMBERED = 256
@@ -54,6 +55,12 @@ class Entry:
     def suspect(self) -> bool:
         """Was an executor lost while it ran this task?"""
         return self.control.losses > 0
+
+    @property
+    def gated(self) -> bool:
+        """Must the start of its current attempt be saved before it executes? (P8)"""
+        again = ExitReason.EXECUTOR_LOST in self.demand.retry_on
+        return not again or self.control.attempt >= self.demand.max_attempts
 
     def wait_with(self, event: object) -> None:
         """Handle this once the change under way is answered; what is said again waits only once."""
@@ -106,6 +113,7 @@ class Ledger:
     executors: dict[str, ExecutorEntry] = field(default_factory=dict)
     queue: TaskQueue = field(default_factory=TaskQueue)
     shares: Shares = field(default_factory=Shares)
+    holding: Holding = field(default_factory=Holding)
     unsure: dict[str, None] = field(default_factory=dict)
     questions: dict[str, list[object]] = field(default_factory=dict)
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
@@ -150,6 +158,7 @@ class Ledger:
         entry = self.entries.get(task_id)
         if entry is None:
             if control.state in TERMINAL:
+                self.holding.finished(task_id, control.state)
                 return None
             entry = self.entries[task_id] = Entry(task_id, control, demand)
             self._attach(entry)
@@ -176,6 +185,7 @@ class Ledger:
             entry.resending, entry.recalled_at, entry.aborted_at = False, 0.0, 0.0
         if control.state in TERMINAL:
             del self.entries[entry.task_id]
+            self.holding.finished(entry.task_id, control.state)
         else:
             self._attach(entry)
 
@@ -213,6 +223,11 @@ class Ledger:
             executor.entries[entry.task_id] = entry
             self.reserve(executor, entry)
         elif entry.control.state == State.PENDING and not entry.control.cancel_requested:
+            self.enqueue(entry)
+
+    def enqueue(self, entry: Entry) -> None:
+        """Put a pending entry into the queue, unless something holds it."""
+        if self.holding.admit(entry.task_id, entry.control, entry.demand, self.entries, self.at.unix_s):
             self.queue.push(entry.task_id, entry.demand, suspect=entry.suspect)
 
     def _detach(self, entry: Entry) -> None:
@@ -222,3 +237,4 @@ class Ledger:
                 self.release(executor, entry)
         else:
             self.queue.discard(entry.task_id)
+            self.holding.leave(entry.task_id)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from khala.core.lifecycle import Lost, Returned
+from khala.core.lifecycle import Returned
 from khala.core.messages import AttemptView, ExecutorReport, LeaderAnnounced
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
+from khala.core.scheduling.retrying import loss_of
 from khala.core.scheduling.settling import abort_superseded, ask
 from khala.core.task import ACTIVE, State
 
@@ -131,15 +132,11 @@ def lose_the_missing(ledger: Ledger) -> None:
             continue
         for entry in list(executor.entries.values()):
             if entry.saving is None and entry.control.state in ACTIVE:
-                gated = entry.control.attempt >= entry.demand.max_attempts
-                started = entry.control.state == State.RUNNING or not gated
+                started = entry.control.state == State.RUNNING or not entry.gated
                 _lose(ledger, entry, f"executor {executor.name} was lost", possibly_started=started)
         if not executor.entries and not executor.room.taken_slots:
             del ledger.executors[executor.name]
 
 
 def _lose(ledger: Ledger, entry: Entry, detail: str, *, possibly_started: bool) -> None:
-    ledger.save(
-        entry,
-        Lost(possibly_started=possibly_started, detail=detail, max_attempts=entry.demand.max_attempts),
-    )
+    ledger.save(entry, loss_of(entry.demand, detail, possibly_started=possibly_started))

@@ -90,6 +90,13 @@ class Scheduler:
             self._after(task_id)
         return self._take_effects()
 
+    def looked_up(self, asked: Sequence[str], found: Mapping[str, State], at: Instant) -> list[Effect]:
+        """Take the answer to a LookUp; what was asked and not found does not exist."""
+        ledger = self.ledger
+        ledger.at = at
+        ledger.holding.looked_up(tuple(asked), found, ledger.entries, at.unix_s)
+        return self._take_effects()
+
     def tick(self, at: Instant) -> list[Effect]:
         """Do what time asks for; call a few times a second."""
         ledger = self.ledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from khala.core.changes import Changed
 from khala.core.effects import Reread, Settled
-from khala.core.lifecycle import Ended, Lost, PhaseEntered, Returned, Started
+from khala.core.lifecycle import PhaseEntered, Returned, Started
 from khala.core.messages import (
     AbortAttempt,
     AttemptFinished,
@@ -17,7 +17,8 @@ from khala.core.messages import (
 )
 from khala.core.scheduling.assigning import send_assignment, stop_if_cancelled
 from khala.core.scheduling.ledger import Entry, Ledger
-from khala.core.task import TERMINAL, ExitReason, Phase, State, Task, TaskSpec, demand_of
+from khala.core.scheduling.retrying import end_of, loss_of
+from khala.core.task import TERMINAL, Phase, State, Task, TaskSpec, demand_of
 
 PACE_WINDOW_S = 0.5
 
@@ -45,10 +46,7 @@ def attempt_finished(ledger: Ledger, said: AttemptFinished) -> None:
         entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         _count_pace(ledger, said.executor)
-        if said.outcome.exit_reason == ExitReason.EXECUTOR_LOST:
-            ledger.save(entry, _lost(entry, said.outcome.reason), cause=said)
-        else:
-            ledger.save(entry, Ended(outcome=said.outcome, started_at=said.started_at), cause=said)
+        ledger.save(entry, end_of(entry, said, ledger.at.unix_s), cause=said)
     elif said.attempt > entry.control.attempt:
         ask(ledger, said.task_id, said)
     else:
@@ -82,7 +80,13 @@ def attempt_returned(ledger: Ledger, said: AttemptReturned) -> None:
         entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
         began = said.unknown and entry.control.state == State.RUNNING
-        ledger.save(entry, _lost(entry, said.reason) if began else Returned(detail=said.reason), cause=said)
+        ledger.save(
+            entry,
+            loss_of(entry.demand, said.reason, possibly_started=True)
+            if began
+            else Returned(detail=said.reason),
+            cause=said,
+        )
 
 
 def start_requested(ledger: Ledger, said: StartRequested) -> None:
@@ -232,10 +236,6 @@ def _clear(ledger: Ledger, entry: Entry) -> None:
 def _acknowledge(ledger: Ledger, said: AttemptFinished, *, won: bool) -> None:
     settled = OutcomeSettled(task_id=said.task_id, attempt=said.attempt, superseded=not won, epoch=said.epoch)
     ledger.send(said.executor, settled)
-
-
-def _lost(entry: Entry, detail: str) -> Lost:
-    return Lost(possibly_started=True, detail=detail, max_attempts=entry.demand.max_attempts)
 
 
 def _count_pace(ledger: Ledger, name: str) -> None:

@@ -122,7 +122,8 @@ class Attempt:
         slot = self._slot
         if self._own_fs_bytes:
             slot.kernel.unmount(self._path)
-        workspace.remove(slot.root_fd, self._name)
+        if slot.ended is None or not slot.ended.put(slot.root_fd, self._name):
+            workspace.remove(slot.root_fd, self._name)
         if slot.traces is not None:
             slot.traces.remove()
 

@@ -1,8 +1,9 @@
 """The zygote: forks a launcher per slot on request, and sweeps up after launchers that died.
 
 A single-threaded process started before the executor has threads. It is the parent, by adoption
-too, of everything that a dead launcher leaves, and kills that before it reports the death. It ends
-when the executor closes its socket or dies, after its last launcher.
+too, of everything that a dead launcher leaves, and kills that before it reports the death. While it has
+nothing else to do it removes the workspaces that are over. It ends when the executor closes its socket or
+dies, after its last launcher.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from . import launcher
 from .children import ChildWatch, now_s
+from .ended import Ended
 from .kernel import Kernel
 from .tree import children_of, end_all
 
@@ -26,6 +28,8 @@ MAX_REQUEST_BYTES = 1 << 17
 LAUNCHERS_END_WITHIN_S = 8.0
 SWEEP_WITHIN_S = 1.0
 SWEEP_AGAIN_MS = 500
+REMOVE_EVERY_MS, REMOVE_IDLE_MS = 50, 1000
+"""How often it looks for workspaces to remove, while there are some and while there are none."""
 # A terminal or a service manager signals whole groups, but the executor decides when to end. Blocked,
 # not ignored: a task inherits the default action of each, and unblocks them before its exec.
 BLOCKED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
@@ -57,19 +61,26 @@ class Zygote:
         self._watch = ChildWatch()
         self._launchers: dict[int, int] = {}
         self._unswept: list[int] = []
+        self._ended: Ended | None = None
 
     def serve(self) -> None:
         """Fork and sweep until the executor is gone, then see the launchers out."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._watch, select.POLLIN)
+        removes = False
         while True:
-            ready = {fd for fd, _ in poll.poll(SWEEP_AGAIN_MS if self._unswept else None)}
-            self._watch.clear()
-            self._bury()
+            pause_ms = REMOVE_EVERY_MS if removes else SWEEP_AGAIN_MS if self._unswept else REMOVE_IDLE_MS
+            ready = {fd for fd, _ in poll.poll(pause_ms)}
+            if ready or self._unswept:
+                self._watch.clear()
+                self._bury()
             if self._control.fileno() in ready and not self._take_request():
                 break
+            removes = self._ended is not None and self._ended.clear()
         self._see_launchers_out()
+        if self._ended is not None:
+            self._ended.close()
 
     def _take_request(self) -> bool:
         try:
@@ -82,6 +93,8 @@ class Zygote:
         os.set_inheritable(fds[0], False)
         with socket.socket(fileno=fds[0]) as sock:
             settings = json.loads(data)
+            if self._ended is None:
+                self._ended = Ended.beside(settings["root"])
             try:
                 pid = os.fork()
             except OSError as error:

@@ -23,6 +23,8 @@ from .cgroup_v1 import GroupV1
 from .cgroup_v2 import GroupV2
 from .children import ChildWatch
 from .control import Control, ExecutorGone
+from .ended import Ended
+from .ipc import OwnIpc
 from .kernel import Kernel
 from .slot import Slot
 from .strays import end_strays
@@ -73,9 +75,8 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
 
 def _prepare(slot: Slot) -> None:
     """While the slot is idle: what the next attempt would wait for."""
-    if slot.own_mounts:
-        # Shared memory and queues of the attempt before end with their last user, which is this process.
-        slot.kernel.take_own_ipc()
+    if slot.ipc is not None:
+        slot.ipc.renew()
     if slot.group is not None:
         slot.group.prepare()
 
@@ -133,6 +134,9 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         cpus=os.cpu_count() or 1,
         other_processes=0 if uid_is_own else threads_of(owner[0] if owner else os.geteuid()) + SPARE_THREADS,
         own_mounts=own_mounts,
+        ipc=OwnIpc(kernel) if own_mounts else None,
+        # By its own mounts: a rename does not cross to those of the zygote.
+        ended=Ended.beside(root),
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],

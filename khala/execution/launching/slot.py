@@ -10,6 +10,8 @@ from .box import Box
 from .cgroup import TaskGroup
 from .children import ChildWatch
 from .control import Control
+from .ended import Ended
+from .ipc import OwnIpc
 from .kernel import Kernel
 from .program import OOM_SCORE
 from .traces import Traces
@@ -24,7 +26,8 @@ class Slot:
     runs as the launcher's own user; `uid_is_own` says that no other slot uses that uid. `env` is the
     part of the environment that all tasks share. `other_processes` is how many processes, threads
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
-    has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`.
+    has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`;
+    then there is an `ipc`, too. An empty one goes to `ended`, if there is such a folder.
     Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase; so are
     output files, at most `kept_bytes` of an attempt. A command is started by `vfork`, or forked if that
     is None.
@@ -50,6 +53,8 @@ class Slot:
     cpus: int
     other_processes: int
     own_mounts: bool
+    ipc: OwnIpc | None
+    ended: Ended | None
     tmpfs_bytes: int
     spool_root: str
     stored_bytes: int

@@ -20,7 +20,7 @@ from khala.core.task import TERMINAL, Result, Task, TaskControl, TaskEvent, Task
 from khala.store.mongo.client import Document
 from khala.store.views import label_texts, texts_of
 
-PURGED_AT = "purged_at"
+PURGED_AT, PURGED_STATE = "purged_at", "purged_state"
 CONTROL_FIELDS = tuple(TaskControl.__dataclass_fields__)
 _JOB = ("job_id", "job_index", "max_parallel")
 _HEAD = ("owner", "created_at", "request_digest", "retried_from", *_JOB, *CONTROL_FIELDS)
@@ -184,9 +184,14 @@ def amend_pipeline(
     return [*away, {"$set": fields}]
 
 
-def tombstone_of(owner: str, request_digest: str, at: float) -> Document:
-    """What stays of a purged task: enough to know its request again (P7)."""
-    return {"owner": owner, "request_digest": request_digest, PURGED_AT: at}
+def tombstone_of(task: Task, at: float) -> Document:
+    """What stays of a purged task: enough to know its request again (P7), and for those that wait for it."""
+    return {
+        "owner": task.owner,
+        "request_digest": task.request_digest,
+        PURGED_AT: at,
+        PURGED_STATE: task.control.state.value,
+    }
 
 
 def _told(kind: str, at: float, detail: str) -> Document:

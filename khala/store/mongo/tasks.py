@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import TERMINAL, Epoch, Task, TaskSpec
+from khala.core.task import TERMINAL, Epoch, State, Task, TaskSpec
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
@@ -22,6 +22,7 @@ from khala.store.mongo.documents import (
     HINTED,
     PROJECTIONS,
     PURGED_AT,
+    PURGED_STATE,
     amend_pipeline,
     cancel_pipeline,
     document_of,
@@ -120,7 +121,7 @@ class MongoTasks:
             return task if task is not None and owner in (None, task.owner) else None
         wanted = _own(task_id, owner) | {"state": {"$nin": UNFINISHED}, PURGED_AT: None}
         with self._connection.writing("purge a task"):
-            self._tasks.replace_one(wanted, tombstone_of(task.owner, task.request_digest, at))
+            self._tasks.replace_one(wanted, tombstone_of(task, at))
         return task
 
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
@@ -129,6 +130,16 @@ class MongoTasks:
         with self._connection.reading("read tasks"):
             found = self._by_id(task_ids, PROJECTIONS[view])
         return [found[task_id] for task_id in dict.fromkeys(task_ids) if task_id in found]
+
+    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
+        """See TaskStore."""
+        wanted: Document = {"_id": {"$in": list(task_ids)}}
+        if owner is not None:
+            wanted["owner"] = owner
+        with self._connection.reading("look tasks up"):
+            found = list(self._tasks.find(wanted, {"state": 1, PURGED_STATE: 1}))
+        states = {each["_id"]: each.get("state") or each.get(PURGED_STATE) for each in found}
+        return {task_id: State(state) for task_id, state in states.items() if state}
 
     def _apply_few(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
         """A batch of few changes that are likely to fit, without a look at their revs first: a task alone on

@@ -5,7 +5,7 @@ import { html, useState } from "../ui.js";
 import { Loading, Scroll } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
 
-const REPLICAS = { PRIMARY: ["Primary", "check", "good"], SECONDARY: ["Secondary", "check", "good"] };
+const REPLICAS = { primary: ["Primary", "check", "good"], secondary: ["Secondary", "check", "good"] };
 
 export function Judicators() {
   const [cluster, setCluster] = useState(null);

@@ -16,15 +16,12 @@ const STEP_S = 10;
 
 export function Overview() {
   const [now, setNow] = useState({});
-  const rates = useRef([]);
   const known = useRef(null);
   const recent = useLoaded((signal) => get("/tasks?view=minimal&page_size=1000", signal), []);
-  const again = useMemo(() => throttle(() => recent.reload(), 2000), [recent.reload]);
+  const again = useMemo(() => throttle(() => recent.reload(), 4000), [recent.reload]);
   useEffect(() => () => again.stop(), [again]);
   useCluster("stats,executors,cluster", {
     stats: (stats) => {
-      const rate = stats.throughput.finished_per_s;
-      if (rate !== null) rates.current = [...rates.current, [Date.now() / 1000, stats.throughput]];
       if (known.current && known.current !== JSON.stringify(stats.tasks)) again();
       known.current = JSON.stringify(stats.tasks);
       setNow((old) => ({ ...old, stats }));
@@ -41,7 +38,7 @@ export function Overview() {
     <${Counts} stats=${stats} executors=${executors} />
     <div class=${empty ? "" : "columns"}>
       ${!empty && html`<div class="stack">
-        <${Ended} tasks=${recent.value?.tasks} problem=${recent.problem} again=${recent.reload} />
+        <${Ended} rate=${stats?.throughput.finished_per_s ?? null} tasks=${recent.value?.tasks} problem=${recent.problem} again=${recent.reload} />
         <${Newest} tasks=${recent.value?.tasks} />
       </div>`}
       <div class="stack">
@@ -93,15 +90,15 @@ function Counts({ stats, executors }) {
 }
 
 /** How many ended, over time; of the newest thousand tasks. */
-function Ended({ tasks, problem, again }) {
+function Ended({ rate, tasks, problem, again }) {
   const points = useMemo(() => tasks && perStep(tasks), [tasks]);
   if (problem && !tasks) return html`<section class="card"><${Trouble} problem=${problem} again=${again} /></section>`;
   if (!tasks) return html`<section class="card"><h2>Finished tasks a second</h2><${Loading} lines=${7} /></section>`;
-  const last = points.at(-1)?.[1] ?? 0;
+  const now = rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0);
   return html`<section class="card">
-      <h2>Finished tasks a second</h2>
+      <h2>Finished tasks a second <span class="more">now <b>${now}</b></span></h2>
       <p class="small">The last 15 minutes, of the newest ${number(1000)} tasks</p>
-      <${Chart} points=${points} label=${`Finished tasks a second over the last 15 minutes; now ${last.toFixed(1)}`} />
+      <${Chart} points=${points} label=${`Finished tasks a second over the last 15 minutes; now ${now}`} />
     </section>`;
 }
 

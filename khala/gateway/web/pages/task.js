@@ -42,14 +42,16 @@ export function TaskPage({ id }) {
   }, [id, known]);
   if (!known) return problem ? html`<${Missing} id=${id} problem=${problem} again=${reload} />` : html`<h1 class="unseen">Task</h1><${Loading} lines=${8} />`;
   const { task, attempts, why } = value;
+  const compared = task.expected_output !== null && task.result?.execute && html`<${Compared} task=${task} />`;
   return html`
     <${Head} task=${task} reload=${reload} />
     ${problem && html`<${Trouble} problem=${problem} again=${reload} />`}
     <${Standing} task=${task} why=${why} />
     <div class="columns">
       <div class="stack">
+        ${task.verdict === "wrong_answer" && compared}
         <${Output} task=${task} />
-        ${task.expected_output !== null && task.result?.execute && html`<${Compared} task=${task} />`}
+        ${task.verdict !== "wrong_answer" && compared}
         <${Asked} task=${task} />
         <${Commands} task=${specOf(task)} />
       </div>
@@ -163,6 +165,7 @@ function Asked({ task }) {
     ${task.execute?.stdin && html`<details><summary>Standard input (${bytes(task.execute.stdin.length)})</summary><${Code} label="standard input" text=${task.execute.stdin} /></details>`}
     ${task.inputs.map((input) => html`<details key=${input.path}><summary>${input.path}</summary>${input.content !== undefined && input.encoding === "utf-8" ? html`<${Code} label=${input.path} text=${input.content} />` : html`<p class="soft">A stored file, not text.</p>`}</details>`)}
     <dl class="pairs">
+      ${task.job_id && html`<dt>Job</dt><dd><a href=${`/tasks?job_id=${task.job_id}`}>${task.job_id.slice(-6)}</a>, task ${task.job_index}</dd>`}
       <dt>User</dt><dd>${task.user}</dd>
       <dt>Priority</dt><dd>${task.priority}</dd>
       ${labels.length > 0 && html`<dt>Labels</dt><dd>${labels.map(([key, value]) => html`<a key=${key} class="chip" href=${`/tasks?label=${encodeURIComponent(`${key}=${value}`)}`}>${key}=${value}</a> `)}</dd>`}

@@ -10,7 +10,7 @@ import { Icon } from "../parts/icons.js";
 import { soon } from "../parts/undo.js";
 
 const PAGE = 50;
-const FILTERS = ["state", "user", "label", "executor", "exit_reason", "name_prefix", "created_after", "created_before"];
+const FILTERS = ["state", "user", "label", "executor", "exit_reason", "name_prefix", "job_id", "created_after", "created_before"];
 const AT_A_TIME = 6;
 
 export function Tasks() {

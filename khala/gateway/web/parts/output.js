@@ -47,6 +47,8 @@ function Stream({ task, stream }) {
   const [view, setView] = useState({ following: true, behind: 0, top: null });
   const [status, setStatus] = useState({ attempt: 0, ended: null, any: false });
   const [problem, setProblem] = useState(null);
+  // What is over takes the room it needs; what is watched keeps its place to its end.
+  const [fits] = useState(() => isOver(task));
   const path = `/tasks/${task.id}/logs/${stream}`;
   useEffect(() => {
     screen.current = new Screen(box.current, (next) => setView((old) => (same(old, next) ? old : next)));
@@ -97,7 +99,7 @@ function Stream({ task, stream }) {
     </div>
     <${Trouble} problem=${problem} />
     ${view.top > 0 && html`<button class="earlier" onClick=${earlier}>Load earlier output (${bytes(view.top)} before this)</button>`}
-    <div class="screen" ref=${box} tabindex="0" role="log" aria-label=${TITLES[stream]} aria-live="off"></div>
+    <div class=${fits ? "screen fits" : "screen"} ref=${box} tabindex="0" role="log" aria-label=${TITLES[stream]} aria-live="off"></div>
   `;
 }
 

@@ -1,0 +1,81 @@
+"""What a launcher and its zygote do between two attempts: objects left behind, folders removed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from execution.harness import Bench, executed, new_root, opened, script
+from wait import wait_until
+
+from khala.execution.launching.ended import Ended
+
+MAKERS = {
+    "shared memory": "libc.shmget(77, 4096, 0o1600)",
+    "a semaphore": "libc.semget(77, 1, 0o1600)",
+    "a queue": "libc.msgget(77, 0o1600)",
+    "a POSIX queue": "rt.mq_open(b'/left', 0o102, 0o600, None)",
+}
+FIND = "print(libc.shmget(77, 0, 0), libc.semget(77, 0, 0), libc.msgget(77, 0), rt.mq_open(b'/left', 0))"
+
+
+def python(code: str) -> str:
+    loaded = "import ctypes; libc = ctypes.CDLL(None); rt = ctypes.CDLL('librt.so.1')"
+    return f'python3 -I -c "{loaded}; {code}"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has an IPC namespace for each slot")
+@pytest.mark.parametrize("maker", sorted(MAKERS))
+def test_no_object_is_left_for_the_next_attempt(bench: Bench, maker: str) -> None:
+    made = executed(bench.run(script(python(f"print({MAKERS[maker]})"))))
+    assert int(made.stdout.head) >= 0, made.stderr.head
+    found = executed(bench.run(script(python(FIND))))
+    assert found.stdout.head == b"-1 -1 -1 -1\n", found.stderr.head
+
+
+def test_a_namespace_that_nothing_was_made_in_stays(bench: Bench) -> None:
+    names = {bench.text("readlink /proc/self/ns/ipc") for _ in range(3)}
+    assert len(names) == 1
+
+
+def test_emptied_workspaces_are_removed_soon_and_their_folder_at_the_end(open_folder: Path) -> None:
+    root = new_root(open_folder)
+    bench = opened(root)
+    ended = Path(f"{root}.ended")
+    try:
+        for command in ("true", "mkdir -p a/b; echo c > a/b/c", "chmod 0 ."):
+            bench.run(script(command))
+            assert list(root.iterdir()) == []
+        wait_until(lambda: list(ended.iterdir()) == [], what="they are removed")
+    finally:
+        bench.pool.close()
+    assert not ended.exists()
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    theirs = tmp_path / "root.ended"
+    theirs.mkdir(mode=0o777)
+    theirs.chmod(0o777)
+    assert Ended.beside(str(tmp_path / "root")) is None
+    theirs.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    theirs.symlink_to(tmp_path / "elsewhere")
+    assert Ended.beside(str(tmp_path / "root")) is None
+
+
+def test_what_is_not_empty_is_not_put_away(tmp_path: Path) -> None:
+    (tmp_path / "root" / "full" / "inner").mkdir(parents=True)
+    (tmp_path / "root" / "empty").mkdir()
+    ended = Ended.beside(str(tmp_path / "root"))
+    assert ended is not None
+    root_fd = os.open(tmp_path / "root", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert [ended.put(root_fd, name) for name in ("full", "empty", "none")] == [False, True, False]
+        assert [path.name for path in (tmp_path / "root").iterdir()] == ["full"]
+        assert (ended.clear(), ended.clear()) == (True, False)
+    finally:
+        os.close(root_fd)
+        ended.close()
+    assert not (tmp_path / "root.ended").exists()
