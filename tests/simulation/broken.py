@@ -84,7 +84,7 @@ class ObedientMachine(ExecutorMachine):
     def handle(self, message: object, at: Any) -> list[Effect]:
         """Neither does the incarnation, nor what was handed back."""
         if isinstance(message, AssignTask):
-            self._tombstones.discard((message.task_id, message.attempt))
+            self._tombstones.pop((message.task_id, message.attempt), None)
             message = replace(message, incarnation=self._me.incarnation)
         return super().handle(message, at)
 
