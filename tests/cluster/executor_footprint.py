@@ -48,6 +48,9 @@ class Footprint:
         }
 
     def _roots(self) -> list[Path]:
-        """The folders that a launcher holds open: its workspace root among them."""
+        """The folders that a launcher holds open: its workspace root among them.
+
+        `/` is none of them: so reads the root of its message queues' file system, which is mounted nowhere.
+        """
         paths = {fd.resolve() for fd in Path(f"/proc/{self.family[-1].pid}/fd").iterdir()}
-        return [path for path in paths if path.is_dir()]
+        return [path for path in paths if path.is_dir() and path != Path("/")]

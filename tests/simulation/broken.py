@@ -117,9 +117,9 @@ class AnswersEarly(Judicator):
     def receive(self, sender: str, message: object) -> None:
         """Tell, then do."""
         if isinstance(message, Submit):
-            self.send(sender, Accepted(message.task.id))
+            self.send(sender, Accepted(message.task.id, self._generation()))
         if isinstance(message, Cancel):
-            self.send(sender, CancelAccepted(message.task_id))
+            self.send(sender, CancelAccepted(message.task_id, self._generation()))
         super().receive(sender, message)
 
 
