@@ -119,6 +119,6 @@ def test_the_queue_knows_its_depth_by_priority() -> None:
     assert dict(queue.depths()) == {0: 1, 7: 4}
     queue.discard("1")
     queue.discard("1")
-    (signature,) = queue.signatures()
-    assert queue.take(signature) == "0"
+    (lane,) = queue.lanes()
+    assert queue.take(lane) == "0"
     assert dict(queue.depths()) == {7: 3}
