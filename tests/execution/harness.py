@@ -44,19 +44,19 @@ class Bench:
         status = Path(f"/proc/{launcher_pids(self.root)[slot]}/status").read_text()
         return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
-    def wait_for(self, kind: type, timeout_s: float = 20.0) -> LauncherEvent:
+    def wait_for(self, kind: type, timeout_s: float = 60.0) -> LauncherEvent:
         while True:
             event = self.events.get(timeout=timeout_s)
             self.seen.append(event)
             if isinstance(event, kind):
                 return event
 
-    def end(self, timeout_s: float = 20.0) -> JobEnded:
+    def end(self, timeout_s: float = 60.0) -> JobEnded:
         event = self.wait_for(JobEnded, timeout_s)
         assert isinstance(event, JobEnded)
         return event
 
-    def end_of(self, job: Job, timeout_s: float = 20.0) -> JobEnded:
+    def end_of(self, job: Job, timeout_s: float = 60.0) -> JobEnded:
         """The end of `job`, whichever other job ends before it."""
         while job.task_id not in self.ended:
             end = self.end(timeout_s)
