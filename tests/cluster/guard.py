@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 OVER = b"over\n"
-KILL_WITHIN_S, PAUSE_S = 30.0, 0.1
+KILL_WITHIN_S, GONE_WITHIN_S = 30.0, 1.0
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def main() -> None:
                 process.kill()
             except psutil.Error:
                 continue
-        time.sleep(PAUSE_S)
+        psutil.wait_procs(left, timeout=GONE_WITHIN_S)
 
 
 if __name__ == "__main__":

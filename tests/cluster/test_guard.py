@@ -13,15 +13,15 @@ from cluster.guard import guarded, working_in
 from wait import wait_until
 
 TEST = """
-import subprocess, sys, time
+import signal, subprocess, sys
 from pathlib import Path
 from cluster.guard import guarded
 place = Path(sys.argv[1].replace("+", "/"))
 with guarded(place):
-    sleeps = "import time; time.sleep(600)"
-    subprocess.Popen([sys.executable, "-c", sleeps, str(place / "etcd")], start_new_session=True)
+    waits = "import signal; signal.pause()"
+    subprocess.Popen([sys.executable, "-c", waits, str(place / "etcd")], start_new_session=True)
     print("up", flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 

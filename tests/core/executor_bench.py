@@ -147,3 +147,11 @@ class ExecutorBench:
     def facts(self) -> list[tuple[Fact, str, int]]:
         """The journal, in short."""
         return [(record.fact, record.task_id, record.attempt) for record in self.journal]
+
+
+def ready() -> ExecutorBench:
+    """An executor of one slot that has answered epoch 1."""
+    bench = ExecutorBench()
+    bench.announce(E1)
+    bench.effects.clear()
+    return bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from core.executor_bench import E1, E2, GOOD, ExecutorBench
+from core.executor_bench import E1, E2, GOOD, ExecutorBench, ready
 
 from khala.core.effects import DeliverOutput, DropSpool, Journal
 from khala.core.messages import AttemptFinished
@@ -34,8 +34,7 @@ def with_streams(stdout: StreamCapture, stderr: StreamCapture = SHORT) -> Outcom
 @pytest.fixture
 def bench() -> ExecutorBench:
     """One slot, and one task that runs."""
-    bench = ExecutorBench()
-    bench.announce(E1)
+    bench = ready()
     bench.assign("t")
     bench.effects.clear()
     return bench
