@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from khala.cli.connecting import cluster_options, connect
-from khala.cli.exits import Exit, note
-from khala.cli.output import print_json
+from khala.cli.each import tell_each
+from khala.cli.exits import Exit
 from khala.client import Client
-from khala.client.answers import Drain
-from khala.errors import Refusal
 
 _ASK_AGAIN_S = 0.3
 
@@ -32,7 +30,11 @@ def drain(executors: Sequence[str], wait: bool, data_dir: Path | None, as_json: 
     Forgotten when the executor starts anew. Exits with 4 if one is not known.
     """
     with connect(data_dir) as client:
-        code = _ordered(client.drain, executors, "takes no more tasks", as_json=as_json)
+
+        def tell(executor: str) -> tuple[object, str]:
+            return client.drain(executor), f"{executor}  takes no more tasks"
+
+        code = tell_each(executors, tell, as_json=as_json)
         if wait and code == Exit.OK:
             _until_idle(client, frozenset(executors))
     return code
@@ -50,26 +52,11 @@ def undrain(executors: Sequence[str], data_dir: Path | None, as_json: bool) -> i
     Exits with 4 if one is not known.
     """
     with connect(data_dir) as client:
-        return _ordered(client.undrain, executors, "takes tasks again", as_json=as_json)
 
+        def tell(executor: str) -> tuple[object, str]:
+            return client.undrain(executor), f"{executor}  takes tasks again"
 
-def _ordered(order: Callable[[str], Drain], executors: Sequence[str], said: str, *, as_json: bool) -> int:
-    """Tell each of them; those that are known are told whatever the others are."""
-    answers: list[object] = []
-    refused = False
-    for executor in executors:
-        try:
-            answers.append(order(executor))
-        except Refusal as refusal:
-            refused = True
-            note(f"khala: {executor}: {refusal}")
-            answers.append({"id": executor, "error": {"code": refusal.code, "detail": refusal.detail}})
-            continue
-        if not as_json:
-            click.echo(f"{executor}  {said}")
-    if as_json:
-        print_json({"results": answers})
-    return Exit.REFUSED if refused else Exit.OK
+        return tell_each(executors, tell, as_json=as_json)
 
 
 def _until_idle(client: Client, executors: frozenset[str]) -> None:

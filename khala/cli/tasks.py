@@ -1,4 +1,4 @@
-"""`khala show`, `ls`, `cancel`: tasks that exist already."""
+"""`khala show`, `ls`, `cancel`, `retry`: tasks that exist already."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from khala.cli.connecting import cluster_options, connect
+from khala.cli.each import tell_each
 from khala.cli.exits import Exit, note
 from khala.cli.output import moment, print_json, print_table
 from khala.client import STATES, DifferenceView, OutputView, PhaseView, TaskView
-from khala.errors import Refusal
 
 
 @click.command()
@@ -135,22 +135,12 @@ def cancel(task_ids: Sequence[str], data_dir: Path | None, as_json: bool) -> int
 
     Exits with 4 if one of them does not exist or is finished already; the others are cancelled.
     """
-    answers: list[object] = []
-    refused = False
     with connect(data_dir) as client:
-        for task_id in task_ids:
-            try:
-                answers.append(client.cancel(task_id))
-            except Refusal as refusal:
-                refused = True
-                note(f"khala: {task_id}: {refusal}")
-                answers.append({"id": task_id, "error": {"code": refusal.code, "detail": refusal.detail}})
-                continue
-            if not as_json:
-                click.echo(f"{task_id}  cancel requested")
-    if as_json:
-        print_json({"results": answers})
-    return Exit.REFUSED if refused else Exit.OK
+
+        def tell(task_id: str) -> tuple[object, str]:
+            return client.cancel(task_id), f"{task_id}  cancel requested"
+
+        return tell_each(task_ids, tell, as_json=as_json)
 
 
 @click.command()
@@ -164,20 +154,10 @@ def retry(task_ids: Sequence[str], data_dir: Path | None, as_json: bool) -> int:
 
     Exits with 4 if one of them does not exist or is not finished; the others are run.
     """
-    answers: list[object] = []
-    refused = False
     with connect(data_dir) as client:
-        for task_id in task_ids:
-            try:
-                created = client.retry(task_id)
-            except Refusal as refusal:
-                refused = True
-                note(f"khala: {task_id}: {refusal}")
-                answers.append({"id": task_id, "error": {"code": refusal.code, "detail": refusal.detail}})
-                continue
-            answers.append({"id": created, "retried_from": task_id})
-            if not as_json:
-                click.echo(created)
-    if as_json:
-        print_json({"results": answers})
-    return Exit.REFUSED if refused else Exit.OK
+
+        def tell(task_id: str) -> tuple[object, str]:
+            created = client.retry(task_id)
+            return {"id": created, "retried_from": task_id}, created
+
+        return tell_each(task_ids, tell, as_json=as_json)
