@@ -11,11 +11,10 @@ import re
 from dataclasses import replace
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import reply_of
 from khala.actors.messages import AccountsChanged, AskAccounts, Began, CallsAnswered, Flush, NoteAction
-from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
 from khala.core.access import ADMIN, ROLES, Identity, token_id
-from khala.core.commands import Refused
 from khala.core.people import (
     AuditEntry,
     CreateToken,
@@ -68,10 +67,8 @@ class Accounts(NodeActor):
         """Carry out a command about people, and answer."""
         try:
             answer = self._answer(ask.envelope.payload, ask.who)
-        except Refusal as why:
-            answer = Refused(code=why.code, detail=why.detail, field=why.field)
-        except Unavailable as why:
-            answer = not_available(why)
+        except (Refusal, Unavailable) as why:
+            answer = reply_of(why)
         self.reply(ask.envelope, answer)
         self.tell("judicator", CallsAnswered(self.name, 1, 0))
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import reply_of
 from khala.actors.follows import Follow, Follows
 from khala.actors.messages import Began, CallsAnswered, OutputGrew, Tick
 from khala.actors.output_parts import is_over, read_part
-from khala.actors.submissions import not_available
 from khala.actors.waits import WAIT_MOST_S
 from khala.bus.envelope import Envelope
-from khala.core.commands import NotAvailable, Refused
+from khala.core.commands import NotAvailable
 from khala.core.messages import TasksSettled
 from khala.core.output import StreamKey
 from khala.core.transfers import GetOutput, OutputPart
@@ -90,10 +90,8 @@ class Followers(NodeActor):
         answer: object
         try:
             part = read_part(self._store, get)
-        except Refusal as why:
-            answer = Refused(code=why.code, detail=why.detail, field=why.field)
-        except Unavailable as why:
-            answer = not_available(why)
+        except (Refusal, Unavailable) as why:
+            answer = reply_of(why)
         except Fault as why:
             self.log.error("output cannot be read", task=get.task_id, exc_info=why)
             answer = NotAvailable(detail=f"this cannot be read: {why}; the judicator's log says more")

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import reply_of
 from khala.actors.leader_messages import LeadingWith
 from khala.actors.messages import AskJobs, Began, CallsAnswered, Flush, Tick
 from khala.actors.quotas import check_queued
-from khala.actors.submissions import SCHEDULER, not_available, queued_of
+from khala.actors.submissions import SCHEDULER, queued_of
 from khala.bus.envelope import Envelope
 from khala.core.access import Identity, reach_of
-from khala.core.commands import Refused
 from khala.core.dependencies import broken
 from khala.core.jobs import CancelJob, CreateJob, Job, JobAccepted, JobViews, RetryJob
 from khala.core.messages import CancelsRequested, TasksQueued
@@ -70,10 +70,8 @@ class Jobs(NodeActor):
         """Carry out a command about a job, and answer."""
         try:
             answer = self._answer(ask.envelope.payload, ask.who)
-        except Refusal as why:
-            answer = Refused(code=why.code, detail=why.detail, field=why.field)
-        except Unavailable as why:
-            answer = not_available(why)
+        except (Refusal, Unavailable) as why:
+            answer = reply_of(why)
         self.reply(ask.envelope, answer)
         self.tell("judicator", CallsAnswered(self.name, 1, JOB_BYTES))
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import not_available
 from khala.actors.messages import Began, CallsAnswered, Flush, OutputGrew
-from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
 from khala.core.commands import Refused
 from khala.core.output import CHUNK_BYTES, PHASES, STREAMS, OutputChunk, StreamKey

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import reply_of
 from khala.actors.leader_messages import (
     ActiveScanned,
     LookUpTasks,
@@ -35,7 +36,6 @@ from khala.core.commands import (
     CountTasks,
     GetTasks,
     NotAvailable,
-    Refused,
     SearchTasks,
     TaskCounts,
     TaskViews,
@@ -204,10 +204,8 @@ class StoreReader(NodeActor):
         nothing that it could have spoilt."""
         try:
             answer = self._answer(asked.payload, found)
-        except Refusal as why:
-            answer = Refused(code=why.code, detail=why.detail, field=why.field)
-        except Unavailable as why:
-            answer = NotAvailable(detail=why.detail, retry_after_s=why.retry_after_s)
+        except (Refusal, Unavailable) as why:
+            answer = reply_of(why)
         except Fault as why:
             self.log.error("a query met a fault", query=type(asked.payload).__name__, exc_info=why)
             answer = NotAvailable(detail=f"this cannot be read: {why}; the judicator's log says more")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import not_available
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
 from khala.actors.new_tasks import with_known_dependencies
 from khala.actors.quotas import Quotas
@@ -17,7 +18,6 @@ from khala.bus.envelope import Envelope
 from khala.core.changes import Inserted
 from khala.core.commands import (
     CancelTasks,
-    NotAvailable,
     TaskAccepted,
     TaskCancel,
     TaskCancels,
@@ -27,7 +27,7 @@ from khala.core.commands import (
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
 from khala.core.operations import AmendTask, PurgeTask
 from khala.core.task import TERMINAL, Task, demand_of
-from khala.errors import OutcomeUnknown, Unavailable
+from khala.errors import Unavailable
 from khala.store.interface import Store
 
 BATCH_TASKS = 1_000
@@ -178,15 +178,6 @@ class Submissions(NodeActor):
         for start in range(0, len(task_ids), BATCH_TASKS):
             some = task_ids[start : start + BATCH_TASKS]
             yield from self._store.request_cancel(some, self.now().unix_s, owner)
-
-
-def not_available(why: Unavailable) -> NotAvailable:
-    """The reply that carries an Unavailable or OutcomeUnknown to a client."""
-    return NotAvailable(
-        detail=why.detail,
-        retry_after_s=why.retry_after_s,
-        outcome_unknown=isinstance(why, OutcomeUnknown),
-    )
 
 
 def _batch_of(waiting: list[InsertTasks]) -> tuple[list[InsertTasks], list[InsertTasks]]:

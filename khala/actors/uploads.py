@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import IO
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.answering import not_available, refused
 from khala.actors.messages import Began, CallsAnswered, TakeChunk, Tick
 from khala.actors.quotas import check_stored_bytes
-from khala.actors.submissions import not_available
 from khala.bus.envelope import Envelope
 from khala.core.access import EXECUTOR, Identity
-from khala.core.commands import NotAvailable, Refused
+from khala.core.commands import NotAvailable
 from khala.core.transfers import FileStored, PutFileChunk
 from khala.errors import Refusal, Unavailable
 from khala.store.interface import Store
@@ -77,7 +77,7 @@ class Uploads(NodeActor):
             answer: object = FileStored(sha256=chunk.sha256, complete=self._take(chunk, take.who))
         except Refusal as why:
             self._forget(chunk.upload_id)
-            answer = Refused(code=why.code, detail=why.detail, field=why.field)
+            answer = refused(why)
         except Unavailable as why:
             answer = not_available(why)
         except OSError as why:
