@@ -8,18 +8,16 @@ that no executor suits wait in the queue meanwhile. Prints the rate, and each pr
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from bench.cluster import Cluster, running, wait
+from bench.command import tell, words_of
 from bench.fleet import LABELS
 
 TASK = {"execute": {"command": ["sh", "-c", "true"]}, "name": "bench", "constraints": LABELS}
@@ -84,18 +82,15 @@ def _known(cluster: Cluster) -> int:
 
 def main() -> None:
     """Measure and print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words = words_of(__doc__)
     words.add_argument("--tasks", type=int, default=5_000)
     words.add_argument("--repeats", type=int, default=3)
     words.add_argument("--executors", type=int, default=4)
     words.add_argument("--slots", type=int, default=100)
     words.add_argument("--depth", type=int, default=0)
-    words.add_argument("--json", type=Path)
     options = words.parse_args()
     found = measure(options.tasks, options.repeats, options.executors, options.slots, options.depth)
-    print(json.dumps(found, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

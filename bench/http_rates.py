@@ -7,16 +7,15 @@ By wrk (apt-get install wrk). The posted tasks fit no executor, so that only tak
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from bench.cluster import Cluster, running
+from bench.command import tell, words_of
 
 CONNECTIONS = 64
 NOWHERE = {"execute": {"command": "true"}, "constraints": {"place": "nowhere"}}
@@ -67,15 +66,12 @@ def measure(seconds: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words = words_of(__doc__)
     words.add_argument("--seconds", type=int, default=5)
     words.add_argument("--repeats", type=int, default=3)
-    words.add_argument("--json", type=Path)
     options = words.parse_args()
     found = measure(options.seconds, options.repeats)
-    print(json.dumps(found, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

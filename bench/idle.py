@@ -9,15 +9,13 @@ time of all processes of the cluster, in per cent of one CPU, with one executor 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bench.cluster import Cluster, running
+from bench.command import tell, words_of
 from bench.control_plane import TASK, fleet
 
 REAL = {"execute": {"command": ["sh", "-c", "true"]}}
@@ -59,15 +57,12 @@ def measure(count: int, executors: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words = words_of(__doc__)
     words.add_argument("--count", type=int, default=300)
     words.add_argument("--executors", type=int, default=200)
-    words.add_argument("--json", type=Path)
     options = words.parse_args()
     found = measure(options.count, options.executors)
-    print(json.dumps(found, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

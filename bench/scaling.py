@@ -7,12 +7,10 @@ As `bench.control_plane`, in one cluster for each figure. A million tasks (`--de
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from bench.command import tell, words_of
 from bench.control_plane import measure
 
 SLOTS = 400
@@ -30,20 +28,17 @@ def by_executors(executors: Sequence[int], tasks: int, repeats: int) -> list[dic
 
 def main() -> None:
     """Measure and print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words = words_of(__doc__)
     words.add_argument("--depths", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     words.add_argument("--executors", type=int, nargs="*", default=[1, 10, 100])
     words.add_argument("--tasks", type=int, default=5_000)
     words.add_argument("--repeats", type=int, default=2)
-    words.add_argument("--json", type=Path)
     options = words.parse_args()
     found = {
         "by_depth": by_depth(options.depths, options.tasks, options.repeats),
         "by_executors": by_executors(options.executors, options.tasks, options.repeats),
     }
-    print(json.dumps(found, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ HyperQueue writes it to files, GNU parallel prints it. A peer that cannot be had
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +16,8 @@ import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.command import tell, words_of
 
 HERE = Path(__file__).parent
 VENVS = HERE.parent.parent / "build" / "bench" / "venvs"
@@ -75,12 +75,11 @@ def _python_of(peer: Peer) -> Path:
 
 def main() -> None:
     """Measure in turns, and print."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    words = words_of(__doc__)
     words.add_argument("--tasks", type=int, default=2_000)
     words.add_argument("--repeats", type=int, default=3)
     words.add_argument("--slots", type=int, default=os.cpu_count() or 1)
     words.add_argument("--only", nargs="*", help="names of peers")
-    words.add_argument("--json", type=Path)
     options = words.parse_args()
     peers = [peer for peer in PEERS if not options.only or peer.name in options.only]
     missing = prepare(peers)
@@ -94,9 +93,7 @@ def main() -> None:
             except (RuntimeError, OSError, subprocess.TimeoutExpired, ValueError) as why:
                 missing[peer.name] = str(why)
     found = {"tasks_per_s": rates, "missing": missing}
-    print(json.dumps(found, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":
