@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from actors.world import World
 from gateway.cluster_model import ClusterModel
+from gateway.real_cluster import RealCluster
 from sanic import Sanic
 
 from khala.gateway.server import GatewayServer
@@ -120,6 +123,21 @@ def start_gateway() -> Iterator[Callable[..., Gateway]]:
     """Starts gateways with other settings, which end with the test: `start_gateway(body_idle_s=…)`."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(running(Stage(ClusterModel()), **settings))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """The actors of a whole cluster on in-memory twins."""
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(world: World, many_apps_in_a_process: None) -> Iterator[Gateway]:
+    """A gateway before it that asks for no token."""
+    with running(Stage(RealCluster(world, secured=False)), auth="none") as gateway:
+        yield gateway
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

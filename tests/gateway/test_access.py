@@ -305,13 +305,6 @@ def test_an_open_cluster_has_nothing_to_log_in_to(world: World) -> None:
 # --- guessing -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.close()
-
-
 def test_who_guesses_is_slowed_down_and_a_good_token_still_opens(world: World) -> None:
     cluster = RealCluster(world)
     with running(Stage(cluster), auth="token", wrong_tokens_at_once=5) as gateway:

@@ -6,8 +6,6 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,19 +20,6 @@ from khala.core.sweeps import task_id_of
 from khala.store.memory import StoreFault
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def site(world: World, many_apps_in_a_process: None) -> Iterator[Gateway]:
-    with running(Stage(RealCluster(world, secured=False)), auth="none") as gateway:
-        yield gateway
 
 
 def sweep(shell: str, array: Json, **fields: Any) -> Json:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from actors.world import World
 from gateway.conftest import Gateway, Stage, problem, running
 from gateway.real_cluster import RealCluster
@@ -15,19 +12,6 @@ from khala.core.commands import Caller, SubmitTasks
 from khala.core.dependencies import Dependency
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def site(world: World, many_apps_in_a_process: None) -> Iterator[Gateway]:
-    with running(Stage(RealCluster(world, secured=False)), auth="none") as gateway:
-        yield gateway
 
 
 def end_of(site: Gateway, id: str) -> Json:
