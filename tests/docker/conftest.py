@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from containers.engine import Engine, EngineFailed, engine
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "docker-tests"
 BUILD_S = 540.0
+LOG_LINES = 300
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -20,6 +21,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         here = [item for item in items if item.path.parent == ROOT / "tests/docker"]
         config.hook.pytest_deselected(items=here)
         items[:] = [item for item in items if item not in here]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the containers of a failed test wrote last goes with its report."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("clean_engine")
+    if report.failed and report.when == "call" and running is not None:
+        for name in running.docker("ps", "--all", "--format={{.Names}}").split():
+            ended = running.run("docker", "logs", f"--tail={LOG_LINES}", name, check=False)
+            report.sections.append((f"log of {name}", ended.stdout + ended.stderr))
+    return report
 
 
 def no_engine(why: str) -> None:
