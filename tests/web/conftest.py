@@ -57,9 +57,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser process; each visitor has a profile of their own in it."""
+    """One browser process for a file; each visitor has a profile of their own in it. It ends with the file,
+    because its library keeps an event loop running in this thread, beside which no other can run."""
     if not CHROMIUM:
         pytest.skip("chromium is not installed: make system")
     with chromium() as started:
