@@ -278,8 +278,8 @@ class PeopleStore(Protocol):
         """See ListAudit; Refusal for a malformed page token."""
         ...
 
-    def trim_audit(self, keep: int) -> int:
-        """Forget all but the newest `keep` entries; how many went."""
+    def trim_audit(self, keep: int, before: float = 0.0) -> int:
+        """Forget all but the newest `keep` entries, and those older than `before`; how many went."""
         ...
 
 

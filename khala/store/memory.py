@@ -288,9 +288,9 @@ class MemoryStore(MemoryRetention):
         """See PeopleStore."""
         return self._read("read_audit", lambda: self._people.read_audit(user, limit, page_token))
 
-    def trim_audit(self, keep: int) -> int:
+    def trim_audit(self, keep: int, before: float = 0.0) -> int:
         """See PeopleStore."""
-        return self._write("trim_audit", lambda: self._people.trim(keep))
+        return self._write("trim_audit", lambda: self._people.trim(keep, before))
 
     def _usage(self, user: str) -> Usage:
         states = self._tasks.counts(user)
