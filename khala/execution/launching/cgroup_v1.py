@@ -20,7 +20,10 @@ from collections.abc import Mapping
 
 from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
 
-FRESH = ("pids", "memory")
+FRESH = {
+    "pids": ("pids.peak", "pids.events"),
+    "memory": ("memory.max_usage_in_bytes", "memory.oom_control", "memory.usage_in_bytes"),
+}
 FREEZE_WITHIN_S = 0.1
 LEFT_BYTES = 1 << 20
 LEFT_SHARE = 64
@@ -29,33 +32,36 @@ READ_BYTES = 4096
 
 
 class _Counters:
-    """Control files of a group that are read after every phase: held open as long as the group exists."""
+    """The control files of a group that are read after every phase: open as long as the group exists."""
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, names: tuple[str, ...]) -> None:
         self._group = group
+        self._names = names
         self._fds: dict[str, int] = {}
+
+    def make(self) -> None:
+        """Make the group; not every host has every file."""
+        os.mkdir(self._group)
+        for name in self._names:
+            with contextlib.suppress(FileNotFoundError):
+                self._fds[name] = os.open(f"{self._group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
 
     def text(self, name: str) -> str:
         """The file's content; "" if the group has none of this name."""
         fd = self._fds.get(name)
-        if fd is None:
-            try:
-                fd = os.open(f"{self._group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return ""
-            self._fds[name] = fd
-        return os.pread(fd, READ_BYTES, 0).decode()
+        return os.pread(fd, READ_BYTES, 0).decode() if fd is not None else ""
 
     def number(self, name: str) -> int:
         """The file's number; 0 if there is none."""
         text = self.text(name).strip()
         return int(text) if text.isdigit() else 0
 
-    def forget(self) -> None:
-        """The group is removed."""
+    def remove(self) -> None:
+        """Remove the group, in which no process is."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
+        remove_group(self._group)
 
 
 class GroupV1(TaskGroup):
@@ -73,7 +79,11 @@ class GroupV1(TaskGroup):
         self._pids = self._groups["pids"]
         swap_limit = f"{self._memory.removesuffix(PHASE)}memory.memsw.limit_in_bytes"
         self._has_swap_limit = bool(self._memory) and os.access(swap_limit, os.W_OK)
-        self._counters = {name: _Counters(self._groups[name]) for name in FRESH if name in self._groups}
+        self._counters = {
+            name: _Counters(self._groups[name], files)
+            for name, files in FRESH.items()
+            if name in self._groups
+        }
         self._kept: set[str] = set()
         self._bounds: dict[str, int] = {}
         self._left_bytes = 0
@@ -82,17 +92,18 @@ class GroupV1(TaskGroup):
         self.enforces = frozenset(self._groups) & {"pids", "memory", "cpu"}
 
     def _make(self) -> None:
-        for name in self._counters:
+        for name, counters in self._counters.items():
             if name not in self._kept:
-                os.mkdir(self._groups[name])
+                counters.make()
         if "cpuacct" in self._groups:
             write(f"{self._groups['cpuacct']}/cpuacct.usage", 0)
 
     def _bound(self, memory_bytes: int, processes: int) -> None:
         wanted = {"memory": memory_bytes, "pids": processes}
         for name in [name for name in self._kept if not self._can_keep(name, wanted[name])]:
-            self._remove(name)
-            os.mkdir(self._groups[name])
+            self._kept.discard(name)
+            self._counters[name].remove()
+            self._counters[name].make()
         self._use, self._killed = None, False
         if processes and "pids" not in self._kept:
             write(f"{self._pids}/pids.max", processes)
@@ -158,18 +169,13 @@ class GroupV1(TaskGroup):
                 write(f"{self._memory}/memory.max_usage_in_bytes", 0)
                 self._kept.add("memory")
         self._use = None
-        for name in self._counters:
+        for name, counters in self._counters.items():
             if name not in self._kept:
-                self._remove(name)
+                counters.remove()
 
     def clear(self) -> None:
         self._kept.clear()
         super().clear()
-
-    def _remove(self, name: str) -> None:
-        self._kept.discard(name)
-        self._counters[name].forget()
-        remove_group(self._groups[name])
 
 
 def _freeze(path: str) -> None:
