@@ -163,6 +163,8 @@ class World:
         self.folder = folder
         self.put_fault: Exception | None = None
         self.puts_failed = 0
+        self._gate = Path(tempfile.mkdtemp(prefix="khala-actors-gate-", dir="/tmp"))
+        self._gate.chmod(0o755)
         self._ids = itertools.count(1)
         self._nodes: list[Node] = []
         self._pump = LoopbackPump(self.network)
@@ -324,6 +326,14 @@ class World:
         """A task that runs a shell command."""
         return NewTask(id=f"{next(self._ids):024x}", spec=TaskSpec(execute=Command(shell=shell), **spec))
 
+    def held(self, **spec: Any) -> NewTask:
+        """A task that runs until `let_go`."""
+        return self.new(f"until [ -e {self._gate}/open ]; do sleep 0.02; done", **spec)
+
+    def let_go(self) -> None:
+        """End the tasks that are held, now and whenever they start."""
+        (self._gate / "open").touch()
+
     def submit(self, node: Node, *tasks: NewTask, token: str = "") -> list[str]:
         """Submit, and see each accepted; the ids."""
         answer = self.ask(node, SubmitTasks(tasks=tasks, caller=Caller(token=token)))
@@ -353,3 +363,4 @@ class World:
         for node in reversed(self._nodes):
             node.close()
         self._pump.stop()
+        rmtree(self._gate)
