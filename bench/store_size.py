@@ -23,10 +23,10 @@ WITHIN = {"accept_s": 10.0, "page_ms": 50.0, "list_ms": 100.0}
 
 
 def timed(cluster: Cluster, path: str) -> tuple[float, Mapping[str, Any]]:
-    """Milliseconds of one GET, and its answer."""
+    """Milliseconds of one GET, and its answer, be it a refusal."""
     began = time.perf_counter()
-    answer = cluster.http.get(path).raise_for_status().json()
-    return 1000 * (time.perf_counter() - began), answer
+    answer = cluster.http.get(path)
+    return 1000 * (time.perf_counter() - began), answer.json() | {"status": answer.status_code}
 
 
 def spread(ms: list[float]) -> dict[str, float]:
@@ -137,11 +137,16 @@ def lists(cluster: Cluster, count: int, repeats: int) -> dict[str, Any]:
     began = time.perf_counter()
     filled = fill(cluster.folder, count)
     filled_s = time.perf_counter() - began
+    print(f"filled after {filled_s:.0f} s", flush=True)
     found = {}
     for words, path in queries(filled, time.time()).items():
         asked = [timed(cluster, path) for _ in range(repeats)]
         shown = asked[0][1].get("tasks", ())
-        found[words] = spread([ms for ms, _ in asked]) | {"found": len(shown)}
+        found[words] = spread([ms for ms, _ in asked]) | {
+            "found": len(shown),
+            "status": asked[0][1]["status"],
+        }
+        print(f"{words}: {found[words]}", flush=True)
     slow = [words for words, one in found.items() if one["p50"] > WITHIN["list_ms"]]
     return {"tasks": count, "filled_s": round(filled_s), "ms": found, "slower_than_100_ms": slow}
 
@@ -158,6 +163,7 @@ def main() -> None:
     with running(slots=2) as cluster:
         if options.sweep:
             found["sweep"] = sweep(cluster, options.sweep, options.pages)
+            print(found["sweep"], flush=True)
         if options.tasks:
             found["lists"] = lists(cluster, options.tasks, options.repeats)
     tell(found, options.json)
