@@ -9,7 +9,7 @@ from khala.actors.messages import ViewChanged
 from khala.core.changes import Change
 from khala.core.commands import CancelTasks, ListExecutors, ListJudicators, Ping
 from khala.core.task import Epoch, OnDisconnect, State
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 
 def leads_with(world: World, judicator: Node, at_least: int) -> int:

@@ -24,6 +24,7 @@ from wait import wait_until
 
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
+from khala.actors.cleaner import Cleaner
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
 from khala.actors.file_delivery import FileDelivery
@@ -54,6 +55,7 @@ from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
+from khala.core.retention import Retention
 from khala.core.task import Command, Task, TaskSpec
 from khala.core.transfers import PutFileChunk, PutOutput
 from khala.errors import Unavailable
@@ -70,6 +72,7 @@ JUDICATOR_TICKS_S = {
     "judicator": 0.05,
     "uploads": 0.05,
     "jobs": 0.05,
+    "cleaner": 0.05,
     "followers": 0.05,
     "replica-set": 0.05,
 }
@@ -155,6 +158,7 @@ class World:
         self.network = LoopbackNetwork(seed=7)
         self.replica_set = Members()
         self.etcd = EtcdServers()
+        self.keep = Retention()
         self.incarnations = itertools.count(1)
         self.folder = folder
         self.put_fault: Exception | None = None
@@ -229,6 +233,7 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("jobs", Jobs, store=self.store),
+            role("cleaner", Cleaner, store=self.store, keep=self.keep, idle_s=0.05, busy_s=0.0),
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
