@@ -201,6 +201,7 @@ struct Demand {
   13: double backoff_s;
   14: optional double queue_timeout_s;
   15: list<Dependency> depends_on;
+  16: optional double ttl_after_finished_s;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */

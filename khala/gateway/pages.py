@@ -16,7 +16,7 @@ from khala.gateway.exchange import Call
 from khala.gateway.reading import is_known
 from khala.gateway.routes import Route
 
-VIEWS = ("/", "/tasks", "/tasks/<id>", "/new", "/executors", "/judicators")
+VIEWS = ("/", "/tasks", "/tasks/<id>", "/jobs", "/jobs/<id>", "/new", "/executors", "/judicators")
 POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",

@@ -119,6 +119,7 @@ def spec_view(spec: TaskSpec, *, contents: bool) -> Json:
         "constraints": dict(spec.constraints),
         "retry": {"max_attempts": spec.max_attempts, "on": list(spec.retry_on), "backoff": spec.backoff_s},
         "queue_timeout": spec.queue_timeout_s,
+        "ttl_after_finished": spec.ttl_after_finished_s,
         "depends_on": [{"task_id": each.task_id, "condition": each.condition} for each in spec.depends_on],
         "on_disconnect": spec.on_disconnect,
         "isolation": spec.isolation,

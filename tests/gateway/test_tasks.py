@@ -56,6 +56,7 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
         "expected_output": "out",
         "retry": {"max_attempts": 2, "on": ["executor_lost", "exited"], "backoff": 1.5},
         "queue_timeout": 60.0,
+        "ttl_after_finished": 3600.0,
         "depends_on": [{"task_id": "0" * 24, "condition": "finished"}],
         "checker": "float",
         "checker_tolerance": 0.001,
@@ -69,7 +70,7 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
     assert spec.inputs[1].content == b"\x00\xff"
     shown = gateway.http.get(f"/api/v1/tasks/{id}").json()
     for name in ("name", "user", "labels", "priority", "archives", "resources", "constraints", "retry",
-                 "queue_timeout", "depends_on",
+                 "queue_timeout", "ttl_after_finished", "depends_on",
                  "expected_output", "checker", "checker_tolerance", "on_disconnect", "compile"):  # fmt: skip
         assert shown[name] == asked[name], name
     assert shown["inputs"] == [

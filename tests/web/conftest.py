@@ -36,6 +36,16 @@ class Site:
         assert self.http.get(f"/api/v1/tasks/{id}?wait=20").json()["finished_at"]
         return id
 
+    def sweep(self, **job: Any) -> str:
+        """Create a job; its id."""
+        answer = self.http.post("/api/v1/jobs", json=job)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, id: str) -> Any:
+        """A job as it is now."""
+        return self.http.get(f"/api/v1/jobs/{id}").json()
+
     def state(self, id: str) -> str:
         return str(self.http.get(f"/api/v1/tasks/{id}?view=minimal").json()["state"])
 

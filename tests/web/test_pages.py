@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
-from web.browser import PHONE, Visitor
+from wait import wait_until
+from web.browser import PHONE, Visitor, reach
 from web.conftest import Site
 
 pytestmark = pytest.mark.timeout(600)
@@ -29,9 +30,19 @@ def wrong_task(site: Site) -> str:
     )  # fmt: skip
 
 
-def pages(task: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def job(site: Site) -> str:
+    """A finished job whose tasks ended in several ways."""
+    task = {"name": "half {n}", "compile": {"command": "true"}, "execute": {"command": "test {n} = 1"}}
+    id = site.sweep(name="halves", task=task, array={"values": [1, 2, 1], "name": "n"}, max_parallel=2)
+    wait_until(lambda: site.job(id)["finished_at"], timeout_s=60, what="the end of the job")
+    return id
+
+
+def pages(task: str, job: str) -> dict[str, str]:
     return {
         "/": "Overview", "/tasks": "Tasks", f"/tasks/{task}": "sorted", "/new": "New task",
+        "/jobs": "Jobs", f"/jobs/{job}": "halves", "/jobs/new": "New job",
         "/executors": "Executors", "/judicators": "Judicators", "/docs": "Khala HTTP API",
     }  # fmt: skip
 
@@ -51,12 +62,12 @@ def settled(page: Page, heading: str) -> None:
     ids=["light", "dark", "phone"],
 )
 def test_every_page_keeps_nobody_out(
-    visit: Visit, wrong_task: str, look: dict[str, Any], rules: tuple[str, ...]
+    visit: Visit, wrong_task: str, job: str, look: dict[str, Any], rules: tuple[str, ...]
 ) -> None:
     """By all of axe's rules, and those that another look may break."""
     visitor = visit(**look)
     visitor.open()
-    for path, heading in pages(wrong_task).items():
+    for path, heading in pages(wrong_task, job).items():
         page = visitor.open(path)
         settled(page, heading)
         assert visitor.serious(*rules) == [], path
@@ -118,18 +129,6 @@ def test_what_is_wrong_in_the_form_is_told_at_its_field(site: Site, visit: Visit
     limit.fill("5")
     page.get_by_role("button", name="Run it").click()
     expect(page.locator(".standing")).to_contain_text("Succeeded")
-
-
-def reach(page: Page, name: str) -> None:
-    """Press Tab until the control of that name has the focus."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        told: str = page.evaluate(
-            "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"
-        )
-        if told == name:
-            return
-    raise AssertionError(f"no Tab leads to {name}")
 
 
 def test_who_has_no_token_is_asked_for_one_and_a_wrong_one_is_told(site: Site, visit: Visit) -> None:

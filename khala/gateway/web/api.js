@@ -50,7 +50,10 @@ export function query(values) {
   return text && `?${text}`;
 }
 
-/** Create a task, once however often the network makes us ask. */
-export async function submit(task, key = crypto.randomUUID?.() ?? String(Math.random())) {
-  return ask("POST", "/tasks", { body: task, headers: { "Idempotency-Key": key } });
+/** Without https a browser has no UUIDs. */
+export const newKey = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+
+/** Create a task, or at another `path` something else, once however often the network makes us ask. */
+export async function submit(body, key = newKey(), path = "/tasks") {
+  return ask("POST", path, { body, headers: { "Idempotency-Key": key } });
 }

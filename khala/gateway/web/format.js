@@ -51,6 +51,9 @@ const plain = new Intl.NumberFormat();
 export const number = (value) => plain.format(value);
 export const count = (many, one, more = `${one}s`) => `${number(many)} ${many === 1 ? one : more}`;
 
+/** The API's words, which begin small and end without a stop. */
+export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** "2 h", "500 MiB" as a number of bytes or seconds is the API's; here only digits are cut. */
 function trim(value, digits) {
   return String(Number(value.toFixed(digits)));

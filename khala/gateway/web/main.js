@@ -7,6 +7,9 @@ import { SignIn } from "./pages/sign_in.js";
 import { Overview } from "./pages/overview.js";
 import { Tasks } from "./pages/tasks.js";
 import { TaskPage } from "./pages/task.js";
+import { Jobs } from "./pages/jobs.js";
+import { JobPage } from "./pages/job.js";
+import { NewJob } from "./pages/new_job.js";
 import { NewTask } from "./pages/new_task.js";
 import { Executors } from "./pages/executors.js";
 import { Judicators } from "./pages/judicators.js";
@@ -15,6 +18,9 @@ const VIEWS = {
   overview: [Overview, "Overview"],
   tasks: [Tasks, "Tasks"],
   task: [TaskPage, "Task"],
+  jobs: [Jobs, "Jobs"],
+  newjob: [NewJob, "New job"],
+  job: [JobPage, "Job"],
   new: [NewTask, "New task"],
   executors: [Executors, "Executors"],
   judicators: [Judicators, "Judicators"],

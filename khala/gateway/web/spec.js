@@ -15,14 +15,20 @@ export function specOf(task) {
     constraints: task.constraints,
     expected_output: typeof task.expected_output === "string" ? task.expected_output : undefined,
     checker: task.checker === "trim" ? undefined : task.checker,
+    checker_tolerance: task.checker_tolerance === 1e-6 ? undefined : task.checker_tolerance,
     outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
     retry: task.retry.max_attempts === 5 ? {} : task.retry,
+    queue_timeout: task.queue_timeout,
+    depends_on: task.depends_on,
     on_disconnect: task.on_disconnect === "continue" ? "" : task.on_disconnect,
     network: task.network,
     isolation: task.isolation === "basic" ? "" : task.isolation,
   };
   return lean(spec, ["expected_output"]);
 }
+
+/** A command as it is read; one that is a list with its words apart. */
+export const shown = (command) => (typeof command === "string" ? command : command.map((word) => JSON.stringify(word)).join(" "));
 
 const phase = (told) => told && lean({ ...told, limits: lean(told.limits) }, ["command"]);
 

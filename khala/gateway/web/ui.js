@@ -58,19 +58,33 @@ export function useLoaded(load, keys) {
   return { ...state, reload };
 }
 
-/** `call`, at most once in `everyMs`; the last wish is always fulfilled. */
+/** What takes long is done again only after a pause this many times as long. */
+const REST = 5;
+
+/** `call`, at most once in `everyMs`, never while it is still going on, and less often where it takes long;
+ * the last wish is always fulfilled. */
 export function throttle(call, everyMs) {
-  let timer = 0;
-  let last = -Infinity;
-  const go = () => {
-    timer = 0;
-    last = performance.now();
-    call();
+  const state = { timer: 0, going: false, wanted: false, stopped: false, free: -Infinity };
+  const go = async () => {
+    Object.assign(state, { timer: 0, going: true });
+    const began = performance.now();
+    try {
+      await call();
+    } finally {
+      const now = performance.now();
+      Object.assign(state, { going: false, free: Math.max(began + everyMs, now + REST * (now - began)) });
+      if (state.wanted) ask();
+    }
   };
   const ask = () => {
-    if (!timer) timer = setTimeout(go, Math.max(0, last + everyMs - performance.now()));
+    state.wanted = state.going;
+    if (state.going || state.timer || state.stopped) return;
+    state.timer = setTimeout(go, Math.max(0, state.free - performance.now()));
   };
-  ask.stop = () => clearTimeout(timer);
+  ask.stop = () => {
+    clearTimeout(state.timer);
+    state.stopped = true;
+  };
   return ask;
 }
 

@@ -1,11 +1,11 @@
 // One task: how it stands and why, its output as it comes, what it used, and what can be done with it.
-import { BASE, get, post } from "../api.js";
-import { bytes, count } from "../format.js";
+import { BASE, get, newKey, post, submit } from "../api.js";
+import { bytes, count, number, sentence } from "../format.js";
 import { Live } from "../live.js";
 import { go } from "../router.js";
-import { specOf } from "../spec.js";
+import { shown, specOf } from "../spec.js";
 import { isOver, outcome, VERDICTS } from "../words.js";
-import { html, throttle, useEffect, useLoaded, useMemo, useState } from "../ui.js";
+import { html, throttle, useEffect, useLoaded, useState } from "../ui.js";
 import { Code, Copy, Empty, Loading, State, Time, Trouble, Verdict } from "../parts/basics.js";
 import { Commands } from "../parts/commands.js";
 import { Difference } from "../parts/difference.js";
@@ -76,6 +76,7 @@ function Missing({ id, problem, again }) {
 function Head({ task, reload }) {
   const over = isOver(task);
   const name = task.name || `Task ${task.id.slice(-6)}`;
+  const [key] = useState(newKey);
   const cancel = () =>
     soon(`${name} is cancelled in 5 seconds`, async (more) => {
       await post(`/tasks/${task.id}/cancel`, {}, more);
@@ -83,8 +84,7 @@ function Head({ task, reload }) {
     });
   const rerun = async () => {
     try {
-      const { id } = await post(`/tasks/${task.id}/retry`, {}, { headers: { "Idempotency-Key": String(Math.random()) } });
-      go(`/tasks/${id}`);
+      go(`/tasks/${(await submit({}, key, `/tasks/${task.id}/retry`)).id}`);
     } catch (problem) {
       say(problem.detail);
     }
@@ -117,8 +117,6 @@ function Standing({ task, why }) {
     </section>
     ${nobody && html`<${MoreExecutors} />`}`;
 }
-
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 function Obstacles({ executors }) {
   return html`<details><summary>What keeps ${count(executors.length, "executor")} from it</summary>
@@ -154,8 +152,6 @@ function Files({ task }) {
   </section>`;
 }
 
-const shown = (command) => (typeof command === "string" ? command : command.map((word) => JSON.stringify(word)).join(" "));
-
 /** What was asked for. */
 function Asked({ task }) {
   const labels = Object.entries(task.labels);
@@ -165,7 +161,7 @@ function Asked({ task }) {
     ${task.execute?.stdin && html`<details><summary>Standard input (${bytes(task.execute.stdin.length)})</summary><${Code} label="standard input" text=${task.execute.stdin} /></details>`}
     ${task.inputs.map((input) => html`<details key=${input.path}><summary>${input.path}</summary>${input.content !== undefined && input.encoding === "utf-8" ? html`<${Code} label=${input.path} text=${input.content} />` : html`<p class="soft">A stored file, not text.</p>`}</details>`)}
     <dl class="pairs">
-      ${task.job_id && html`<dt>Job</dt><dd><a href=${`/tasks?job_id=${task.job_id}`}>${task.job_id.slice(-6)}</a>, task ${task.job_index}</dd>`}
+      ${task.job_id && html`<dt>Job</dt><dd><a href=${`/jobs/${task.job_id}`}>${task.job_id.slice(-6)}</a>, task ${number(task.job_index)}</dd>`}
       <dt>User</dt><dd>${task.user}</dd>
       <dt>Priority</dt><dd>${task.priority}</dd>
       ${labels.length > 0 && html`<dt>Labels</dt><dd>${labels.map(([key, value]) => html`<a key=${key} class="chip" href=${`/tasks?label=${encodeURIComponent(`${key}=${value}`)}`}>${key}=${value}</a> `)}</dd>`}

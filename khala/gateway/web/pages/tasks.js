@@ -1,12 +1,13 @@
 // Every task, page by page from the gateway: the filters are the address, and the newest page is live.
-import { get, post, query } from "../api.js";
-import { between, count, duration } from "../format.js";
-import { useCluster } from "../live.js";
+import { post, query } from "../api.js";
+import { count } from "../format.js";
 import { go, route } from "../router.js";
-import { isOver, REASONS, STATES, summary } from "../words.js";
-import { html, throttle, useEffect, useLoaded, useMemo, useRef, useState, useStore } from "../ui.js";
-import { Empty, Loading, Scroll, State, Time, Trouble } from "../parts/basics.js";
+import { isOver, REASONS, STATES } from "../words.js";
+import { html, useState, useStore } from "../ui.js";
+import { Empty, Loading, Trouble } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
+import { Pages, usePaged } from "../parts/paged.js";
+import { TaskTable } from "../parts/task_table.js";
 import { soon } from "../parts/undo.js";
 
 const PAGE = 50;
@@ -42,7 +43,7 @@ function Filters({ filters }) {
       return;
     }
     for (const name of ["created_after", "created_before"]) if (rest[name]) rest[name] = new Date(rest[name]).toISOString();
-    apply({ state: filters.state, ...rest, name_prefix: text });
+    apply({ state: filters.state, job_id: filters.job_id, ...rest, name_prefix: text });
   };
   return html`<form class="filters" role="search" onSubmit=${find}>
     <div class="find"><label class="unseen" for="find">Name or id</label>
@@ -50,6 +51,8 @@ function Filters({ filters }) {
       <button><${Icon} name="search" />Find</button>
       <button type="button" class="quiet" aria-expanded=${String(more)} aria-controls="more" onClick=${() => setMore(!more)}>${more ? "Fewer filters" : "More filters"}</button>
       ${Object.keys(filters).length > 0 && html`<a class="button quiet" href="/tasks">Clear</a>`}</div>
+    ${filters.job_id && html`<p class="of">Of <a href=${`/jobs/${encodeURIComponent(filters.job_id)}`}>job ${filters.job_id.slice(-6)}</a>
+      <button type="button" class="quiet" onClick=${() => apply({ ...filters, job_id: "" })}>Of all</button></p>`}
     <div class="chips" role="group" aria-label="States">${Object.entries(STATES).map(
       ([state, { word, shape, tone }]) => html`<button type="button" key=${state} class=${`chip ${tone}`} aria-pressed=${String(chosen.includes(state))} onClick=${() => toggle(state)}><${Icon} name=${shape} />${word}</button>`,
     )}</div>
@@ -72,42 +75,19 @@ function local(iso) {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 }
 
-/** `tokens` are those of the pages before, the newest page's is "". */
 function List({ filters }) {
-  const [tokens, setTokens] = useState([""]);
   const [selected, setSelected] = useState(new Set());
-  const token = tokens.at(-1);
-  const { value, problem, loading, reload } = useLoaded(
-    (signal) => get(`/tasks${query({ ...filters, view: "minimal", page_size: PAGE, page_token: token })}`, signal),
-    [token],
-  );
-  const again = useMemo(() => throttle(reload, 1500), [reload]);
-  useEffect(() => () => again.stop(), [again]);
-  const newest = useRef(again);
-  newest.current = token === "" ? again : null;
-  const known = useRef("");
-  const [stats, setStats] = useState(null);
-  useCluster("stats", {
-    stats: (now) => {
-      const counts = JSON.stringify(now.tasks);
-      if (known.current && known.current !== counts) newest.current?.();
-      known.current = counts;
-      setStats(now);
-    },
-  });
+  const paged = usePaged((token) => `/tasks${query({ ...filters, view: "minimal", page_size: PAGE, page_token: token })}`);
+  const { value, problem, reload, stats } = paged;
   if (problem && !value) return html`<${Trouble} problem=${problem} again=${reload} />`;
   if (!value) return html`<${Loading} lines=${10} />`;
-  const { tasks, next_page_token: next } = value;
-  if (!tasks.length && tokens.length === 1) return html`<${Nothing} filtered=${Object.keys(filters).length > 0} />`;
+  const { tasks } = value;
+  if (!tasks.length && paged.first) return html`<${Nothing} filtered=${Object.keys(filters).length > 0} />`;
   return html`
     ${problem && html`<${Trouble} problem=${problem} again=${reload} />`}
     <${Bulk} tasks=${tasks} selected=${selected} setSelected=${setSelected} reload=${reload} total=${Object.keys(filters).length ? null : stats?.total} />
-    <${Table} tasks=${tasks} selected=${selected} setSelected=${setSelected} />
-    <nav class="pages" aria-label="Pages of the list">
-      <button disabled=${tokens.length === 1 || loading} onClick=${() => setTokens(tokens.slice(0, -1))}>Newer</button>
-      <span class="soft">Page ${tokens.length}</span>
-      <button disabled=${!next || loading} onClick=${() => setTokens([...tokens, next])}>Older</button>
-    </nav>`;
+    <${TaskTable} tasks=${tasks} label="List of tasks" selected=${selected} setSelected=${setSelected} />
+    <${Pages} paged=${paged} label="Pages of the list" />`;
 }
 
 function Nothing({ filtered }) {
@@ -136,23 +116,4 @@ function Bulk({ tasks, selected, setSelected, reload, total }) {
     <button class="danger" disabled=${!chosen.length} onClick=${cancel}><${Icon} name="slash" />Cancel ${chosen.length || ""}</button>
     <span class="soft end">${total ? count(total, "task") : ""}</span>
   </div>`;
-}
-
-function Table({ tasks, selected, setSelected }) {
-  const toggle = (id) => {
-    const next = new Set(selected);
-    if (!next.delete(id)) next.add(id);
-    setSelected(next);
-  };
-  return html`<${Scroll} label="List of tasks"><table class="tasks">
-    <thead><tr><th><span class="unseen">Selected</span></th><th>State</th><th>Task</th><th>Result</th><th>User</th><th>Executor</th><th>Created</th><th class="number">Took</th></tr></thead>
-    <tbody>${tasks.map((task) => html`<tr key=${task.id}>
-      <td class="pick">${!isOver(task) && html`<input type="checkbox" aria-label=${`Select ${task.name || task.id}`} checked=${selected.has(task.id)} onChange=${() => toggle(task.id)} />`}</td>
-      <td class="state-cell"><${State} task=${task} /></td>
-      <td class="name"><a href=${`/tasks/${task.id}`}>${task.name || html`<code>${task.id}</code>`}</a></td>
-      <td class="soft result">${summary(task)}</td>
-      <td class="user">${task.owner || ""}${task.user ? ` ${task.user}` : ""}</td>
-      <td class="executor">${task.executor ?? ""}</td>
-      <td class="created"><${Time} at=${task.created_at} /></td>
-      <td class="number took">${task.started_at && task.finished_at ? duration(between(task.started_at, task.finished_at)) : ""}</td></tr>`)}</tbody></table></${Scroll}>`;
 }

@@ -1,4 +1,4 @@
-// The same task as a `curl` and as a `khala` command.
+// The same task or job as a `curl` and as a `khala` command.
 import { html, useState } from "../ui.js";
 import { Code, Tabs } from "./basics.js";
 
@@ -16,9 +16,9 @@ function heredoc(before, text) {
   return `${before} <<'${word}'\n${text}${text.endsWith("\n") ? "" : "\n"}${word}`;
 }
 
-export function curlOf(task) {
-  const url = `${location.origin}/api/v1/tasks?wait=30`;
-  const body = JSON.stringify(task, null, 2);
+export function curlOf(asked, path = "/tasks?wait=30") {
+  const url = `${location.origin}/api/v1${path}`;
+  const body = JSON.stringify(asked, null, 2);
   return `TOKEN=$(khala status --show-token)\n${heredoc(`curl -s -H "Authorization: Bearer $TOKEN" '${url}' --json @-`, body)}`;
 }
 
@@ -56,14 +56,18 @@ export function khalaOf(task) {
 
 const asShell = (command) => (typeof command === "string" ? command : command.map(quoted).join(" "));
 
-export function Commands({ task }) {
+export const Commands = ({ task }) => html`<${Ways} title="khala run" khala=${khalaOf(task)} curl=${curlOf(task)} />`;
+
+export const JobCommands = ({ job }) => html`<${Ways} title="khala job" curl=${curlOf(job, "/jobs")}
+  khala=${heredoc("khala job submit --file -", JSON.stringify(job, null, 2))} />`;
+
+function Ways({ title, khala, curl }) {
   const [kind, setKind] = useState("khala");
-  const khala = khalaOf(task);
   return html`<section class="card">
     <h2>The same from a terminal</h2>
-    <${Tabs} label="Ways" chosen=${kind} onChoose=${setKind} tabs=${[["khala", "khala run"], ["curl", "curl"]]} />
+    <${Tabs} label="Ways" chosen=${kind} onChoose=${setKind} tabs=${[["khala", title], ["curl", "curl"]]} />
     ${kind === "curl" || khala
-      ? html`<${Code} label=${`${kind} command`} text=${kind === "curl" ? curlOf(task) : khala} />`
-      : html`<p class="soft"><code>khala run</code> has no options for all of this task. Use curl.</p>`}
+      ? html`<${Code} label=${`${kind} command`} text=${kind === "curl" ? curl : khala} />`
+      : html`<p class="soft"><code>${title}</code> has no options for all of this task. Use curl.</p>`}
   </section>`;
 }

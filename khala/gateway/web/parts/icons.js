@@ -5,6 +5,7 @@ const SHAPES = {
   khala: "M5 3v18M5 13L15 3M9.500 9.500l7 11.500",
   home: "M4 11l8-7 8 7v9h-5v-6H9v6H4z",
   list: "M4 6h16M4 12h16M4 18h16",
+  stack: "M4 8l8-4 8 4-8 4zM4 12l8 4 8-4M4 16l8 4 8-4",
   plus: "M12 5v14M5 12h14",
   chip: "M7 7h10v10H7zM10 3v4M14 3v4M10 17v4M14 17v4M3 10h4M3 14h4M17 10h4M17 14h4",
   crown: "M4 18h16M4 18L3 8l5 4 4-7 4 7 5-4-1 10",

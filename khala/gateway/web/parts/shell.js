@@ -5,12 +5,14 @@ import { html, Store, useEffect, useState, useStore } from "../ui.js";
 import { Icon } from "./icons.js";
 import { Undos } from "./undo.js";
 
+/** Address, view, title (its second part where there is room for it) and icon. */
 const LINKS = [
-  ["/", "overview", "Overview", "home"],
-  ["/tasks", "tasks", "Tasks", "list"],
-  ["/new", "new", "New task", "plus"],
-  ["/executors", "executors", "Executors", "chip"],
-  ["/judicators", "judicators", "Judicators", "crown"],
+  ["/", "overview", ["Overview"], "home"],
+  ["/tasks", "tasks", ["Tasks"], "list"],
+  ["/jobs", "jobs", ["Jobs"], "stack"],
+  ["/new", "new", ["New", " task"], "plus"],
+  ["/executors", "executors", ["Executors"], "chip"],
+  ["/judicators", "judicators", ["Judicators"], "crown"],
 ];
 
 const light = new Store(localStorage.getItem("light") ?? "auto");
@@ -24,7 +26,7 @@ document.documentElement.dataset.light = light.value;
 
 export function Shell({ view, children }) {
   const { me } = useStore(session);
-  const current = view === "task" ? "tasks" : view;
+  const current = { task: "tasks", job: "jobs", newjob: "jobs" }[view] ?? view;
   return html`
     <a class="skip" href="#main" onClick=${(event) => {
       event.preventDefault();
@@ -35,7 +37,7 @@ export function Shell({ view, children }) {
       <nav aria-label="Pages">
         ${LINKS.map(
           ([address, name, title, icon]) => html`<a href=${address} aria-current=${name === current ? "page" : null}>
-            <${Icon} name=${icon} /><span>${title}</span></a>`,
+            <${Icon} name=${icon} /><span>${title[0]}<span class="wide">${title[1]}</span></span></a>`,
         )}
         <a href="/docs"><${Icon} name="code" /><span>API</span></a>
       </nav>
