@@ -532,6 +532,7 @@ struct JudicatorView {
   5: string replica_state;
   6: bool live;
   7: bool leaving;
+  8: bool voting;
 }
 
 /** The answer to ListJudicators. */

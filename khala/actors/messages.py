@@ -168,10 +168,11 @@ class ServiceChecked:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSetChecked:
-    """How the replica set stands: the state of each registered judicator's member, and whether there
-    is a primary at all."""
+    """How the replica set stands: the state of each registered judicator's member, whose votes count, and
+    whether there is a primary at all."""
 
     states: Mapping[str, str]
+    voters: frozenset[str]
     writable: bool
 
 

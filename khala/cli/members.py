@@ -63,7 +63,7 @@ def judicators(context: click.Context, data_dir: Path | None, as_json: bool) -> 
             entry.get("name", ""),
             entry.get("address", ""),
             _standing(entry),
-            entry.get("replica_state") or "?",
+            _replica(entry),
         )
         for entry in found
     ]
@@ -115,9 +115,7 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     click.echo(f"leader      {found['leader'] or 'none'}, epoch {epoch['number']}")
     click.echo(f"judicators  {len(found['judicators'])}, of which {found['survives']} more may be lost")
     for judicator in found["judicators"]:
-        click.echo(
-            f"            {judicator['name']}  {judicator['replica_state'] or '?'}  {_standing(judicator)}"
-        )
+        click.echo(f"            {judicator['name']}  {_replica(judicator)}  {_standing(judicator)}")
     slots = sum(worker["slots"] for worker in workers if not worker["draining"])
     draining = sum(worker["draining"] for worker in workers)
     click.echo(
@@ -126,6 +124,14 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     counts = {name: count for name, count in (stats or {"tasks": {}})["tasks"].items() if count}
     click.echo("tasks       " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "none"))
     return Exit.OK if found["ready"] else Exit.UNREACHABLE
+
+
+def _replica(entry: Mapping[str, Any]) -> str:
+    """The state of its mongod, and whether that has yet to be given its vote."""
+    state = entry.get("replica_state") or "?"
+    return (
+        state if entry.get("voting", True) or state not in ("primary", "secondary") else f"{state}, no vote"
+    )
 
 
 def _standing(entry: Mapping[str, Any]) -> str:

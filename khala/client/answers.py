@@ -33,13 +33,15 @@ class Executor(TypedDict):
 
 
 class Judicator(TypedDict):
-    """A registered judicator; `replica_state` is its mongod's."""
+    """A registered judicator; `replica_state` is its mongod's, which counts in a majority if it is
+    `voting`."""
 
     name: str
     address: str
     leader: bool
     restarts: Mapping[str, int]
     replica_state: str | None
+    voting: bool
     live: bool
     leaving: bool
 

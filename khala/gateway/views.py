@@ -158,6 +158,7 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "leader": judicator.leader,
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
+        "voting": judicator.voting,
         "live": judicator.live,
         "leaving": judicator.leaving,
     }

@@ -20,7 +20,7 @@ from gateway.conftest import Gateway, problem
 from wait import wait_until
 
 from khala.core.checking import Difference
-from khala.core.commands import ExecutorView, GetTasks, SearchTasks, SubmitTasks
+from khala.core.commands import ExecutorView, GetTasks, JudicatorView, SearchTasks, SubmitTasks
 from khala.core.task import Phase, Result, State, Verdict
 from khala.errors import OutcomeUnknown
 
@@ -306,6 +306,31 @@ def test_members_counts_and_health(gateway: Gateway) -> None:
     gateway.cluster.ready = False
     problem(gateway.http.get("/readyz"), 503, "unavailable")
     assert gateway.http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("all_of_them", "survives"),
+    [
+        ("vvv", 1), ("vv", 0), ("vvd", 0), ("vvc", 0), ("vvvvv", 2), ("vvvvd", 1),
+        ("vvvvn", 1),  # the fifth has the data, but four vote
+        ("vvvnn", 1), ("vnnnn", 0), ("vvvvvvv", 3), ("vvvvvvvnn", 3), ("nnn", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_how_many_judicators_may_be_lost(gateway: Gateway, all_of_them: str, survives: int) -> None:
+    """v: votes, d: voted and is dead, c: copies the data, n: has the data and no vote (yet)."""
+    gateway.cluster.judicators = tuple(
+        JudicatorView(
+            name=f"j{place}",
+            address="h:1",
+            replica_state={"c": "startup2", "d": "(not reachable/healthy)"}.get(kind, "secondary"),
+            voting=kind in "vd",
+            live=kind != "d",
+        )
+        for place, kind in enumerate(all_of_them)
+    )
+    cluster = gateway.http.get("/api/v1/cluster").json()
+    assert cluster["survives"] == survives
+    assert [one["voting"] for one in cluster["judicators"]] == [kind in "vd" for kind in all_of_them]
 
 
 def test_the_document_describes_every_route(gateway: Gateway) -> None:

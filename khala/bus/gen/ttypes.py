@@ -6947,6 +6947,7 @@ class JudicatorView(object):
      - replica_state
      - live
      - leaving
+     - voting
 
     """
 
@@ -6958,10 +6959,11 @@ class JudicatorView(object):
         'replica_state',
         'live',
         'leaving',
+        'voting',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, voting=None,):
         self.name = name
         self.address = address
         self.leader = leader
@@ -6969,6 +6971,7 @@ class JudicatorView(object):
         self.replica_state = replica_state
         self.live = live
         self.leaving = leaving
+        self.voting = voting
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7020,6 +7023,11 @@ class JudicatorView(object):
                     self.leaving = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.BOOL:
+                    self.voting = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7061,6 +7069,10 @@ class JudicatorView(object):
         if self.leaving is not None:
             oprot.writeFieldBegin('leaving', TType.BOOL, 7)
             oprot.writeBool(self.leaving)
+            oprot.writeFieldEnd()
+        if self.voting is not None:
+            oprot.writeFieldBegin('voting', TType.BOOL, 8)
+            oprot.writeBool(self.voting)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14223,6 +14235,7 @@ JudicatorView.thrift_spec = (
     (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
     (6, TType.BOOL, 'live', None, None, ),  # 6
     (7, TType.BOOL, 'leaving', None, None, ),  # 7
+    (8, TType.BOOL, 'voting', None, None, ),  # 8
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (

@@ -22,7 +22,7 @@ export function Judicators() {
       <tbody>${cluster.judicators.map((one) => html`<tr key=${one.name}><td><b>${one.name}</b></td>
         <td>${one.leader ? html`<span class="state live"><${Icon} name="crown" />Leader</span>` : one.leaving ? html`<span class="state off"><${Icon} name="slash" />Leaving</span>` : html`<span class="state off">Stands by</span>`}</td>
         <td><${Mark} good=${one.live} words=${["Live", "Not heard of"]} /></td>
-        <td><${Replica} state=${one.replica_state} /></td>
+        <td><${Replica} state=${one.replica_state} voting=${one.voting} /></td>
         <td><code>${one.address}</code></td>
         <td>${Object.entries(one.restarts).filter(([, times]) => times).map(([part, times]) => `${part} ${times}`).join(", ") || "none"}</td></tr>`)}</tbody></table></${Scroll}>`;
 }
@@ -31,7 +31,8 @@ function Mark({ good, words }) {
   return html`<span class=${`state ${good ? "good" : "bad"}`}><${Icon} name=${good ? "check" : "cross"} />${words[good ? 0 : 1]}</span>`;
 }
 
-function Replica({ state }) {
+function Replica({ state, voting }) {
   const [word, shape, tone] = REPLICAS[state] ?? [state ?? "Unknown", "alert", "bad"];
+  if (REPLICAS[state] && !voting) return html`<span class="state off"><${Icon} name="wait" />${word}, without a vote</span>`;
   return html`<span class=${`state ${tone}`}><${Icon} name=${shape} />${word}</span>`;
 }
