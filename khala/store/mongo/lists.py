@@ -83,15 +83,16 @@ class MongoLists:
         wanted = filter_of(query)
         index, answered = index_of(query)
         rest = {field: value for field, value in wanted.items() if field not in (*answered, "created_at")}
+        walks = bool(rest) and not (plan.unpaged or query.offset or query.count_total)
         with self._connection.reading("search tasks"):
             within = {field: value for field, value in wanted.items() if field not in rest}
             if query.job_id:
                 job = self._connection.collection(JOBS).find_one({"_id": query.job_id}, {"created_at": 1})
                 if job is None:
                     return page_of([], plan, 0 if query.count_total else -1)
-                rest["job_id"] = query.job_id
                 within = {"$and": [within, range_of(query.job_id, job["created_at"])]}
-            if rest and not (plan.unpaged or query.offset or query.count_total):
+                rest["job_id"] = query.job_id  # hardly any other task is in that range
+            if walks:
                 return self._walk(query, plan, index, within, rest)
             window = between(within, plan.after, None, ascending=query.oldest_first)
             found = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).sort(_order(query))
