@@ -531,6 +531,7 @@ struct JudicatorView {
   5: string replica_state;
   6: bool live;
   7: bool leaving;
+  8: optional double replica_lag_s;
 }
 
 /** The answer to ListJudicators. */

@@ -83,7 +83,8 @@ class ReplicaSet(NodeActor):
             self._say(f"the replica set has no primary: {why}")
             self.tell("judicator", ReplicaSetChecked({}, writable=False))
         else:
-            self.tell("judicator", ReplicaSetChecked(states_of(members, self._view), writable=True))
+            states, lags_s = states_of(members, self._view), lags_of(members, self._view)
+            self.tell("judicator", ReplicaSetChecked(states, writable=True, lags_s=lags_s))
             if self._view.connected and self._view.leader == self.stage.node:
                 self._lead(members)
         if self._view.connected:
@@ -203,6 +204,13 @@ def states_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, s
     """The state of each registered judicator's member; `absent`: it has none."""
     by_host = {member.host: member.state for member in members}
     return {peer.name: by_host.get(peer.mongod, ABSENT) for peer in peers_of(view) if peer.registered}
+
+
+def lags_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, float]:
+    """By how many seconds each registered judicator's member is behind, of those that live."""
+    by_host = {member.host: member.lag_s for member in members if member.healthy}
+    peers = [peer for peer in peers_of(view) if peer.registered and peer.mongod in by_host]
+    return {peer.name: by_host[peer.mongod] for peer in peers}
 
 
 def _told(step: Step) -> str:

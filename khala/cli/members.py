@@ -12,6 +12,9 @@ from khala.cli.connecting import cluster_options, connect
 from khala.cli.exits import Exit, note
 from khala.cli.output import print_json, print_table
 
+BEHIND_S = 2
+"""A mongod that is less far behind the primary is told as up to date."""
+
 
 @click.command()
 @cluster_options
@@ -63,7 +66,7 @@ def judicators(context: click.Context, data_dir: Path | None, as_json: bool) -> 
             entry.get("name", ""),
             entry.get("address", ""),
             _standing(entry),
-            entry.get("replica_state") or "?",
+            _mongod(entry),
         )
         for entry in found
     ]
@@ -115,9 +118,7 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     click.echo(f"leader      {found['leader'] or 'none'}, epoch {epoch['number']}")
     click.echo(f"judicators  {len(found['judicators'])}, of which {found['survives']} more may be lost")
     for judicator in found["judicators"]:
-        click.echo(
-            f"            {judicator['name']}  {judicator['replica_state'] or '?'}  {_standing(judicator)}"
-        )
+        click.echo(f"            {judicator['name']}  {_mongod(judicator)}  {_standing(judicator)}")
     slots = sum(worker["slots"] for worker in workers if not worker["draining"])
     draining = sum(worker["draining"] for worker in workers)
     click.echo(
@@ -126,6 +127,12 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     counts = {name: count for name, count in (stats or {"tasks": {}})["tasks"].items() if count}
     click.echo("tasks       " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "none"))
     return Exit.OK if found["ready"] else Exit.UNREACHABLE
+
+
+def _mongod(entry: Mapping[str, Any]) -> str:
+    behind_s = entry.get("replica_lag") or 0
+    state = entry.get("replica_state") or "?"
+    return f"{state}, {behind_s:.0f} s behind" if behind_s >= BEHIND_S else str(state)
 
 
 def _standing(entry: Mapping[str, Any]) -> str:

@@ -33,13 +33,14 @@ class Executor(TypedDict):
 
 
 class Judicator(TypedDict):
-    """A registered judicator; `replica_state` is its mongod's."""
+    """A registered judicator; `replica_state` is its mongod's, `replica_lag` by how much that is behind."""
 
     name: str
     address: str
     leader: bool
     restarts: Mapping[str, int]
     replica_state: str | None
+    replica_lag: float | None
     live: bool
     leaving: bool
 

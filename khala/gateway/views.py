@@ -157,6 +157,7 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "leader": judicator.leader,
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
+        "replica_lag": judicator.replica_lag_s,
         "live": judicator.live,
         "leaving": judicator.leaving,
     }

@@ -6935,6 +6935,7 @@ class JudicatorView(object):
      - replica_state
      - live
      - leaving
+     - replica_lag_s
 
     """
 
@@ -6946,10 +6947,11 @@ class JudicatorView(object):
         'replica_state',
         'live',
         'leaving',
+        'replica_lag_s',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, replica_lag_s=None,):
         self.name = name
         self.address = address
         self.leader = leader
@@ -6957,6 +6959,7 @@ class JudicatorView(object):
         self.replica_state = replica_state
         self.live = live
         self.leaving = leaving
+        self.replica_lag_s = replica_lag_s
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7008,6 +7011,11 @@ class JudicatorView(object):
                     self.leaving = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 8:
+                if ftype == TType.DOUBLE:
+                    self.replica_lag_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7049,6 +7057,10 @@ class JudicatorView(object):
         if self.leaving is not None:
             oprot.writeFieldBegin('leaving', TType.BOOL, 7)
             oprot.writeBool(self.leaving)
+            oprot.writeFieldEnd()
+        if self.replica_lag_s is not None:
+            oprot.writeFieldBegin('replica_lag_s', TType.DOUBLE, 8)
+            oprot.writeDouble(self.replica_lag_s)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14210,6 +14222,7 @@ JudicatorView.thrift_spec = (
     (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
     (6, TType.BOOL, 'live', None, None, ),  # 6
     (7, TType.BOOL, 'leaving', None, None, ),  # 7
+    (8, TType.DOUBLE, 'replica_lag_s', None, None, ),  # 8
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (
