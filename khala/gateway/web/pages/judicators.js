@@ -28,14 +28,14 @@ export function Judicators() {
       <p>${cluster.leader ? html`<b>${cluster.leader}</b> leads, in epoch ${cluster.epoch.generation}.${cluster.epoch.number}.` : "There is no leader right now; one is being elected."}
         ${cluster.judicators.length < 3 ? " Three judicators survive the loss of any one of them." : ""}</p>
     </section>
-    <${Scroll} label="Judicators"><table>
+    <${Scroll} label="Judicators"><table class="members">
       <thead><tr><th>Name</th><th>State</th><th>etcd and Khala</th><th>MongoDB</th><th>Address</th><th>Restarts of its parts</th></tr></thead>
       <tbody>${cluster.judicators.map((one) => html`<tr key=${one.name}><td><b>${one.name}</b></td>
-        <td>${one.leader ? html`<span class="state live"><${Icon} name="crown" />Leader</span>` : one.leaving ? html`<span class="state off"><${Icon} name="slash" />Leaving</span>` : html`<span class="state off">Stands by</span>`}</td>
-        <td><${Mark} good=${one.live} words=${["Live", "Not heard of"]} /></td>
-        <td><${Replica} state=${one.replica_state} lag=${one.replica_lag} /></td>
-        <td><code>${one.address}</code></td>
-        <td>${restarts(one.restarts)}</td></tr>`)}</tbody></table></${Scroll}>`;
+        <td data-title="State">${one.leader ? html`<span class="state live"><${Icon} name="crown" />Leader</span>` : one.leaving ? html`<span class="state off"><${Icon} name="slash" />Leaving</span>` : html`<span class="state off">Stands by</span>`}</td>
+        <td data-title="etcd and Khala"><${Mark} good=${one.live} words=${["Live", "Not heard of"]} /></td>
+        <td data-title="MongoDB"><${Replica} state=${one.replica_state} lag=${one.replica_lag} /></td>
+        <td data-title="Address"><code>${one.address}</code></td>
+        <td data-title="Restarts">${restarts(one.restarts)}</td></tr>`)}</tbody></table></${Scroll}>`;
 }
 
 /** Each judicator counts its own, so those of others are not known here. */
