@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from khala.execution.launching.cgroup_v1 import LEFT_BYTES
 from khala.execution.pool import cgroup_name
 
 CGROUPS = Path("/sys/fs/cgroup")
-FRESH = ("cgroup.procs", "pids.current", "pids.peak", "memory.usage_in_bytes", "memory.max_usage_in_bytes")
+AS_GOOD_AS_NEW = {
+    "cgroup.procs": 0,
+    "pids.current": 0,
+    "pids.peak": 1,
+    "memory.usage_in_bytes": LEFT_BYTES,
+    "memory.max_usage_in_bytes": LEFT_BYTES,
+}
+"""The most that each file may tell of a group in which nothing runs and nothing counts."""
 
 
 def groups_of(root: Path) -> list[Path]:
@@ -18,13 +26,13 @@ def groups_of(root: Path) -> list[Path]:
 
 
 def used_groups(root: Path) -> list[Path]:
-    """The groups of phases that anything was ever in; an idle slot has a fresh one ready."""
+    """The groups of phases in which something counts; an idle slot has one ready that is as good as new."""
     return [group for group in groups_of(root) if group.name == "phase" and _was_used(group)]
 
 
 def _was_used(group: Path) -> bool:
     try:
-        counters = {path.name: path.read_text().split() for path in group.iterdir() if path.name in FRESH}
+        told = {path.name: path.read_text() for path in group.iterdir() if path.name in AS_GOOD_AS_NEW}
     except OSError:
         return False
-    return any(text not in ([], ["0"]) for text in counters.values())
+    return any(sum(map(int, text.split())) > AS_GOOD_AS_NEW[name] for name, text in told.items())

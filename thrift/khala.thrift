@@ -201,6 +201,7 @@ struct Demand {
   13: double backoff_s;
   14: optional double queue_timeout_s;
   15: list<Dependency> depends_on;
+  16: optional double ttl_after_finished_s;
 }
 
 /** One line of a task's story, written in the same write as the change itself. */
@@ -531,7 +532,8 @@ struct JudicatorView {
   5: string replica_state;
   6: bool live;
   7: bool leaving;
-  8: optional double replica_lag_s;
+  8: bool voting;
+  9: optional double replica_lag_s;
 }
 
 /** The answer to ListJudicators. */

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from khala.actors.actor import NodeActor, Stage
@@ -94,7 +94,7 @@ class Jobs(NodeActor):
         rows = self._read_rows(new.rows_file)
         check_rows(new, rows)
         others = {each.task_id for each in new.template.depends_on}
-        problems = broken({new.id: others}, self._store.standings(sorted(others), reach_of(who)))
+        problems = broken({new.id: others}, self._standings(others, who))
         if problems:
             raise Refusal(problems[new.id], field="depends_on")
         job = Job(
@@ -111,6 +111,9 @@ class Jobs(NodeActor):
             created_at=self.now().unix_s,
         )
         return self._accept(job, rows, who)
+
+    def _standings(self, others: Collection[str], who: Identity) -> Mapping[str, State]:
+        return self._store.standings(sorted(others), reach_of(who), needed_at=self.now().unix_s)
 
     def _retry(self, asked: RetryJob, who: Identity) -> JobAccepted:
         """A job of the same values where a task ended so; the old one never changes (P7)."""

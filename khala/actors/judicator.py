@@ -95,7 +95,7 @@ class Judicator(FrontDoor):
         self._counted = counted
         self._newest, self._elections = Epoch(), 0
         self._services: dict[str, ServiceChecked] = {}
-        self._replica_set = ReplicaSetChecked({}, writable=True)
+        self._replica_set = ReplicaSetChecked({}, frozenset(), writable=True)
 
     def begin(self) -> None:
         """Ask where the cluster stands."""
@@ -258,6 +258,7 @@ class Judicator(FrontDoor):
                 replica_lag_s=self._replica_set.lags_s.get(name),
                 live=("judicator", name) in self._view.members,
                 leaving=registration.leaving,
+                voting=name in self._replica_set.voters,
             )
             for name, registration in sorted(self._view.registered.items())
         )

@@ -168,10 +168,11 @@ class ServiceChecked:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSetChecked:
-    """How the replica set stands: the state of each registered judicator's member, by how many seconds
-    each that lives is behind the newest, and whether there is a primary at all."""
+    """How the replica set stands: the state of each registered judicator's member, whose votes count,
+    whether there is a primary at all, and by how many seconds each that lives is behind the newest."""
 
     states: Mapping[str, str]
+    voters: frozenset[str]
     writable: bool
     lags_s: Mapping[str, float] = field(default_factory=dict)
 

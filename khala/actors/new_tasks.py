@@ -63,15 +63,15 @@ def without(insert: InsertTasks, refused: Mapping[str, Refusal]) -> InsertTasks:
     return InsertTasks(insert.who, tasks, answers, insert.size_bytes, insert.envelope)
 
 
-def with_known_dependencies(insert: InsertTasks, store: TaskStore) -> InsertTasks:
+def with_known_dependencies(insert: InsertTasks, store: TaskStore, at: float) -> InsertTasks:
     """`insert` without the tasks that wait in a circle, or for one that the caller does not reach.
 
-    Raises Unavailable."""
+    A purged one that is waited for counts as purged `at` (Unix seconds). Raises Unavailable."""
     wanted = {task.id: {each.task_id for each in task.spec.depends_on} for task in insert.tasks}
     others = {other for each in wanted.values() for other in each}
     if not others:
         return insert
-    known = store.standings(sorted(others), reach_of(insert.who))
+    known = store.standings(sorted(others), reach_of(insert.who), needed_at=at)
     problems = broken(wanted, known)
     return without(insert, {id: Refusal(why, field="depends_on") for id, why in problems.items()})
 

@@ -81,10 +81,11 @@ class ReplicaSet(NodeActor):
             members: Sequence[SetMember] = self._upkeep.replica_set.members()
         except Unavailable as why:
             self._say(f"the replica set has no primary: {why}")
-            self.tell("judicator", ReplicaSetChecked({}, writable=False))
+            self.tell("judicator", ReplicaSetChecked({}, frozenset(), writable=False))
         else:
-            states, lags_s = states_of(members, self._view), lags_of(members, self._view)
-            self.tell("judicator", ReplicaSetChecked(states, writable=True, lags_s=lags_s))
+            states, voters = states_of(members, self._view), voters_of(members, self._view)
+            lags_s = lags_of(members, self._view)
+            self.tell("judicator", ReplicaSetChecked(states, voters, writable=True, lags_s=lags_s))
             if self._view.connected and self._view.leader == self.stage.node:
                 self._lead(members)
         if self._view.connected:
@@ -204,6 +205,12 @@ def states_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, s
     """The state of each registered judicator's member; `absent`: it has none."""
     by_host = {member.host: member.state for member in members}
     return {peer.name: by_host.get(peer.mongod, ABSENT) for peer in peers_of(view) if peer.registered}
+
+
+def voters_of(members: Sequence[SetMember], view: ClusterView) -> frozenset[str]:
+    """The registered judicators whose votes count, whichever members are lost."""
+    hosts = {member.host for member in members if member.voting and member.settled}
+    return frozenset(peer.name for peer in peers_of(view) if peer.registered and peer.mongod in hosts)
 
 
 def lags_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, float]:

@@ -98,7 +98,7 @@ class Submissions(NodeActor):
 
     def _insert(self, batch: Sequence[InsertTasks]) -> None:
         try:
-            batch = [with_known_dependencies(insert, self._store) for insert in batch]
+            batch = [with_known_dependencies(insert, self._store, self.now().unix_s) for insert in batch]
             batch = [self._quotas.admit(insert, self.now().boot_s) for insert in batch]
             tasks = [task for insert in batch for task in insert.tasks]
             answers = self._store.insert(tasks) if tasks else ()

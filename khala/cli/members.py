@@ -66,7 +66,7 @@ def judicators(context: click.Context, data_dir: Path | None, as_json: bool) -> 
             entry.get("name", ""),
             entry.get("address", ""),
             _standing(entry),
-            _mongod(entry),
+            _replica(entry),
         )
         for entry in found
     ]
@@ -118,7 +118,7 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     click.echo(f"leader      {found['leader'] or 'none'}, epoch {epoch['number']}")
     click.echo(f"judicators  {len(found['judicators'])}, of which {found['survives']} more may be lost")
     for judicator in found["judicators"]:
-        click.echo(f"            {judicator['name']}  {_mongod(judicator)}  {_standing(judicator)}")
+        click.echo(f"            {judicator['name']}  {_replica(judicator)}  {_standing(judicator)}")
     slots = sum(worker["slots"] for worker in workers if not worker["draining"])
     draining = sum(worker["draining"] for worker in workers)
     click.echo(
@@ -129,9 +129,12 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
     return Exit.OK if found["ready"] else Exit.UNREACHABLE
 
 
-def _mongod(entry: Mapping[str, Any]) -> str:
-    behind_s = entry.get("replica_lag") or 0
+def _replica(entry: Mapping[str, Any]) -> str:
+    """The state of its mongod, whether that has yet to be given its vote, and how far it is behind."""
     state = entry.get("replica_state") or "?"
+    if not entry.get("voting", True) and state in ("primary", "secondary"):
+        return f"{state}, no vote"
+    behind_s = entry.get("replica_lag") or 0
     return f"{state}, {behind_s:.0f} s behind" if behind_s >= BEHIND_S else str(state)
 
 

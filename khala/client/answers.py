@@ -33,13 +33,15 @@ class Executor(TypedDict):
 
 
 class Judicator(TypedDict):
-    """A registered judicator; `replica_state` is its mongod's, `replica_lag` by how much that is behind."""
+    """A registered judicator; `replica_state` is its mongod's, which counts in a majority if it is
+    `voting`, and is `replica_lag` seconds behind the newest."""
 
     name: str
     address: str
     leader: bool
     restarts: Mapping[str, int]
     replica_state: str | None
+    voting: bool
     replica_lag: float | None
     live: bool
     leaving: bool

@@ -136,6 +136,21 @@ class JudicatorConfig(RoleConfig):
         "0 is never.",
         Kind.SECONDS,
     )
+    keep_finished: float = setting(
+        30 * 86_400.0,
+        "How long tasks and jobs are kept after their end, with their output; 0 is for ever.",
+        Kind.SECONDS,
+    )
+    keep_keys: float = setting(
+        7 * 86_400.0,
+        "How long the idempotency key of a task that was purged stays known after that; 0 is for ever.",
+        Kind.SECONDS,
+    )
+    keep_audit: float = setting(
+        365 * 86_400.0,
+        "How long the record of who did what is kept (100,000 entries at most); 0 is for ever.",
+        Kind.SECONDS,
+    )
     main_first_token_digest: str = setting(
         "", "SHA-256 of the administrator's token to store if the cluster has no token yet.", Kind.DIGEST
     )

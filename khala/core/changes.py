@@ -17,7 +17,8 @@ class Change:
     """Replace the control part of `task_id` if its stored rev is still `expected_rev`.
 
     `control.rev` is `expected_rev + 1`, and `event` is appended in the same write. `result`, when
-    given, is stored with it. `want_spec` asks for the specification when the change applied.
+    given, is stored with it. `want_spec` asks for the specification when the change applied. At `purge_at`,
+    when given, the task's time is up (`khala.core.retention`).
     """
 
     task_id: str
@@ -26,6 +27,7 @@ class Change:
     event: TaskEvent
     result: Result | None = None
     want_spec: bool = False
+    purge_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,8 +203,9 @@ class JudicatorView:
     """One registered judicator; `address` is host:port of its bus and RPC.
 
     `replica_state` is what its mongod is in the replica set (primary, secondary, …), `absent` when it
-    is no member, or empty when the answering judicator does not know; `replica_lag_s` is how far that is
-    behind the newest one. `live`: its node runs; `leaving`: it is being removed.
+    is no member, or empty when the answering judicator does not know; `voting`: it counts in a majority of
+    the replica set; `replica_lag_s`: how far it is behind the newest one, where that is known. `live`: its
+    node runs; `leaving`: it is being removed.
     """
 
     name: str
@@ -214,6 +215,7 @@ class JudicatorView:
     replica_state: str = ""
     live: bool = True
     leaving: bool = False
+    voting: bool = True
     replica_lag_s: float | None = None
 
 

@@ -34,10 +34,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetMember:
-    """A member of the replica set as its primary sees it; `lag_s` is how far behind the newest it is."""
+    """A member of the replica set as its primary sees it; `lag_s` is how far behind the newest it is, and
+    `settled` whether a majority has the configuration that says who votes."""
 
     host: str
     voting: bool = True
+    settled: bool = True
     state: str = SECONDARY
     healthy: bool = True
     lag_s: float = 0.0

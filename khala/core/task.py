@@ -332,6 +332,7 @@ class Demand:
     backoff_s: float = 0.0
     queue_timeout_s: float | None = None
     depends_on: tuple[Dependency, ...] = ()
+    ttl_after_finished_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,4 +392,5 @@ def demand_of(task: Task) -> Demand:
         backoff_s=spec.backoff_s,
         queue_timeout_s=spec.queue_timeout_s,
         depends_on=spec.depends_on,
+        ttl_after_finished_s=spec.ttl_after_finished_s,
     )

@@ -97,7 +97,12 @@ def _policies(spec: TaskSpec) -> None:
     for reason in spec.retry_on:
         if reason in NEVER_RETRIED:
             raise _refused("retry.on", f"{reason} is not the end of an attempt, so it cannot be tried again")
-    for value, field in ((spec.backoff_s, "retry.backoff"), (spec.queue_timeout_s, "queue_timeout")):
+    waits = (
+        (spec.backoff_s, "retry.backoff"),
+        (spec.queue_timeout_s, "queue_timeout"),
+        (spec.ttl_after_finished_s, "ttl_after_finished"),
+    )
+    for value, field in waits:
         if value is not None and not (math.isfinite(value) and 0 <= value <= MAX_WAIT_S):
             raise _refused(field, f"expected seconds from 0 to {MAX_WAIT_S:g}")
     if len(spec.depends_on) > MAX_DEPENDENCIES:

@@ -86,7 +86,7 @@ async def remove_judicator(call: Call, name: str) -> HTTPResponse:
 
 async def get_cluster(call: Call) -> HTTPResponse:
     """Who leads, under which epoch, whether the cluster has a secret (P17), and how many more of its
-    judicators it can lose: by those that live and those whose mongod has the data, whichever is less."""
+    judicators it can lose."""
     Query(call.request, ())
     return json_response(await cluster_view(call))
 
@@ -106,8 +106,12 @@ async def cluster_view(call: Call) -> Json:
 
 
 def _survives(judicators: Sequence[JudicatorView]) -> int:
-    able = sum(one.live and one.replica_state in (PRIMARY, SECONDARY) for one in judicators)
-    return max(0, survivable(len(judicators), able))
+    """By etcd's majority and by the replica set's, whichever is less: in that one a mongod counts when it
+    votes, which it does some time after it was started, and serves when it has the data."""
+    live = sum(one.live for one in judicators)
+    voters = [one for one in judicators if one.voting]
+    able = sum(one.live and one.replica_state in (PRIMARY, SECONDARY) for one in voters)
+    return max(0, min(survivable(len(judicators), live), survivable(len(voters), able)))
 
 
 async def healthz(call: Call) -> HTTPResponse:

@@ -1,25 +1,22 @@
 """The JSON that a task is made of, decoded strictly (api.md, section 1, "Task fields").
 
-Owns the shape only: types and field names. Bounds are `khala.core.validation`'s. A field that the
-API documents and this version does not carry out is named here too, so that it is refused clearly
-instead of being ignored.
+Owns the shape only: types and field names. Bounds are `khala.core.validation`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import Meta, Raw, Struct
 
 from khala.core.checking import DEFAULT_TOLERANCE
 from khala.core.dependencies import Condition
 from khala.core.task import RETRY_ON, ExitReason
 from khala.errors import Refusal
 
-Unsupported = Raw | UnsetType
 AnyBody = TypeVar("AnyBody")
 
 
@@ -132,7 +129,7 @@ class TaskBody(Body, frozen=True):
     isolation: Literal["none", "basic", "strict"] = "basic"
     depends_on: list[DependencyBody] = []
     queue_timeout: float | None = None
-    ttl_after_finished: Unsupported = UNSET
+    ttl_after_finished: float | None = None
 
 
 class BatchBody(Body, frozen=True):
@@ -197,11 +194,6 @@ def decode(body: bytes | Raw, shape: type[AnyBody]) -> AnyBody:
         raise Refusal("the body is nested too deeply", code="malformed") from None
 
 
-def refuse_unsupported(task: TaskBody) -> None:
-    """Raise Refusal `not_supported` when a field is set that this version does not carry out."""
-    _refuse_set(task, "")
-
-
 def request_digest(task: TaskBody) -> str:
     """SHA-256 of a task's canonical JSON: equal for equal requests, however they were written."""
     return hashlib.sha256(msgspec.json.encode(task, order="sorted")).hexdigest()
@@ -217,17 +209,6 @@ _WORDS = {
     "null": "null",
     "object": "object",
 }
-
-
-def _refuse_set(body: Struct, where: str) -> None:
-    for name in body.__struct_fields__:
-        value: Any = getattr(body, name)
-        if isinstance(value, Raw) and bytes(value) != b"null":
-            raise Refusal(
-                f"{where}{name}: this version does not support it yet; leave it out",
-                code="not_supported",
-                field=where + name,
-            )
 
 
 def _explained(message: str) -> Refusal:

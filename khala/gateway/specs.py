@@ -28,7 +28,6 @@ from khala.gateway.schemas import (
     InputBody,
     LimitsBody,
     TaskBody,
-    refuse_unsupported,
 )
 
 
@@ -37,7 +36,6 @@ def spec_of(body: TaskBody) -> TaskSpec:
 
     Its content may still be larger than a task may carry: `khala.gateway.uploads` moves that out.
     """
-    refuse_unsupported(body)
     spec = TaskSpec(
         name=body.name,
         user=body.user,
@@ -54,6 +52,7 @@ def spec_of(body: TaskBody) -> TaskSpec:
         retry_on=tuple(dict.fromkeys(body.retry.on)),
         backoff_s=body.retry.backoff,
         queue_timeout_s=body.queue_timeout,
+        ttl_after_finished_s=body.ttl_after_finished,
         depends_on=tuple(
             Dependency(task_id=each.task_id, condition=each.condition) for each in body.depends_on
         ),

@@ -14,6 +14,7 @@ from khala import __version__
 from khala.actors import pulse
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
+from khala.actors.cleaner import Cleaner
 from khala.actors.followers import Followers
 from khala.actors.front_door import READERS
 from khala.actors.jobs import Jobs
@@ -37,6 +38,7 @@ from khala.coordination.etcd_members import EtcdMembers
 from khala.coordination.etcd_settings import EtcdSettings
 from khala.coordination.interface import ClusterView, Member, Registration
 from khala.core.access import ADMIN, EXECUTOR, node_token, token_digest
+from khala.core.retention import Retention
 from khala.node.entering import Entering, etcd_client_url
 from khala.node.joining import join
 from khala.node.known_judicators import KnownJudicators
@@ -129,7 +131,7 @@ def _start(config: JudicatorConfig, lifetime: Lifetime, teardown: Teardown) -> N
     coordination.register_judicator(name, own)
     coordination.campaign()
     intervals_s = {"scheduler": 0.2, "judicator": 1.0, "uploads": 10.0, "followers": 0.5, "replica-set": 1.0}
-    intervals_s["jobs"] = 0.5
+    intervals_s |= {"jobs": 0.5, "cleaner": 0.25}
     intervals_s["pulse"] = pulse.EVERY_S
     intervals_s |= {f"service-{kind}": 0.5 for kind in services}
     ticker = Ticker(name, bus, intervals_s)
@@ -224,6 +226,7 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         Role(name="store-writer", start=partial(StoreWriter.start, stage, store=store)),
         Role(name="submissions", start=partial(Submissions.start, stage, store=store)),
         Role(name="jobs", start=partial(Jobs.start, stage, store=store)),
+        Role(name="cleaner", start=partial(Cleaner.start, stage, store=store, keep=retention_of(config))),
         Role(name="uploads", start=partial(Uploads.start, stage, store=store, directory=uploads)),
         Role(name="accounts", start=partial(Accounts.start, stage, store=store)),
         Role(name="followers", start=partial(Followers.start, stage, store=store)),
@@ -246,6 +249,15 @@ def _cast(stage: Stage, config: JudicatorConfig, parts: _Parts) -> Sequence[Role
         Role(name="membership", start=membership, essential=True),
         Role(name="pulse", start=partial(pulse.Pulse.start, stage, "pulse", file=config.health_file)),
     ]
+
+
+def retention_of(config: JudicatorConfig) -> Retention:
+    """For how long what is kept; 0 in the settings is for ever."""
+    return Retention(
+        finished_s=config.keep_finished or None,
+        keys_s=config.keep_keys or None,
+        audit_s=config.keep_audit or None,
+    )
 
 
 def _peers_of(name: str, view: ClusterView) -> dict[str, str]:

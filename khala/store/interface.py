@@ -18,6 +18,7 @@ from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
+from khala.core.retention import DueJob, DueTask, FinishedTask
 from khala.core.task import Epoch, State, Task
 
 QueueKey = tuple[float, str, int]
@@ -72,10 +73,10 @@ class TaskStore(Protocol):
         ...
 
     def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
-        """Put a tombstone in the place of a finished task (of `owner`) in one write (P7).
+        """Remove the output of a finished task (of `owner`), and put a tombstone in its place (P7).
 
         The task as it was, in view minimal, or None; one that is not finished stays. For `insert` the
-        tombstone counts as the task; no read shows it.
+        tombstone counts as the task; no read shows it. Done in part, it is soon due (`due_tasks`).
         """
         ...
 
@@ -83,8 +84,11 @@ class TaskStore(Protocol):
         """The tasks that exist, in any order, as a majority has them."""
         ...
 
-    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
-        """The states of those tasks (of `owner`) that exist or were purged, by id."""
+    def standings(
+        self, task_ids: Sequence[str], owner: str | None = None, *, needed_at: float | None = None
+    ) -> Mapping[str, State]:
+        """The states of those tasks (of `owner`) that exist or were purged, by id. With `needed_at`, others
+        are to wait for them: a purged one counts as purged then."""
         ...
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
@@ -274,8 +278,65 @@ class PeopleStore(Protocol):
         """See ListAudit; Refusal for a malformed page token."""
         ...
 
-    def trim_audit(self, keep: int) -> int:
-        """Forget all but the newest `keep` entries; how many went."""
+    def trim_audit(self, keep: int, before: float = 0.0) -> int:
+        """Forget all but the newest `keep` entries, and those older than `before`; how many went."""
+        ...
+
+
+class RetentionStore(Protocol):
+    """What is over, and goes: see `khala.core.retention`. Everything here may be done again, and by a leader
+    that is none any more: only what is finished goes, and that never changes. A store keeps a list of the
+    tasks and jobs whose time is up, or will be at a known time: they are due then."""
+
+    def finished_tasks(
+        self, state: State, after: tuple[float, str], created_before: float, limit: int
+    ) -> Sequence[FinishedTask]:
+        """Tasks that ended so, by (created_at, id) after a key, made before a time."""
+        ...
+
+    def finished_jobs(
+        self, after: tuple[float, str], finished_before: float, limit: int
+    ) -> Sequence[tuple[float, str]]:
+        """(finished_at, id) of jobs, in that order, after a key."""
+        ...
+
+    def expire(self, at: float, *, tasks: Sequence[str] = (), jobs: Sequence[str] = ()) -> None:
+        """These are due from `at` on, unless a time is known already."""
+        ...
+
+    def look_again(
+        self, *, tasks: Mapping[str, float] | None = None, jobs: Mapping[str, float] | None = None
+    ) -> None:
+        """Of these that are due, each is due at another time."""
+        ...
+
+    def due_tasks(self, at: float, limit: int) -> Sequence[DueTask]:
+        """Tasks that are due, the longest due first."""
+        ...
+
+    def due_jobs(self, at: float, limit: int, tasks_each: int) -> Sequence[DueJob]:
+        """Jobs that are due, the longest due first, each with at most so many of its finished tasks."""
+        ...
+
+    def oldest_open(self) -> float:
+        """When the oldest task or job was made that is not finished; infinite if there is none."""
+        ...
+
+    def purge_tasks(self, task_ids: Sequence[str], at: float, again_at: float) -> None:
+        """`purge` those of these that are finished; they are due again at `again_at`."""
+        ...
+
+    def forget_tasks(self, tasks: Sequence[DueTask]) -> None:
+        """Drop tombstones that are still as they were seen, and what else is left of these tasks."""
+        ...
+
+    def forget_job(self, job_id: str) -> None:
+        """Drop a finished job."""
+        ...
+
+    def sweep_outputs(self, after: str, limit: int) -> str:
+        """Drop the output of tasks that are gone, as a late piece may be. Looks at `limit` tasks that have
+        any, by id after an id; the last one's id, or nothing after the end."""
         ...
 
 
@@ -304,7 +365,7 @@ class ReplicaSetAdmin(Protocol):
         ...
 
 
-class Store(TaskStore, JobStore, FileStore, OutputStore, TokenStore, PeopleStore, Protocol):
+class Store(TaskStore, JobStore, FileStore, OutputStore, TokenStore, PeopleStore, RetentionStore, Protocol):
     """All of it, as one object that owns its connections."""
 
     def prepare(self, first_generation: int = 1) -> None:

@@ -6,11 +6,8 @@ randomness: trouble comes only from `faults`, which is asked with the method's n
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TypeVar
 
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
@@ -20,32 +17,16 @@ from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import ACTIVE, Epoch, State, Task, TaskEvent
-from khala.errors import ConfigurationError, OutcomeUnknown, Unavailable
+from khala.errors import ConfigurationError
 from khala.store import people
 from khala.store.digests import check_sha256, not_stored, verified
 from khala.store.guards import check_changes, stale
 from khala.store.interface import QueueKey
+from khala.store.memory_calls import Faults, MemoryCalls, no_faults
 from khala.store.memory_jobs import JobTable
 from khala.store.memory_people import PeopleTable
+from khala.store.memory_retention import MemoryRetention, RemovalTable
 from khala.store.memory_tasks import TaskTable
-
-T = TypeVar("T")
-
-
-class StoreFault(StrEnum):
-    """The ways in which a call may fail."""
-
-    UNAVAILABLE = "unavailable"
-    UNKNOWN_APPLIED = "unknown_applied"
-    UNKNOWN_NOT_APPLIED = "unknown_not_applied"
-
-
-Faults = Callable[[str], StoreFault | None]
-
-
-def no_faults(method: str) -> StoreFault | None:
-    """Nothing ever fails."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +35,10 @@ class MemoryBackup:
 
     tasks: TaskTable
     outputs: Mapping[StreamKey, bytes]
+    removals: RemovalTable
 
 
-class MemoryStore:
+class MemoryStore(MemoryRetention):
     """`khala.store.interface.Store` in memory.
 
     With `record_history`, `history` lists (epoch of the guarded batch, task id, event) in the order in
@@ -67,11 +49,11 @@ class MemoryStore:
         self, *, faults: Faults = no_faults, cluster_id: str = "in-memory", record_history: bool = False
     ) -> None:
         self.history: list[tuple[Epoch, str, TaskEvent]] = []
-        self._lock = threading.Lock()
-        self._faults = faults
+        MemoryCalls.__init__(self, faults)
         self._cluster_id = cluster_id
         self._tasks = TaskTable(self.history.append if record_history else None)
         self._jobs = JobTable(self._tasks)
+        self._removals = RemovalTable()
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
@@ -111,17 +93,15 @@ class MemoryStore:
         """See TaskStore."""
         return self._write("amend", lambda: self._tasks.amend(task_id, at, detail, labels, priority, owner))
 
-    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
-        """See TaskStore."""
-        return self._write("purge", lambda: self._tasks.purge(task_id, owner))
-
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
         return self._read("read", lambda: self._tasks.read(task_ids, view))
 
-    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
+    def standings(
+        self, task_ids: Sequence[str], owner: str | None = None, *, needed_at: float | None = None
+    ) -> Mapping[str, State]:
         """See TaskStore."""
-        return self._read("standings", lambda: self._tasks.standings(task_ids, owner))
+        return self._read("standings", lambda: self._tasks.standings(task_ids, owner, needed_at))
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
@@ -180,10 +160,6 @@ class MemoryStore:
     def job_uncancelled(self, job: Job, limit: int) -> Sequence[str]:
         """See JobStore."""
         return self._read("job_uncancelled", lambda: self._jobs.uncancelled(job, limit))
-
-    def finish_job(self, job_id: str, at: float) -> None:
-        """See JobStore."""
-        self._write("finish_job", lambda: self._jobs.finish(job_id, at))
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -312,9 +288,9 @@ class MemoryStore:
         """See PeopleStore."""
         return self._read("read_audit", lambda: self._people.read_audit(user, limit, page_token))
 
-    def trim_audit(self, keep: int) -> int:
+    def trim_audit(self, keep: int, before: float = 0.0) -> int:
         """See PeopleStore."""
-        return self._write("trim_audit", lambda: self._people.trim(keep))
+        return self._write("trim_audit", lambda: self._people.trim(keep, before))
 
     def _usage(self, user: str) -> Usage:
         states = self._tasks.counts(user)
@@ -332,13 +308,13 @@ class MemoryStore:
         """Tasks and output as they are now."""
         with self._lock:
             outputs = {key: bytes(stream) for key, stream in self._outputs.items()}
-            return MemoryBackup(self._tasks.copy(), outputs)
+            return MemoryBackup(self._tasks.copy(), outputs, self._removals.copy())
 
     def restore(self, backup: MemoryBackup) -> int:
         """Be as the backup is, in a new generation (P4), which is the answer. As with real ones, nobody else
         works on the store meanwhile."""
         with self._lock:
-            self._tasks = backup.tasks.copy()
+            self._tasks, self._removals = backup.tasks.copy(), backup.removals.copy()
             self._outputs = {key: bytearray(stream) for key, stream in backup.outputs.items()}
             self._epoch, self.holder = Epoch(self._epoch.generation + 1, 0), ""
             return self._epoch.generation
@@ -370,26 +346,6 @@ class MemoryStore:
     def _guarded(self, epoch: Epoch, changes: Sequence[Change]) -> Sequence[Changed]:
         if epoch != self._epoch:
             raise stale(epoch)
-        return self._tasks.commit(epoch, changes)
-
-    def _read(self, method: str, answer: Callable[[], T]) -> T:
-        with self._lock:
-            if self._faults(method) is not None:
-                raise Unavailable(f"the store cannot do {method} now: try again")
-            return answer()
-
-    def _write(self, method: str, apply: Callable[[], T]) -> T:
-        with self._lock:
-            fault = self._faults(method)
-            if fault == StoreFault.UNAVAILABLE:
-                raise Unavailable(f"the store cannot do {method} now: try again")
-            if fault == StoreFault.UNKNOWN_NOT_APPLIED:
-                raise _unknown(method)
-            answer = apply()
-            if fault == StoreFault.UNKNOWN_APPLIED:
-                raise _unknown(method)
-            return answer
-
-
-def _unknown(method: str) -> OutcomeUnknown:
-    return OutcomeUnknown(f"{method} may or may not have been done: read back before deciding")
+        answers = self._tasks.commit(epoch, changes)
+        self._removals.note_ends(changes, answers)
+        return answers

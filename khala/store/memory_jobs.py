@@ -6,11 +6,13 @@ around each call.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from khala.core.jobs import Job, JobPage, SearchJobs
+from khala.core.retention import DueJob, Standing
 from khala.core.sweeps import MAX_JOB_TASKS, task_id_of
 from khala.core.task import TERMINAL, State, Task
 from khala.store.memory_tasks import TaskTable
@@ -80,11 +82,43 @@ class JobTable:
         unfinished = (task for task in self._of(job) if task.control.state not in TERMINAL)
         return [task.id for task in unfinished if not task.control.cancel_requested][:limit]
 
-    def finish(self, job_id: str, at: float) -> None:
-        """Once."""
+    def finish(self, job_id: str, at: float) -> float | None:
+        """Once; for how long its owner wants it kept."""
         job = self._jobs[job_id]
+        if job.finished_at is not None:
+            return None
+        self._jobs[job_id] = replace(self._counted(job), finished_at=at)
+        return job.template.ttl_after_finished_s if job.template else None
+
+    def oldest_open(self) -> float:
+        """When it was made."""
+        return min(
+            (job.created_at for job in self._jobs.values() if job.finished_at is None), default=math.inf
+        )
+
+    def finished(
+        self, after: tuple[float, str], finished_before: float, limit: int
+    ) -> Sequence[tuple[float, str]]:
+        """By when they were."""
+        keys = ((job.finished_at, job.id) for job in self._jobs.values() if job.finished_at is not None)
+        return sorted(key for key in keys if after < key and key[0] < finished_before)[:limit]
+
+    def due(self, job_id: str, tasks_each: int) -> DueJob:
+        """How one stands on its way out."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return DueJob(job_id=job_id, standing=Standing.GONE)
         if job.finished_at is None:
-            self._jobs[job_id] = replace(self._counted(job), finished_at=at)
+            return DueJob(job_id=job_id, standing=Standing.OPEN)
+        left = self._tasks.has_any(task_id_of(job_id, 0), task_id_of(job_id, MAX_JOB_TASKS))
+        tasks = tuple(task.id for task in self._of(job) if task.control.state in TERMINAL)[:tasks_each]
+        return DueJob(job_id=job_id, standing=Standing.FINISHED, tasks=tasks, has_left=left)
+
+    def forget(self, job_id: str) -> None:
+        """A finished one."""
+        job = self._jobs.get(job_id)
+        if job is not None and job.finished_at is not None:
+            del self._jobs[job_id]
 
     def _counted(self, job: Job) -> Job:
         if job.finished_at is not None:

@@ -154,9 +154,12 @@ class PeopleTable:
         more = str(found[limit - 1][0]) if len(found) > limit else ""
         return AuditPage(entries=tuple(entry for _, entry in found[:limit]), next_page_token=more)
 
-    def trim(self, keep: int) -> int:
+    def trim(self, keep: int, before: float) -> int:
         """Forget the oldest."""
-        late = list(self._audit)[: max(0, len(self._audit) - keep)]
+        surplus = max(0, len(self._audit) - keep)
+        late = [
+            n for place, (n, entry) in enumerate(self._audit.items()) if place < surplus or entry.at < before
+        ]
         for number in late:
             del self._audit[number]
         return len(late)

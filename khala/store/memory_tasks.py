@@ -6,6 +6,7 @@ call. No clock, no randomness, no thread.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
+from khala.core.retention import DueTask, FinishedTask, Standing
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
 from khala.store.interface import QueueKey
 from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
@@ -29,13 +31,14 @@ class TaskTable:
         self._record = record
         self._tasks: dict[str, Task] = {}
         self._tombstones: dict[str, tuple[str, str]] = {}
-        self._purged: dict[str, State] = {}
+        self._purged: dict[str, tuple[State, float]] = {}
         self._by_state: dict[State, set[str]] = {state: set() for state in State}
 
     def copy(self) -> TaskTable:
         """All tasks as they are now."""
         other = TaskTable(self._record)
         other._tasks, other._tombstones = dict(self._tasks), dict(self._tombstones)
+        other._purged = dict(self._purged)
         other._by_state = {state: set(ids) for state, ids in self._by_state.items()}
         return other
 
@@ -92,12 +95,12 @@ class TaskTable:
         self._tell(Epoch(), task_id, event)
         return as_view(self._tasks[task_id], "basic")
 
-    def purge(self, task_id: str, owner: str | None) -> Task | None:
+    def purge(self, task_id: str, at: float, owner: str | None) -> Task | None:
         """A tombstone for a finished one."""
         task = self._own(task_id, owner)
         if task is not None and task.control.state in TERMINAL:
             self._by_state[task.control.state].discard(task_id)
-            self._purged[task_id] = task.control.state
+            self._purged[task_id] = (task.control.state, at)
             self._tombstones[task_id] = _request(self._tasks.pop(task_id))
         return task and as_view(task, "minimal")
 
@@ -111,16 +114,54 @@ class TaskTable:
         known = (self._tasks.get(task_id) for task_id in dict.fromkeys(task_ids))
         return [as_view(task, view) for task in known if task]
 
-    def standings(self, task_ids: Sequence[str], owner: str | None) -> Mapping[str, State]:
+    def standings(
+        self, task_ids: Sequence[str], owner: str | None, needed_at: float | None
+    ) -> Mapping[str, State]:
         """Of tasks and of tombstones."""
         found = {}
         for task_id in task_ids:
-            task = self._tasks.get(task_id)
-            state = task.control.state if task else self._purged.get(task_id)
+            task, purged = self._tasks.get(task_id), self._purged.get(task_id)
             whose = task.owner if task else self._tombstones.get(task_id, ("", ""))[0]
-            if state is not None and owner in (None, whose):
-                found[task_id] = state
+            if owner not in (None, whose):
+                continue
+            if task:
+                found[task_id] = task.control.state
+            elif purged:
+                found[task_id] = purged[0]
+                self._purged[task_id] = (purged[0], max(purged[1], needed_at or 0.0))
         return found
+
+    def due(self, task_id: str) -> DueTask:
+        """How one stands on its way out."""
+        task, purged = self._tasks.get(task_id), self._purged.get(task_id)
+        if task is not None:
+            over = task.control.state in TERMINAL
+            return DueTask(task_id=task_id, standing=Standing.FINISHED if over else Standing.OPEN)
+        if purged is not None:
+            return DueTask(task_id=task_id, standing=Standing.PURGED, purged_at=purged[1])
+        return DueTask(task_id=task_id, standing=Standing.GONE)
+
+    def forget(self, due: DueTask) -> bool:
+        """Drop a tombstone that is still so; is there nothing any more?"""
+        if self.due(due.task_id) == due and due.standing == Standing.PURGED:
+            del self._purged[due.task_id], self._tombstones[due.task_id]
+        return self.due(due.task_id).standing == Standing.GONE
+
+    def finished(
+        self, state: State, after: tuple[float, str], created_before: float, limit: int
+    ) -> Sequence[FinishedTask]:
+        """By age."""
+        found = (task for task in self._in(state) if _key(task) > after and task.created_at < created_before)
+        return [_finished_of(task) for task in sorted(found, key=_key)[:limit]]
+
+    def oldest_open(self) -> float:
+        """When it was made."""
+        unfinished = self._in(*(state for state in State if state not in TERMINAL))
+        return min((task.created_at for task in unfinished), default=math.inf)
+
+    def has_any(self, first: str, last: str) -> bool:
+        """Is there a task or a tombstone with such an id?"""
+        return any(first <= task_id <= last for task_id in (*self._tasks, *self._tombstones))
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """Pending tasks by (created_at, id)."""
@@ -213,6 +254,16 @@ def _id(task: Task) -> str:
 
 def _queued(task: Task) -> QueuedTask:
     return QueuedTask(task_id=task.id, control=task.control, demand=demand_of(task))
+
+
+def _finished_of(task: Task) -> FinishedTask:
+    return FinishedTask(
+        task_id=task.id,
+        created_at=task.created_at,
+        finished_at=task.control.finished_at or 0.0,
+        job_id=task.job_id,
+        ttl_s=task.spec.ttl_after_finished_s,
+    )
 
 
 def _matches(task: Task, query: SearchTasks) -> bool:

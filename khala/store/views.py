@@ -123,6 +123,7 @@ def as_hint(task: Task) -> Task:
         backoff_s=spec.backoff_s,
         queue_timeout_s=spec.queue_timeout_s,
         depends_on=spec.depends_on,
+        ttl_after_finished_s=spec.ttl_after_finished_s,
     )
     return replace(brief, spec=placed)
 

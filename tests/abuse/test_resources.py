@@ -62,7 +62,7 @@ def test_memory_hog(bench: Bench, level: Isolation, phase: str) -> None:
 
 
 def test_memory_hog_of_many_processes(bench: Bench, level: Isolation) -> None:
-    hog = attack(bench, SLOW_HOG, level, memory_bytes=200 * MIB)
+    hog = attack(bench, SLOW_HOG, level, memory_bytes=200 * MIB, wall_time_s=20.0)
     if holds_groups(hog):
         assert hog.why is ExitReason.MEMORY_LIMIT
         assert hog.result.max_memory_bytes <= 200 * MIB

@@ -136,7 +136,7 @@ def test_a_refused_task_does_not_hold_up_its_neighbours(world: World) -> None:
 def test_a_journal_without_room_holds_everything_and_loses_nothing(world: World) -> None:
     judicator = world.judicator()
     executor = world.executor(slots=1)
-    (running,) = world.submit(judicator, world.new("sleep 0.3"))
+    (running,) = world.submit(judicator, world.held())
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     world.journal.full = True
     (waiting,) = world.submit(judicator, world.new())
@@ -145,6 +145,7 @@ def test_a_journal_without_room_holds_everything_and_loses_nothing(world: World)
     wait_until(lambda: executor.bus.stats().delivered > delivered + 50, what="some ticks")
     assert world.store.counts() == {"running": 1, "assigned": 1}
     world.journal.full = False
+    world.let_go()
     assert [task.control.starts for task in world.finished(judicator, [running, waiting])] == [1, 1]
     assert not executor.gave_up
 
@@ -152,10 +153,12 @@ def test_a_journal_without_room_holds_everything_and_loses_nothing(world: World)
 def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> None:
     judicator = world.judicator()
     first = world.executor(slots=1)
-    ids = world.submit(judicator, *(world.new("sleep 0.5") for _ in range(2)))
+    ids = world.submit(judicator, *(world.held() for _ in range(2)))
     wait_until(lambda: world.store.counts().get("running") == 1, what="a running task")
     wait_until(lambda: world.store.counts().get("assigned") == 1, what="a task sent ahead")
     first.bus.send(f"{first.name}/executor", Drain())
+    wait_until(lambda: not world.store.counts().get("assigned"), what="what it hands back")
+    world.let_go()
     drained = world.drained
     wait_until(drained.is_set, what="the executor to have nothing in hand")
     second = world.executor(slots=1)

@@ -27,7 +27,7 @@ from khala.core.commands import (
     TasksAccepted,
 )
 from khala.core.transfers import GetFileChunk, PutFileChunk
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 
 def with_token(world: World, token: str, role: str) -> Caller:

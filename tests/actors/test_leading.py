@@ -9,7 +9,7 @@ from khala.actors.messages import ViewChanged
 from khala.core.changes import Change
 from khala.core.commands import CancelTasks, ListExecutors, ListJudicators, Ping
 from khala.core.task import Epoch, OnDisconnect, State
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 
 def leads_with(world: World, judicator: Node, at_least: int) -> int:
@@ -38,9 +38,10 @@ def test_one_leader_takes_one_epoch(world: World) -> None:
 def test_a_restarted_scheduler_takes_a_new_epoch_and_finishes_everything(world: World) -> None:
     judicator = world.judicator()
     world.executor()
-    ids = world.submit(judicator, *(world.new("sleep 0.2") for _ in range(8)))
+    ids = world.submit(judicator, *(world.held() for _ in range(8)))
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     judicator.bus.send(f"{judicator.name}/scheduler", ViewChanged(None))  # type: ignore[arg-type]
+    world.let_go()
     tasks = world.finished(judicator, ids)
     assert {task.control.state for task in tasks} == {State.SUCCEEDED}
     assert leads_with(world, judicator, 2) == 2
@@ -120,9 +121,10 @@ def test_an_outage_of_the_store_heaps_nothing_up(world: World) -> None:
     judicator = world.judicator()
     world.executor()
     leads_with(world, judicator, 1)
-    ids = world.submit(judicator, *(world.new("sleep 0.3") for _ in range(4)))
+    ids = world.submit(judicator, *(world.held() for _ in range(4)))
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     world.trouble.always["*"] = StoreFault.UNAVAILABLE
+    world.let_go()
     calls = world.trouble.calls["read"]
     wait_until(lambda: world.trouble.calls["commit"] > 3, what="failed writes")
     wait_until(lambda: world.trouble.calls["read"] > calls, what="a failed read")
@@ -203,12 +205,13 @@ def test_drops_duplicates_and_delays_leave_one_outcome_each(world: World) -> Non
 def test_a_lost_executors_tasks_run_elsewhere(world: World) -> None:
     judicator = world.judicator()
     lost = world.executor(slots=1)
-    (id,) = world.submit(judicator, world.new("sleep 0.4"))
+    (id,) = world.submit(judicator, world.held())
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     world.network.cut(judicator.name, lost.name)
     world.hub.cut_off(lost.coordination)
     other = world.executor(slots=1)
     world.advance(14.0)
+    world.let_go()
     (task,) = world.finished(judicator, [id])
     assert (task.control.executor, task.control.attempt) == (other.name, 2)
 
@@ -216,11 +219,12 @@ def test_a_lost_executors_tasks_run_elsewhere(world: World) -> None:
 def test_an_executor_that_reaches_nobody_gives_its_tasks_up_though_its_lease_holds(world: World) -> None:
     judicator = world.judicator()
     lost = world.executor(slots=1)
-    (id,) = world.submit(judicator, world.new("sleep 0.4", on_disconnect=OnDisconnect.STOP))
+    (id,) = world.submit(judicator, world.held(on_disconnect=OnDisconnect.STOP))
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     world.network.cut(judicator.name, lost.name)
     other = world.executor(slots=1)
     world.advance(14.0)
+    world.let_go()
     (task,) = world.finished(judicator, [id])
     assert (task.control.executor, task.control.attempt) == (other.name, 2)
     world.network.heal(judicator.name, lost.name)

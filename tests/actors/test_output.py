@@ -15,7 +15,7 @@ from khala.core.output import CHUNK_BYTES, OutputChunk, StreamKey, capture_of
 from khala.core.task import TERMINAL, Epoch, State, Task
 from khala.core.transfers import GetOutput, OutputPart, OutputStored, PutOutput
 from khala.errors import Fault
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 
 @pytest.fixture

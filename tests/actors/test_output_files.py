@@ -11,7 +11,7 @@ from wait import wait_until
 
 from khala.core.commands import NewTask
 from khala.core.task import TERMINAL, ExitReason, OutputGlob, State, Task
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 BIG = 2_500_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 
 class Trouble:

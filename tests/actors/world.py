@@ -24,6 +24,7 @@ from wait import wait_until
 
 from khala.actors.accounts import Accounts
 from khala.actors.actor import Stage
+from khala.actors.cleaner import Cleaner
 from khala.actors.delivery import Delivery
 from khala.actors.executor import Executor
 from khala.actors.file_delivery import FileDelivery
@@ -54,6 +55,7 @@ from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import JournalRecord
+from khala.core.retention import Retention
 from khala.core.task import Command, Task, TaskSpec
 from khala.core.transfers import PutFileChunk, PutOutput
 from khala.errors import Unavailable
@@ -70,6 +72,7 @@ JUDICATOR_TICKS_S = {
     "judicator": 0.05,
     "uploads": 0.05,
     "jobs": 0.05,
+    "cleaner": 0.05,
     "followers": 0.05,
     "replica-set": 0.05,
 }
@@ -155,10 +158,13 @@ class World:
         self.network = LoopbackNetwork(seed=7)
         self.replica_set = Members()
         self.etcd = EtcdServers()
+        self.keep = Retention()
         self.incarnations = itertools.count(1)
         self.folder = folder
         self.put_fault: Exception | None = None
         self.puts_failed = 0
+        self._gate = Path(tempfile.mkdtemp(prefix="khala-actors-gate-", dir="/tmp"))
+        self._gate.chmod(0o755)
         self._ids = itertools.count(1)
         self._nodes: list[Node] = []
         self._pump = LoopbackPump(self.network)
@@ -227,6 +233,7 @@ class World:
             role("store-writer", StoreWriter, store=self.store),
             role("submissions", Submissions, store=self.store),
             role("jobs", Jobs, store=self.store),
+            role("cleaner", Cleaner, store=self.store, keep=self.keep, idle_s=0.05, busy_s=0.0),
             role("uploads", Uploads, store=self.store, directory=self.folder),
             role("accounts", Accounts, store=self.store),
             role("followers", Followers, store=self.store),
@@ -319,6 +326,14 @@ class World:
         """A task that runs a shell command."""
         return NewTask(id=f"{next(self._ids):024x}", spec=TaskSpec(execute=Command(shell=shell), **spec))
 
+    def held(self, **spec: Any) -> NewTask:
+        """A task that runs until `let_go`."""
+        return self.new(f"until [ -e {self._gate}/open ]; do sleep 0.02; done", **spec)
+
+    def let_go(self) -> None:
+        """End the tasks that are held, now and whenever they start."""
+        (self._gate / "open").touch()
+
     def submit(self, node: Node, *tasks: NewTask, token: str = "") -> list[str]:
         """Submit, and see each accepted; the ids."""
         answer = self.ask(node, SubmitTasks(tasks=tasks, caller=Caller(token=token)))
@@ -348,3 +363,4 @@ class World:
         for node in reversed(self._nodes):
             node.close()
         self._pump.stop()
+        rmtree(self._gate)

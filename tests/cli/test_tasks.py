@@ -201,6 +201,9 @@ def test_members_are_listed(khala: Khala, gateway: Gateway) -> None:
         Answer(200, {"judicators": [{"name": "judicator-1", "address": "h:4000", "leader": True}]})
     )
     assert "leads" in khala("judicators", url=served.url).out
+    joins = {"name": "judicator-2", "address": "h:4000", "replica_state": "secondary", "voting": False}
+    served = gateway(Answer(200, {"judicators": [joins]}))
+    assert "secondary, no vote" in khala("judicators", url=served.url).out
 
 
 def test_get_saves_what_is_asked_for(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_one_that_left_comes_back_afresh_and_one_that_was_killed_with_its_data(r
         wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=90, what="three with all the data")
         roles.processes.pop("j2").kill()
         assert client.run({"execute": {"command": "echo still"}}, timeout_s=30).state == "succeeded"
+        wait_until(lambda: client.cluster()["survives"] == 0, timeout_s=30, what="the end of its lease")
         roles.judicator("j2", join)
         wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=60, what="the killed one's return")
         assert not list((roles.folder / "j2").glob("*.aside-*"))

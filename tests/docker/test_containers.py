@@ -123,9 +123,10 @@ def judicators(engine: Engine, token: str = "") -> list[Mapping[str, Any]]:
 
 
 def voters(engine: Engine, token: str = "") -> list[Mapping[str, Any]]:
-    """The judicators that live and hold the data."""
+    """The judicators that live, hold the data and count in a majority."""
     states = ("primary", "secondary")
-    return [one for one in judicators(engine, token) if one["live"] and one["replica_state"] in states]
+    shown = judicators(engine, token)
+    return [one for one in shown if one["live"] and one["voting"] and one["replica_state"] in states]
 
 
 def leader(engine: Engine) -> str:

@@ -61,6 +61,9 @@ class ClusterModel:
         self.epoch = self.store.take_epoch("model")
         self.ready = True
         self.executors: tuple[c.ExecutorView, ...] = ()
+        self.judicators = (
+            c.JudicatorView(name="j1", address="127.0.0.1:4000", leader=True, restarts={"etcd": 1}),
+        )
         self.seen: list[Any] = []
         self.trouble: Callable[[Any], Exception | None] = lambda command: None
         self.trouble_after: Callable[[Any], Exception | None] = lambda command: None
@@ -213,8 +216,7 @@ class ClusterModel:
         return c.ExecutorViews(executors=self.executors)
 
     def handle_list_judicators(self, command: c.ListJudicators) -> c.JudicatorViews:
-        view = c.JudicatorView(name="j1", address="127.0.0.1:4000", leader=True, restarts={"etcd": 1})
-        return c.JudicatorViews(judicators=(view,), epoch=self.epoch)
+        return c.JudicatorViews(judicators=self.judicators, epoch=self.epoch)
 
     def handle_put_file_chunk(self, command: t.PutFileChunk) -> t.FileStored:
         assert len(command.data) <= CHUNK_BYTES

@@ -17,7 +17,7 @@ from wait import wait_until
 
 from khala.core.people import Quota
 from khala.core.sweeps import task_id_of
-from khala.store.memory import StoreFault
+from khala.store.memory_calls import StoreFault
 
 Json = dict[str, Any]
 

@@ -20,7 +20,7 @@ from gateway.conftest import Gateway, problem
 from wait import wait_until
 
 from khala.core.checking import Difference
-from khala.core.commands import ExecutorView, GetTasks, SearchTasks, SubmitTasks
+from khala.core.commands import ExecutorView, GetTasks, JudicatorView, SearchTasks, SubmitTasks
 from khala.core.task import Phase, Result, State, Verdict
 from khala.errors import OutcomeUnknown
 
@@ -56,6 +56,7 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
         "expected_output": "out",
         "retry": {"max_attempts": 2, "on": ["executor_lost", "exited"], "backoff": 1.5},
         "queue_timeout": 60.0,
+        "ttl_after_finished": 3600.0,
         "depends_on": [{"task_id": "0" * 24, "condition": "finished"}],
         "checker": "float",
         "checker_tolerance": 0.001,
@@ -69,7 +70,7 @@ def test_every_field_reaches_the_cluster_and_comes_back(gateway: Gateway) -> Non
     assert spec.inputs[1].content == b"\x00\xff"
     shown = gateway.http.get(f"/api/v1/tasks/{id}").json()
     for name in ("name", "user", "labels", "priority", "archives", "resources", "constraints", "retry",
-                 "queue_timeout", "depends_on",
+                 "queue_timeout", "ttl_after_finished", "depends_on",
                  "expected_output", "checker", "checker_tolerance", "on_disconnect", "compile"):  # fmt: skip
         assert shown[name] == asked[name], name
     assert shown["inputs"] == [
@@ -305,6 +306,31 @@ def test_members_counts_and_health(gateway: Gateway) -> None:
     gateway.cluster.ready = False
     problem(gateway.http.get("/readyz"), 503, "unavailable")
     assert gateway.http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("all_of_them", "survives"),
+    [
+        ("vvv", 1), ("vv", 0), ("vvd", 0), ("vvc", 0), ("vvvvv", 2), ("vvvvd", 1),
+        ("vvvvn", 1),  # the fifth has the data, but four vote
+        ("vvvnn", 1), ("vnnnn", 0), ("vvvvvvv", 3), ("vvvvvvvnn", 3), ("nnn", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_how_many_judicators_may_be_lost(gateway: Gateway, all_of_them: str, survives: int) -> None:
+    """v: votes, d: voted and is dead, c: copies the data, n: has the data and no vote (yet)."""
+    gateway.cluster.judicators = tuple(
+        JudicatorView(
+            name=f"j{place}",
+            address="h:1",
+            replica_state={"c": "startup2", "d": "(not reachable/healthy)"}.get(kind, "secondary"),
+            voting=kind in "vd",
+            live=kind != "d",
+        )
+        for place, kind in enumerate(all_of_them)
+    )
+    cluster = gateway.http.get("/api/v1/cluster").json()
+    assert cluster["survives"] == survives
+    assert [one["voting"] for one in cluster["judicators"]] == [kind in "vd" for kind in all_of_them]
 
 
 def test_the_document_describes_every_route(gateway: Gateway) -> None:

@@ -14,7 +14,8 @@ from history.records import EpochTaken, OutputSettled, StoreRestored, TaskChange
 from khala.core.output import OutputChunk, stored_streams
 from khala.core.task import Epoch, Task
 from khala.errors import Fault, OutcomeUnknown, Refusal, Unavailable
-from khala.store.memory import MemoryBackup, MemoryStore, StoreFault
+from khala.store.memory import MemoryBackup, MemoryStore
+from khala.store.memory_calls import StoreFault
 
 if TYPE_CHECKING:
     from simulation.node import Node

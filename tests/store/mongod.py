@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pymongo
@@ -17,10 +19,12 @@ from freezing import freeze
 from pymongo.errors import PyMongoError
 from wait import wait_until
 
-from khala.store.mongo.client import MongoSettings
+from khala.store.mongo.client import MongoSettings, login
 from khala.store.mongo.replica_set import initiate_replica_set
 
 SECRET = "a secret of the tests"
+QUICK = "shutdownTimeoutMillisForSignaledShutdown=100"
+"""A parameter: a member of a replica set waits 15 s at its end by default."""
 
 
 def mongod_path() -> Path:
@@ -82,6 +86,17 @@ class Mongod:
             freeze(self.process.pid)
         else:
             os.kill(self.process.pid, number)
+
+    @contextmanager
+    def held(self, point: str) -> Iterator[None]:
+        """Let it stand still where it reaches a fail point of its own; it was started with test commands."""
+        account = login(self.settings())
+        with pymongo.MongoClient(self.address, directConnection=True, **account) as client:
+            client.admin.command("configureFailPoint", point, mode="alwaysOn")
+            try:
+                yield
+            finally:
+                client.admin.command("configureFailPoint", point, mode="off")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None:

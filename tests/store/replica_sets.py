@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pymongo
-from store.mongod import SECRET, Mongod
+from store.mongod import QUICK, SECRET, Mongod
 from wait import wait_until
 
 from khala.store.mongo.client import Document, MongoSettings, login
@@ -17,8 +17,7 @@ class ReplicaSetOf:
     """`count` mongods in one set. The first is the first primary."""
 
     def __init__(self, folder: Path, count: int = 3) -> None:
-        quick = ("shutdownTimeoutMillisForSignaledShutdown=100",)  # a primary waits 15 s by default
-        self.mongods = [Mongod(folder / f"m{number}", parameters=quick) for number in range(count)]
+        self.mongods = [Mongod(folder / f"m{number}", parameters=(QUICK,)) for number in range(count)]
         try:
             for mongod in self.mongods:
                 mongod.start()

@@ -7,7 +7,8 @@ from store.samples import assign, commit_one, one, task
 
 from khala.core.task import Epoch
 from khala.errors import OutcomeUnknown, Unavailable
-from khala.store.memory import MemoryStore, StoreFault
+from khala.store.memory import MemoryStore
+from khala.store.memory_calls import StoreFault
 
 
 def test_a_fault_is_raised_before_or_after_the_write() -> None:

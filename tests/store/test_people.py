@@ -176,3 +176,5 @@ def test_the_record_is_read_page_by_page_newest_first_and_shortened(store: Any) 
     assert store.trim_audit(4) == 3
     assert store.trim_audit(4) == 0
     assert list(store.read_audit("", 10, "").entries) == entries[:2:-1]
+    assert store.trim_audit(4, before=entries[5].at) == 2
+    assert list(store.read_audit("", 10, "").entries) == entries[:4:-1]

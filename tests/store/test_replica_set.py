@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store.mongod import Mongod
+from store.mongod import QUICK, Mongod
 from wait import wait_until
 
 from khala.core.membership import SetMember
@@ -19,7 +20,7 @@ from khala.store.mongo.store import MongoStore
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Mongod]:
-    server = Mongod(tmp_path)
+    server = Mongod(tmp_path, parameters=(QUICK,))
     try:
         server.start()
         yield server
@@ -82,7 +83,7 @@ def test_an_open_cluster_needs_no_login(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_members_are_added_without_a_vote_given_it_and_taken_out(fresh: Mongod, tmp_path: Path) -> None:
     fresh.initiate()
-    other = Mongod(tmp_path / "other")
+    other = Mongod(tmp_path / "other", parameters=(QUICK,))
     other.start()
     try:
         with contextlib.closing(MongoReplicaSet(fresh.settings())) as admin:
@@ -101,6 +102,7 @@ def test_members_are_added_without_a_vote_given_it_and_taken_out(fresh: Mongod, 
             added = member(other.address)
             assert added is not None
             assert not added.voting
+            wait_until(lambda: member(other.address).settled, what="a majority that knows it")  # type: ignore[union-attr]
             wait_until(lambda: member(other.address).state == "secondary", timeout_s=30, what="the data")  # type: ignore[union-attr]
             wait_until(lambda: done(lambda: admin.give_vote(other.address)), what="the vote")
             assert member(other.address).voting  # type: ignore[union-attr]
@@ -111,5 +113,34 @@ def test_members_are_added_without_a_vote_given_it_and_taken_out(fresh: Mongod, 
             wait_until(lambda: done(lambda: admin.remove(fresh.address)), timeout_s=20, what="the removal")
             wait_until(lambda: done(lambda: len(admin.members()) == 1), timeout_s=20)
             assert member(fresh.address) is None
+    finally:
+        other.discard()
+
+
+@pytest.mark.timeout(120)
+def test_a_vote_that_only_the_primary_knows_of_is_not_settled(fresh: Mongod, tmp_path: Path) -> None:
+    """Were the primary lost now, the others would elect by the configuration before it."""
+    fresh.initiate()
+    other = Mongod(tmp_path / "other", parameters=(QUICK, "enableTestCommands=1"))
+    other.start()
+    try:
+        with (
+            contextlib.closing(MongoReplicaSet(fresh.settings())) as admin,
+            contextlib.closing(MongoReplicaSet(fresh.settings())) as looking,
+            ThreadPoolExecutor() as pool,
+        ):
+
+            def added() -> SetMember:
+                return next(one for one in looking.members() if one.host == other.address)
+
+            admin.add(other.address)
+            wait_until(lambda: added().state == "secondary", timeout_s=30, what="the data")
+            with other.held("blockHeartbeatReconfigFinish"):
+                giving = pool.submit(admin.give_vote, other.address)
+                wait_until(lambda: added().voting, what="the vote")
+                assert not any(one.settled for one in looking.members())
+            giving.result(timeout=20)
+            wait_until(lambda: added().settled, what="a majority that knows of it")
+            assert added().voting
     finally:
         other.discard()

@@ -2333,6 +2333,7 @@ class Demand(object):
      - backoff_s
      - queue_timeout_s
      - depends_on
+     - ttl_after_finished_s
 
     """
 
@@ -2352,10 +2353,11 @@ class Demand(object):
         'backoff_s',
         'queue_timeout_s',
         'depends_on',
+        'ttl_after_finished_s',
     )
 
 
-    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None, isolation=None, owner=None, job_id=None, max_parallel=None, retry_on=None, backoff_s=None, queue_timeout_s=None, depends_on=None,):
+    def __init__(self, priority=None, created_at=None, cpus=None, memory_bytes=None, constraints=None, max_attempts=None, on_disconnect=None, isolation=None, owner=None, job_id=None, max_parallel=None, retry_on=None, backoff_s=None, queue_timeout_s=None, depends_on=None, ttl_after_finished_s=None,):
         self.priority = priority
         self.created_at = created_at
         self.cpus = cpus
@@ -2371,6 +2373,7 @@ class Demand(object):
         self.backoff_s = backoff_s
         self.queue_timeout_s = queue_timeout_s
         self.depends_on = depends_on
+        self.ttl_after_finished_s = ttl_after_finished_s
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -2473,6 +2476,11 @@ class Demand(object):
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 16:
+                if ftype == TType.DOUBLE:
+                    self.ttl_after_finished_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -2552,6 +2560,10 @@ class Demand(object):
             for iter105 in self.depends_on:
                 iter105.write(oprot)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.ttl_after_finished_s is not None:
+            oprot.writeFieldBegin('ttl_after_finished_s', TType.DOUBLE, 16)
+            oprot.writeDouble(self.ttl_after_finished_s)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6935,6 +6947,7 @@ class JudicatorView(object):
      - replica_state
      - live
      - leaving
+     - voting
      - replica_lag_s
 
     """
@@ -6947,11 +6960,12 @@ class JudicatorView(object):
         'replica_state',
         'live',
         'leaving',
+        'voting',
         'replica_lag_s',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, replica_lag_s=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, voting=None, replica_lag_s=None,):
         self.name = name
         self.address = address
         self.leader = leader
@@ -6959,6 +6973,7 @@ class JudicatorView(object):
         self.replica_state = replica_state
         self.live = live
         self.leaving = leaving
+        self.voting = voting
         self.replica_lag_s = replica_lag_s
 
     def read(self, iprot):
@@ -7012,6 +7027,11 @@ class JudicatorView(object):
                 else:
                     iprot.skip(ftype)
             elif fid == 8:
+                if ftype == TType.BOOL:
+                    self.voting = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 9:
                 if ftype == TType.DOUBLE:
                     self.replica_lag_s = iprot.readDouble()
                 else:
@@ -7058,8 +7078,12 @@ class JudicatorView(object):
             oprot.writeFieldBegin('leaving', TType.BOOL, 7)
             oprot.writeBool(self.leaving)
             oprot.writeFieldEnd()
+        if self.voting is not None:
+            oprot.writeFieldBegin('voting', TType.BOOL, 8)
+            oprot.writeBool(self.voting)
+            oprot.writeFieldEnd()
         if self.replica_lag_s is not None:
-            oprot.writeFieldBegin('replica_lag_s', TType.DOUBLE, 8)
+            oprot.writeFieldBegin('replica_lag_s', TType.DOUBLE, 9)
             oprot.writeDouble(self.replica_lag_s)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
@@ -13897,6 +13921,7 @@ Demand.thrift_spec = (
     (13, TType.DOUBLE, 'backoff_s', None, None, ),  # 13
     (14, TType.DOUBLE, 'queue_timeout_s', None, None, ),  # 14
     (15, TType.LIST, 'depends_on', (TType.STRUCT, [Dependency, None], False), None, ),  # 15
+    (16, TType.DOUBLE, 'ttl_after_finished_s', None, None, ),  # 16
 )
 all_structs.append(TaskEvent)
 TaskEvent.thrift_spec = (
@@ -14222,7 +14247,8 @@ JudicatorView.thrift_spec = (
     (5, TType.STRING, 'replica_state', 'UTF8', None, ),  # 5
     (6, TType.BOOL, 'live', None, None, ),  # 6
     (7, TType.BOOL, 'leaving', None, None, ),  # 7
-    (8, TType.DOUBLE, 'replica_lag_s', None, None, ),  # 8
+    (8, TType.BOOL, 'voting', None, None, ),  # 8
+    (9, TType.DOUBLE, 'replica_lag_s', None, None, ),  # 9
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (

@@ -16,6 +16,7 @@ from khala.core.effects import Effect, Save, Send
 from khala.core.instant import Instant
 from khala.core.lifecycle import Occurrence, transition
 from khala.core.messages import AttemptFinished, ExecutorReport
+from khala.core.retention import purge_time
 from khala.core.scheduling.holding import Holding
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import TaskQueue
@@ -136,13 +137,16 @@ class Ledger:
         """Ask for the change that `happened` makes; the entry itself changes when it is saved."""
         control, event = transition(entry.control, happened, at=self.at.unix_s, epoch=self.epoch)
         result = cause.outcome.result if isinstance(cause, AttemptFinished) else None
+        ends = control.state in TERMINAL
+        demand = entry.demand
         entry.saving = Change(
             task_id=entry.task_id,
             expected_rev=entry.control.rev,
             control=control,
             event=event,
-            result=result if control.state in TERMINAL else None,
+            result=result if ends else None,
             want_spec=spec,
+            purge_at=purge_time(self.at.unix_s, demand.ttl_after_finished_s, demand.job_id) if ends else None,
         )
         entry.cause = cause
         self.effects.append(Save(entry.saving))

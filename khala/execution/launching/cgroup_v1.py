@@ -1,7 +1,11 @@
 """Control groups of version 1: a hierarchy per controller, and no kill of its own.
 
-The fresh group of a phase exists where counters must start anew (pids, memory); where only
-membership counts (cpu, cpuacct, freezer) the slot's own group serves.
+The group of a phase exists where counters must start anew (pids, memory); where only membership counts
+(cpu, cpuacct, freezer) the slot's own group serves.
+
+A group serves the next phase too if nothing of the last one counts in it: pids after a single process
+that was refused none (its peak cannot be set back, but one is the least), memory after no kill and with
+little left charged (its peak can be set back to that, so a peak told is never less than the true one).
 """
 # Works by names of control files and starts without pathlib.
 # ruff: noqa: PTH102
@@ -14,10 +18,50 @@ import signal
 import time
 from collections.abc import Mapping
 
-from .cgroup import PHASE, GroupUse, TaskGroup, pids_in, read, read_field, read_int, remove_group, write
+from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
 
-FRESH = ("pids", "memory")
+FRESH = {
+    "pids": ("pids.peak", "pids.events"),
+    "memory": ("memory.max_usage_in_bytes", "memory.oom_control", "memory.usage_in_bytes"),
+}
 FREEZE_WITHIN_S = 0.1
+LEFT_BYTES = 1 << 20
+LEFT_SHARE = 64
+"""At most so much, and this part of its memory limit, may be left charged in a group that serves again."""
+READ_BYTES = 4096
+
+
+class _Counters:
+    """The control files of a group that are read after every phase: open as long as the group exists."""
+
+    def __init__(self, group: str, names: tuple[str, ...]) -> None:
+        self._group = group
+        self._names = names
+        self._fds: dict[str, int] = {}
+
+    def make(self) -> None:
+        """Make the group; not every host has every file."""
+        os.mkdir(self._group)
+        for name in self._names:
+            with contextlib.suppress(FileNotFoundError):
+                self._fds[name] = os.open(f"{self._group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def text(self, name: str) -> str:
+        """The file's content; "" if the group has none of this name."""
+        fd = self._fds.get(name)
+        return os.pread(fd, READ_BYTES, 0).decode() if fd is not None else ""
+
+    def number(self, name: str) -> int:
+        """The file's number; 0 if there is none."""
+        text = self.text(name).strip()
+        return int(text) if text.isdigit() else 0
+
+    def remove(self) -> None:
+        """Remove the group, in which no process is."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+        remove_group(self._group)
 
 
 class GroupV1(TaskGroup):
@@ -35,22 +79,45 @@ class GroupV1(TaskGroup):
         self._pids = self._groups["pids"]
         swap_limit = f"{self._memory.removesuffix(PHASE)}memory.memsw.limit_in_bytes"
         self._has_swap_limit = bool(self._memory) and os.access(swap_limit, os.W_OK)
+        self._counters = {
+            name: _Counters(self._groups[name], files)
+            for name, files in FRESH.items()
+            if name in self._groups
+        }
+        self._kept: set[str] = set()
+        self._bounds: dict[str, int] = {}
+        self._left_bytes = 0
+        self._use: GroupUse | None = None
+        self._killed = False
         self.enforces = frozenset(self._groups) & {"pids", "memory", "cpu"}
 
     def _make(self) -> None:
-        for name in FRESH:
-            if name in self._groups:
-                os.mkdir(self._groups[name])
+        for name, counters in self._counters.items():
+            if name not in self._kept:
+                counters.make()
         if "cpuacct" in self._groups:
             write(f"{self._groups['cpuacct']}/cpuacct.usage", 0)
 
     def _bound(self, memory_bytes: int, processes: int) -> None:
-        if processes:
+        wanted = {"memory": memory_bytes, "pids": processes}
+        for name in [name for name in self._kept if not self._can_keep(name, wanted[name])]:
+            self._kept.discard(name)
+            self._counters[name].remove()
+            self._counters[name].make()
+        self._use, self._killed = None, False
+        if processes and "pids" not in self._kept:
             write(f"{self._pids}/pids.max", processes)
-        if memory_bytes and self._memory:
+        if memory_bytes and self._memory and "memory" not in self._kept:
             write(f"{self._memory}/memory.limit_in_bytes", memory_bytes)
             if self._has_swap_limit:
                 write(f"{self._memory}/memory.memsw.limit_in_bytes", memory_bytes)
+        self._bounds = wanted
+        self._kept.clear()
+
+    def _can_keep(self, name: str, bound: int) -> bool:
+        if bound != self._bounds[name]:
+            return False
+        return name != "memory" or not bound or self._left_bytes * LEFT_SHARE <= bound
 
     @property
     def entrances(self) -> list[str]:
@@ -63,6 +130,7 @@ class GroupV1(TaskGroup):
 
     def kill(self) -> None:
         """No fork succeeds at pids.max 0, and frozen ones do not end, so that no number is reused."""
+        self._killed = True
         with contextlib.suppress(FileNotFoundError):
             write(f"{self._pids}/pids.max", 0)
         freezer = self._groups.get("freezer")
@@ -77,12 +145,14 @@ class GroupV1(TaskGroup):
                 write(f"{freezer}/freezer.state", "THAWED")
 
     def use(self) -> GroupUse:
-        return GroupUse(
-            memory_bytes=read_int(f"{self._memory}/memory.max_usage_in_bytes") if self._memory else 0,
-            processes=read_int(f"{self._pids}/pids.peak"),
-            memory_kills=read_field(f"{self._memory}/memory.oom_control", "oom_kill") if self._memory else 0,
-            processes_refused=read_field(f"{self._pids}/pids.events", "max"),
+        pids, memory = self._counters["pids"], self._counters.get("memory")
+        self._use = GroupUse(
+            memory_bytes=memory.number("memory.max_usage_in_bytes") if memory else 0,
+            processes=pids.number("pids.peak"),
+            memory_kills=field_of(memory.text("memory.oom_control"), "oom_kill") if memory else 0,
+            processes_refused=field_of(pids.text("pids.events"), "max"),
         )
+        return self._use
 
     def cpu_s(self) -> float:
         return (
@@ -90,9 +160,22 @@ class GroupV1(TaskGroup):
         )
 
     def close(self) -> None:
-        for name in FRESH:
-            if name in self._groups:
-                remove_group(self._groups[name])
+        use, memory = self._use, self._counters.get("memory")
+        if use is not None and not self._killed and use.processes <= 1 and not use.processes_refused:
+            self._kept.add("pids")
+        if use is not None and memory is not None and not use.memory_kills:
+            self._left_bytes = memory.number("memory.usage_in_bytes")
+            if self._left_bytes <= LEFT_BYTES:
+                write(f"{self._memory}/memory.max_usage_in_bytes", 0)
+                self._kept.add("memory")
+        self._use = None
+        for name, counters in self._counters.items():
+            if name not in self._kept:
+                counters.remove()
+
+    def clear(self) -> None:
+        self._kept.clear()
+        super().clear()
 
 
 def _freeze(path: str) -> None:

@@ -39,8 +39,11 @@ def serve(control_fd: int, kept_fds: list[int]) -> None:
     """The zygote's whole life. `kept_fds` are locks that last as long as any launcher does."""
     for fd in (control_fd, *kept_fds):
         os.set_inheritable(fd, False)
-    signal.pthread_sigmask(signal.SIG_SETMASK, BLOCKED_SIGNALS)
-    for number in BLOCKED_SIGNALS:
+    # What a shell makes its background jobs ignore a task shall not, and this process goes on not heeding it.
+    ignored = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+    blocked = ignored.union(BLOCKED_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for number in blocked:
         signal.signal(number, signal.SIG_DFL)
     kernel = Kernel()
     kernel.adopt_orphans()

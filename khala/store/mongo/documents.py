@@ -56,6 +56,7 @@ QUEUED: Document = dict.fromkeys(
         "spec.backoff_s",
         "spec.queue_timeout_s",
         "spec.depends_on",
+        "spec.ttl_after_finished_s",
         "owner",
         *_JOB,
     ),
@@ -184,14 +185,19 @@ def amend_pipeline(
     return [*away, {"$set": fields}]
 
 
-def tombstone_of(task: Task, at: float) -> Document:
-    """What stays of a purged task: enough to know its request again (P7), and for those that wait for it."""
-    return {
-        "owner": task.owner,
-        "request_digest": task.request_digest,
-        PURGED_AT: at,
-        PURGED_STATE: task.control.state.value,
-    }
+def tombstone_pipeline(at: float) -> list[Document]:
+    """The update that leaves what its request is known by (P7), and its end for those that wait for it."""
+    return [
+        {
+            "$replaceWith": {
+                "_id": "$_id",
+                "owner": "$owner",
+                "request_digest": "$request_digest",
+                PURGED_AT: {"$literal": at},
+                PURGED_STATE: "$state",
+            }
+        }
+    ]
 
 
 def _told(kind: str, at: float, detail: str) -> Document:

@@ -20,7 +20,8 @@ from khala.core.sweeps import MAX_JOB_TASKS, task_id_of
 from khala.core.task import State
 from khala.errors import Unavailable
 from khala.store.mongo.client import Connection, Document
-from khala.store.mongo.schema import JOBS, QUEUE_INDEX, TASKS
+from khala.store.mongo.removals import JOB, due_again
+from khala.store.mongo.schema import JOBS, QUEUE_INDEX, REMOVALS, TASKS
 from khala.store.mongo.selection import UNFINISHED, beyond
 from khala.store.views import plan_jobs, read_page_token, token_of
 
@@ -115,6 +116,10 @@ class MongoJobs:
             stored = self._jobs.find_one({"_id": job_id, "finished_at": None})
             if stored is None:
                 return
+            ttl_s = stored["template"].get("ttl_after_finished_s")
+            if ttl_s is not None:  # before its end is noted, so that no end is without it
+                removals = self._connection.collection(REMOVALS)
+                removals.bulk_write(due_again(JOB, {job_id: at + ttl_s}, upsert=True))
             counts = dict(self._counted(stored).counts)
             self._jobs.update_one(
                 {"_id": job_id, "finished_at": None},
@@ -137,8 +142,13 @@ class MongoJobs:
 
 def range_of(job_id: str, created_at: float, after: str = "") -> Document:
     """What a job's tasks have in common, from its first one or from after an id."""
+    return {"created_at": created_at, "_id": ids_of(job_id, after)}
+
+
+def ids_of(job_id: str, after: str = "") -> Document:
+    """The ids that a job's tasks may have, or those of them after an id."""
     begin = {"$gt": after} if after else {"$gte": task_id_of(job_id, 0)}
-    return {"created_at": created_at, "_id": begin | {"$lte": task_id_of(job_id, MAX_JOB_TASKS)}}
+    return begin | {"$lte": task_id_of(job_id, MAX_JOB_TASKS)}
 
 
 def _of(job: Job, states: Sequence[State | str], after: str = "") -> Document:

@@ -181,7 +181,7 @@ class MongoPeople:
     def append_audit(self, entries: Sequence[AuditEntry]) -> None:
         """See PeopleStore. A key begins with the time, so that keys sort by age."""
         documents = [
-            _plain(entry) | {"_id": f"{int(entry.at * 1e6):016x}{secrets.token_hex(4)}"} for entry in entries
+            _plain(entry) | {"_id": f"{_audit_time(entry.at)}{secrets.token_hex(4)}"} for entry in entries
         ]
         with self._connection.writing("keep the record"):
             self._audit.insert_many(documents, ordered=False)
@@ -199,13 +199,18 @@ class MongoPeople:
         entries = tuple(_typed(document, AuditEntry) for document in found[:limit])
         return AuditPage(entries=entries, next_page_token=more)
 
-    def trim_audit(self, keep: int) -> int:
+    def trim_audit(self, keep: int, before: float = 0.0) -> int:
         """See PeopleStore."""
         with self._connection.writing("shorten the record"):
+            gone = self._audit.delete_many({"_id": {"$lt": _audit_time(before)}}).deleted_count
             last = list(self._audit.find({}, {"_id": 1}).sort("_id", DESCENDING).skip(keep).limit(1))
-            if not last:
-                return 0
-            return self._audit.delete_many({"_id": {"$lte": last[0]["_id"]}}).deleted_count
+            if last:
+                gone += self._audit.delete_many({"_id": {"$lte": last[0]["_id"]}}).deleted_count
+            return gone
+
+
+def _audit_time(at: float) -> str:
+    return f"{int(at * 1e6):016x}"
 
 
 def _of_user(name: str) -> Document:

@@ -160,12 +160,14 @@ class MongoReplicaSet:
         """See ReplicaSetAdmin."""
         with translated("read the replica set's status", writes=False):
             members = self._client.admin.command("replSetGetStatus")["members"]
-            votes = {member["host"]: member.get("votes", 1) for member in self._config()["members"]}
+            config = self._client.admin.command("replSetGetConfig", commitmentStatus=True)
+        votes = {member["host"]: member.get("votes", 1) for member in config["config"]["members"]}
         newest = max(member["optimeDate"] for member in members if "optimeDate" in member)
         return tuple(
             SetMember(
                 host=member["name"],
                 voting=votes.get(member["name"], 0) > 0,
+                settled=config["commitmentStatus"],
                 state=member["stateStr"].lower(),
                 healthy=member["health"] == 1,
                 lag_s=(newest - member["optimeDate"]).total_seconds() if "optimeDate" in member else 0.0,

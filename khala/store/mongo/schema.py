@@ -22,13 +22,14 @@ SCHEMA_VERSION = 1
 OLDEST_SERVER = (5, 0)  # snapshot reads outside transactions
 META, TASKS, TOKENS, FILES, CHUNKS = "meta", "tasks", "tokens", "files.files", "files.chunks"
 USERS, AUDIT = "users", "audit"
-OUTPUTS, JOBS = "outputs", "jobs"
+OUTPUTS, JOBS, REMOVALS = "outputs", "jobs", "removals"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
 QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "cancels", "owner"
 
 # As soon as a write changes one indexed field (each transition changes `state`), the server works out the
 # keys of every index of the task, 20 to 40 µs each, most for partial and multikey ones (measured on 6.0).
-# So there are few: a search by executor, exit reason, name or label walks `created`.
+# So there are few: a search by executor, exit reason, name or label walks `created`. What is to be removed,
+# and when, is a collection of its own, so that a task that nobody set a time for costs nothing until then.
 TASK_INDEXES = [
     IndexModel([("state", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name=QUEUE_INDEX),
     IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name=CREATED_INDEX),
@@ -69,7 +70,11 @@ def prepare_schema(connection: Connection, first_generation: int) -> str:
                 IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name=CREATED_INDEX),
                 IndexModel([("owner", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)]),
                 IndexModel([("open_at", ASCENDING), ("_id", ASCENDING)], name="open", sparse=True),
+                IndexModel([("finished_at", ASCENDING), ("_id", ASCENDING)], name="finished"),
             ]
+        )
+        connection.collection(REMOVALS).create_indexes(
+            [IndexModel([("what", ASCENDING), ("at", ASCENDING)], name="due")]
         )
         # Only to be there: a backup names the collections before it chooses its moment.
         connection.collection(OUTPUTS).create_indexes([IndexModel([("_id", ASCENDING)], name="_id_")])

@@ -12,13 +12,23 @@ from khala.store.mongo.jobs import MongoJobs
 from khala.store.mongo.lists import MongoLists
 from khala.store.mongo.outputs import MongoOutputs
 from khala.store.mongo.people import MongoPeople
+from khala.store.mongo.retention import MongoRetention
 from khala.store.mongo.schema import META, SCHEMA_ID, prepare_schema
 from khala.store.mongo.tasks import MongoTasks
 from khala.store.mongo.tokens import MongoTokens
 from khala.store.mongo.transactions import Transactions
 
 
-class MongoStore(MongoTasks, MongoLists, MongoJobs, MongoFiles, MongoOutputs, MongoTokens, MongoPeople):
+class MongoStore(
+    MongoTasks,
+    MongoLists,
+    MongoJobs,
+    MongoFiles,
+    MongoOutputs,
+    MongoTokens,
+    MongoPeople,
+    MongoRetention,
+):
     """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
 
     def __init__(self, settings: MongoSettings) -> None:
@@ -32,6 +42,7 @@ class MongoStore(MongoTasks, MongoLists, MongoJobs, MongoFiles, MongoOutputs, Mo
         MongoOutputs.__init__(self, connection)
         MongoTokens.__init__(self, connection, transactions)
         MongoPeople.__init__(self, connection)
+        MongoRetention.__init__(self, connection)
 
     def prepare(self, first_generation: int = 1) -> None:
         """See Store."""

@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import TERMINAL, Epoch, State, Task, TaskSpec
+from khala.core.task import Epoch, State, Task, TaskSpec
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
@@ -29,12 +29,12 @@ from khala.store.mongo.documents import (
     spec_of,
     statements_of,
     task_of,
-    tombstone_of,
     update_of,
 )
 from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
 from khala.store.mongo.leadership import EpochDocument
-from khala.store.mongo.schema import TASKS
+from khala.store.mongo.removals import TASK, due_again
+from khala.store.mongo.schema import REMOVALS, TASKS
 from khala.store.mongo.selection import UNFINISHED
 from khala.store.mongo.transactions import Transactions
 from khala.store.views import check_view
@@ -54,6 +54,7 @@ class MongoTasks:
         self._transactions = transactions
         self._epochs = EpochDocument(connection)
         self._tasks = connection.collection(TASKS)
+        self._removals = connection.collection(REMOVALS)
 
     def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
         """See TaskStore."""
@@ -114,16 +115,6 @@ class MongoTasks:
             self._tasks.update_one(wanted, amend_pipeline(at, detail, labels, priority))
         return next((task for task in self.read([task_id], "basic") if owner in (None, task.owner)), None)
 
-    def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
-        """See TaskStore. What is finished never changes, so the tombstone is true to what it replaces."""
-        (task,) = self.read([task_id], "minimal") or (None,)
-        if task is None or owner not in (None, task.owner) or task.control.state not in TERMINAL:
-            return task if task is not None and owner in (None, task.owner) else None
-        wanted = _own(task_id, owner) | {"state": {"$nin": UNFINISHED}, PURGED_AT: None}
-        with self._connection.writing("purge a task"):
-            self._tasks.replace_one(wanted, tombstone_of(task, at))
-        return task
-
     def read(self, task_ids: Sequence[str], view: str = "full") -> Sequence[Task]:
         """See TaskStore; in the order of `task_ids`."""
         check_view(view)
@@ -131,11 +122,17 @@ class MongoTasks:
             found = self._by_id(task_ids, PROJECTIONS[view])
         return [found[task_id] for task_id in dict.fromkeys(task_ids) if task_id in found]
 
-    def standings(self, task_ids: Sequence[str], owner: str | None = None) -> Mapping[str, State]:
+    def standings(
+        self, task_ids: Sequence[str], owner: str | None = None, *, needed_at: float | None = None
+    ) -> Mapping[str, State]:
         """See TaskStore."""
         wanted: Document = {"_id": {"$in": list(task_ids)}}
         if owner is not None:
             wanted["owner"] = owner
+        if needed_at is not None:
+            # First, so that what is found after it is kept: forgetting compares the time (RetentionStore).
+            with self._connection.writing("keep what others wait for"):
+                self._tasks.update_many(wanted | {PURGED_AT: {"$gt": 0}}, {"$max": {PURGED_AT: needed_at}})
         with self._connection.reading("look tasks up"):
             found = list(self._tasks.find(wanted, {"state": 1, PURGED_STATE: 1}))
         states = {each["_id"]: each.get("state") or each.get(PURGED_STATE) for each in found}
@@ -152,6 +149,7 @@ class MongoTasks:
             ]
             if self._tasks.bulk_write(updates, session=session).matched_count != len(updates):
                 raise _SomeMissed
+            self._note_removals(changes, session)
         return [Changed(task_id=change.task_id, applied=True) for change in changes]
 
     def _apply(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
@@ -175,9 +173,16 @@ class MongoTasks:
             done = self._tasks.bulk_write(statements_of(fitting), session=session)
             if done.matched_count != len(fitting):
                 raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
+            self._note_removals(fitting, session)
         misses = [change.task_id for change, fits in pairs if not fits]
         missed = self._by_id(misses, PROJECTIONS["basic"], session)
         return [_changed(change, fits, specs, missed) for change, fits in pairs]
+
+    def _note_removals(self, changes: Sequence[Change], session: ClientSession) -> None:
+        """Those that end here and have a time of their own (RetentionStore)."""
+        timed = {change.task_id: change.purge_at for change in changes if change.purge_at is not None}
+        if timed:
+            self._removals.bulk_write(due_again(TASK, timed, upsert=True), session=session)
 
     def _before(
         self, changes: Sequence[Change], session: ClientSession

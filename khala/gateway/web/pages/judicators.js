@@ -33,7 +33,7 @@ export function Judicators() {
       <tbody>${cluster.judicators.map((one) => html`<tr key=${one.name}><td><b>${one.name}</b></td>
         <td data-title="State">${one.leader ? html`<span class="state live"><${Icon} name="crown" />Leader</span>` : one.leaving ? html`<span class="state off"><${Icon} name="slash" />Leaving</span>` : html`<span class="state off">Stands by</span>`}</td>
         <td data-title="etcd and Khala"><${Mark} good=${one.live} words=${["Live", "Not heard of"]} /></td>
-        <td data-title="MongoDB"><${Replica} state=${one.replica_state} lag=${one.replica_lag} /></td>
+        <td data-title="MongoDB"><${Replica} state=${one.replica_state} voting=${one.voting} lag=${one.replica_lag} /></td>
         <td data-title="Address"><code>${one.address}</code></td>
         <td data-title="Restarts">${restarts(one.restarts)}</td></tr>`)}</tbody></table></${Scroll}>`;
 }
@@ -52,8 +52,9 @@ function Mark({ good, words }) {
 /** Less than this many seconds behind is no news. */
 const BEHIND_S = 2;
 
-function Replica({ state, lag }) {
+function Replica({ state, voting, lag }) {
   const [word, shape, tone] = REPLICAS[state] ?? [state ?? "Unknown", "alert", "bad"];
+  if (tone === "good" && !voting) return html`<span class="state off"><${Icon} name="wait" />${word}, without a vote</span>`;
   return html`<span class=${`state ${tone}`}><${Icon} name=${shape} />${word}</span>
     ${state === "secondary" && lag !== null && html` <span class=${`nowrap ${lag < BEHIND_S ? "soft" : "state warn"}`}>${lag < BEHIND_S ? "up to date" : `${duration(lag)} behind`}</span>`}`;
 }
