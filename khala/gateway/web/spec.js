@@ -19,6 +19,7 @@ export function specOf(task) {
     outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
     retry: task.retry.max_attempts === 5 ? {} : task.retry,
     queue_timeout: task.queue_timeout,
+    ttl_after_finished: task.ttl_after_finished,
     depends_on: task.depends_on,
     on_disconnect: task.on_disconnect === "continue" ? "" : task.on_disconnect,
     network: task.network,
