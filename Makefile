@@ -22,7 +22,7 @@ MINUTES ?= 20
 
 .PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults
 .PHONY: bench bench-needs profile
-.PHONY: screenshots vendor clean
+.PHONY: screenshots lighthouse vendor clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench      figures of everything, peers included, in build/bench (half an hour, a quiet machine)"
 	@echo "make profile    where a judicator's time goes, in build/bench/profile.svg (WHO=executor-1 for another)"
 	@echo "make screenshots   the site's pictures in docs/img"
+	@echo "make lighthouse Lighthouse's marks of the site (npm; ARGS=mobile for a slow phone)"
 	@echo "make vendor     fetch the libraries that the site brings with it anew (npm)"
 	@echo "make clean      remove what was built"
 
@@ -140,6 +141,10 @@ profile: bench-needs
 
 screenshots: setup system
 	@PYTHONPATH=.:tests $(BIN)/python -m web.screenshots
+
+lighthouse: setup system
+	@command -v npx >/dev/null || { echo "npm is missing: apt-get install npm, then make lighthouse"; exit 1; }
+	@PYTHONPATH=.:tests $(BIN)/python -m web.lighthouse $(ARGS)
 
 vendor: setup
 	@$(BIN)/python tools/vendor.py
