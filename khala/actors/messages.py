@@ -168,12 +168,13 @@ class ServiceChecked:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSetChecked:
-    """How the replica set stands: the state of each registered judicator's member, whose votes count, and
-    whether there is a primary at all."""
+    """How the replica set stands: the state of each registered judicator's member, whose votes count,
+    whether there is a primary at all, and, if there has been none for longer than an election takes, why."""
 
     states: Mapping[str, str]
     voters: frozenset[str]
     writable: bool
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
