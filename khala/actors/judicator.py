@@ -114,7 +114,7 @@ class Judicator(FrontDoor):
         if self._too_many(envelope, len(submit.tasks), "tasks"):
             return
         if self._replica_set.lost:
-            self.reply(envelope, NotAvailable(detail=f"not stored: {self._replica_set.lost}"))
+            self.reply(envelope, NotAvailable(detail=f"tasks cannot be stored now: {self._replica_set.lost}"))
             return
         at = self.now().unix_s
         tasks: list[Task] = []

@@ -59,7 +59,7 @@ def test_without_a_majority_submits_are_refused_at_once_and_nobody_is_left_in_do
     wait_until(lambda: not world.ask(node, Ping()).ready, what="not ready without a primary")
     world.submit(node, world.new())
     world.advance(ELECTED_WITHIN_S + 1.0)
-    refusal = NotAvailable(detail="not stored: no primary")
+    refusal = NotAvailable(detail="tasks cannot be stored now: no primary")
     wait_until(lambda: world.ask(node, SubmitTasks(tasks=(world.new(),))) == refusal, what="a refusal")
     world.trouble.hold("insert")
     assert world.ask(node, SubmitTasks(tasks=(world.new(),))) == refusal
