@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 SEEDS ?= 2000
-JOBS ?= 3
+JOBS ?= 4
 FIRST ?= 0
 
 # What is used beyond Python, as program or library=Debian package: to build vfork.c (Khala works without
@@ -22,12 +22,12 @@ MINUTES ?= 20
 
 .PHONY: help setup system demo image test test-docker check format lint types imports gen drift simulate faults
 .PHONY: bench bench-needs profile
-.PHONY: screenshots vendor clean
+.PHONY: screenshots lighthouse vendor clean
 
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
 	@echo "make image      the Docker image khala"
-	@echo "make test       all tests but those with a Docker engine, JOBS=3 files at a time"
+	@echo "make test       all tests but those with a Docker engine, JOBS=4 files at a time"
 	@echo "make test-docker   those, with an engine of their own (root; about seven minutes)"
 	@echo "make check      format, lint, types, import rules, drift of generated code, tests"
 	@echo "make lint|types|imports|drift   one of them"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench      figures of everything, peers included, in build/bench (half an hour, a quiet machine)"
 	@echo "make profile    where a judicator's time goes, in build/bench/profile.svg (WHO=executor-1 for another)"
 	@echo "make screenshots   the site's pictures in docs/img"
+	@echo "make lighthouse Lighthouse's marks of the site (npm; ARGS=mobile for a slow phone)"
 	@echo "make vendor     fetch the libraries that the site brings with it anew (npm)"
 	@echo "make clean      remove what was built"
 
@@ -140,6 +141,10 @@ profile: bench-needs
 
 screenshots: setup system
 	@PYTHONPATH=.:tests $(BIN)/python -m web.screenshots
+
+lighthouse: setup system
+	@command -v npx >/dev/null || { echo "npm is missing: apt-get install npm, then make lighthouse"; exit 1; }
+	@PYTHONPATH=.:tests $(BIN)/python -m web.lighthouse $(ARGS)
 
 vendor: setup
 	@$(BIN)/python tools/vendor.py

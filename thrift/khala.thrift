@@ -533,6 +533,7 @@ struct JudicatorView {
   6: bool live;
   7: bool leaving;
   8: bool voting;
+  9: optional double replica_lag_s;
 }
 
 /** The answer to ListJudicators. */

@@ -259,6 +259,7 @@ class Judicator(FrontDoor):
                 leader=name == self._view.leader,
                 restarts=restarts if name == self.stage.node else {},
                 replica_state=self._replica_set.states.get(name, ""),
+                replica_lag_s=self._replica_set.lags_s.get(name),
                 live=("judicator", name) in self._view.members,
                 leaving=registration.leaving,
                 voting=name in self._replica_set.voters,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from khala.bus.envelope import Envelope
 from khala.coordination.interface import ClusterView
@@ -169,11 +169,13 @@ class ServiceChecked:
 @dataclass(frozen=True, slots=True)
 class ReplicaSetChecked:
     """How the replica set stands: the state of each registered judicator's member, whose votes count,
-    whether there is a primary at all, and, if there has been none for longer than an election takes, why."""
+    whether there is a primary at all, by how many seconds each that lives is behind the newest, and, if there
+    has been no primary for longer than an election takes, why."""
 
     states: Mapping[str, str]
     voters: frozenset[str]
     writable: bool
+    lags_s: Mapping[str, float] = field(default_factory=dict)
     lost: str = ""
 
 

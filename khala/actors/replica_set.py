@@ -92,7 +92,8 @@ class ReplicaSet(NodeActor):
         else:
             self._unwritable_since = None
             states, voters = states_of(members, self._view), voters_of(members, self._view)
-            self.tell("judicator", ReplicaSetChecked(states, voters, writable=True))
+            lags_s = lags_of(members, self._view)
+            self.tell("judicator", ReplicaSetChecked(states, voters, writable=True, lags_s=lags_s))
             if self._view.connected and self._view.leader == self.stage.node:
                 self._lead(members)
         if self._view.connected:
@@ -218,6 +219,13 @@ def voters_of(members: Sequence[SetMember], view: ClusterView) -> frozenset[str]
     """The registered judicators whose votes count, whichever members are lost."""
     hosts = {member.host for member in members if member.voting and member.settled}
     return frozenset(peer.name for peer in peers_of(view) if peer.registered and peer.mongod in hosts)
+
+
+def lags_of(members: Sequence[SetMember], view: ClusterView) -> Mapping[str, float]:
+    """By how many seconds each registered judicator's member is behind, of those that live."""
+    by_host = {member.host: member.lag_s for member in members if member.healthy}
+    peers = [peer for peer in peers_of(view) if peer.registered and peer.mongod in by_host]
+    return {peer.name: by_host[peer.mongod] for peer in peers}
 
 
 def _told(step: Step) -> str:

@@ -12,6 +12,9 @@ from khala.cli.connecting import cluster_options, connect
 from khala.cli.exits import Exit, note
 from khala.cli.output import print_json, print_table
 
+BEHIND_S = 2
+"""A mongod that is less far behind the primary is told as up to date."""
+
 
 @click.command()
 @cluster_options
@@ -127,11 +130,12 @@ def cluster(data_dir: Path | None, as_json: bool) -> int:
 
 
 def _replica(entry: Mapping[str, Any]) -> str:
-    """The state of its mongod, and whether that has yet to be given its vote."""
+    """The state of its mongod, whether that has yet to be given its vote, and how far it is behind."""
     state = entry.get("replica_state") or "?"
-    return (
-        state if entry.get("voting", True) or state not in ("primary", "secondary") else f"{state}, no vote"
-    )
+    if not entry.get("voting", True) and state in ("primary", "secondary"):
+        return f"{state}, no vote"
+    behind_s = entry.get("replica_lag") or 0
+    return f"{state}, {behind_s:.0f} s behind" if behind_s >= BEHIND_S else str(state)
 
 
 def _standing(entry: Mapping[str, Any]) -> str:

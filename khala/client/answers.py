@@ -34,7 +34,7 @@ class Executor(TypedDict):
 
 class Judicator(TypedDict):
     """A registered judicator; `replica_state` is its mongod's, which counts in a majority if it is
-    `voting`."""
+    `voting`, and is `replica_lag` seconds behind the newest."""
 
     name: str
     address: str
@@ -42,6 +42,7 @@ class Judicator(TypedDict):
     restarts: Mapping[str, int]
     replica_state: str | None
     voting: bool
+    replica_lag: float | None
     live: bool
     leaving: bool
 

@@ -204,7 +204,8 @@ class JudicatorView:
 
     `replica_state` is what its mongod is in the replica set (primary, secondary, …), `absent` when it
     is no member, or empty when the answering judicator does not know; `voting`: it counts in a majority of
-    the replica set. `live`: its node runs; `leaving`: it is being removed.
+    the replica set; `replica_lag_s`: how far it is behind the newest one, where that is known. `live`: its
+    node runs; `leaving`: it is being removed.
     """
 
     name: str
@@ -215,6 +216,7 @@ class JudicatorView:
     live: bool = True
     leaving: bool = False
     voting: bool = True
+    replica_lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

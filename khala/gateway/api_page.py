@@ -17,7 +17,8 @@ _HEAD = """<!doctype html>
 <link rel="icon" href="BASE/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="BASE/style.css">
 <header class="top"><a class="brand" href="/">Khala</a><nav aria-label="Pages">
-<a href="/">Overview</a><a href="/tasks">Tasks</a><a href="/new">New task</a>
+<a href="/">Overview</a><a href="/tasks">Tasks</a><a href="/jobs">Jobs</a>
+<a href="/new">New task</a>
 <a href="/executors">Executors</a>
 <a href="/judicators">Judicators</a><a href="/docs" aria-current="page">API</a></nav></header>
 """

@@ -159,6 +159,7 @@ def judicator_view(judicator: JudicatorView) -> Json:
         "restarts": dict(judicator.restarts),
         "replica_state": judicator.replica_state or None,
         "voting": judicator.voting,
+        "replica_lag": judicator.replica_lag_s,
         "live": judicator.live,
         "leaving": judicator.leaving,
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from khala.actors.backlog import Backlog, Cap
 from khala.actors.messages import FinishedChecked
-from khala.actors.replica_set import peers_of, states_of, voters_of
+from khala.actors.replica_set import lags_of, peers_of, states_of, voters_of
 from khala.actors.rereads import MOST_AT_ONCE, Rereads
 from khala.actors.waits import CHECK_WITHIN_S, CHECKED_AT_ONCE, TASKS_MOST, Waits
 from khala.bus.envelope import Envelope
@@ -99,8 +99,9 @@ def test_members_and_judicators_are_matched_by_what_they_say_and_then_by_the_reg
         Peer(name="x", mongod="x:3000", registered=False),
     ]
     hosts = {"a:3001": "primary", "b:3000": "down", "x:3000": "secondary"}
-    members = [SetMember(host=host, state=state) for host, state in hosts.items()]
+    members = [SetMember(host=h, state=s, healthy=s != "down", lag_s=2.0) for h, s in hosts.items()]
     assert states_of(members, view) == {"a": "primary", "b": "down", "c": "absent"}
     assert voters_of(members, view) == {"a", "b"}
     assert voters_of([replace(members[0], voting=False), *members[1:]], view) == {"b"}
     assert voters_of([replace(member, settled=False) for member in members], view) == set()
+    assert lags_of(members, view) == {"a": 2.0}, "what is down or no member is not told as behind"

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Visitor]
 MIB = 1024 * 1024
 POURED_BYTES = int(os.environ.get("KHALA_WEB_MIB", "6")) * MIB
+MANY = int(os.environ.get("KHALA_WEB_TASKS", "1000"))
 LONGEST_S = 0.2
 TICKS = "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.1; done"
 
@@ -110,6 +111,32 @@ def test_output_that_pours_blocks_nobody(site: Site, visit: Visit, browser: Brow
     before: int = page.evaluate("document.querySelector('.screen').textContent.length")
     page.get_by_role("button", name=re.compile("Load earlier output")).click()
     wait_until(lambda: page.evaluate("document.querySelector('.screen').textContent.length") > before)
+
+
+def test_a_list_of_many_tasks_blocks_nobody(site: Site, visit: Visit, browser: Browser) -> None:
+    """By the same measure, while a store of them is gone through: by page, by state, and as a job."""
+    task = {"name": "one of many {index}", "execute": {"command": "true"}, "constraints": {"gpu": "none"}}
+    id = site.sweep(name="many", task=task, array={"range": {"stop": MANY}})
+    wait_until(lambda: site.job(id)["created"] == MANY, timeout_s=300, what="the tasks")
+    visitor = visit()
+    visitor.open("/executors")
+    browser.start_tracing(page=visitor.page, categories=["toplevel", "disabled-by-default-devtools.timeline"])
+    page = visitor.open("/tasks?name_prefix=one")
+    names = page.locator("table.tasks .name")
+    for number in range(3):
+        expect(names.first).to_have_text(f"one of many {MANY - 1 - 50 * number}")
+        page.get_by_role("button", name="Older").click()
+    page.get_by_role("button", name="Waiting").click()
+    expect(names.first).to_have_text(f"one of many {MANY - 1}")
+    visitor.open(f"/jobs/{id}")
+    expect(page.locator(".standing")).to_contain_text(f"of {MANY:,} tasks finished")
+    expect(names).to_have_count(50)
+    visitor.open("/")
+    expect(page.get_by_role("link", name=re.compile("Waiting"))).to_contain_text(f"{MANY:,}")
+    expect(page.get_by_role("link", name=f"one of many {MANY - 1}")).to_be_visible()
+    assert longest_work_s(json.loads(browser.stop_tracing())) < LONGEST_S
+    assert site.http.post(f"/api/v1/jobs/{id}/cancel", json={}).status_code == 202
+    wait_until(lambda: site.job(id)["finished_at"], timeout_s=300, what="the end of all")
 
 
 def longest_work_s(trace: dict[str, list[dict[str, object]]]) -> float:

@@ -6948,6 +6948,7 @@ class JudicatorView(object):
      - live
      - leaving
      - voting
+     - replica_lag_s
 
     """
 
@@ -6960,10 +6961,11 @@ class JudicatorView(object):
         'live',
         'leaving',
         'voting',
+        'replica_lag_s',
     )
 
 
-    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, voting=None,):
+    def __init__(self, name=None, address=None, leader=None, restarts=None, replica_state=None, live=None, leaving=None, voting=None, replica_lag_s=None,):
         self.name = name
         self.address = address
         self.leader = leader
@@ -6972,6 +6974,7 @@ class JudicatorView(object):
         self.live = live
         self.leaving = leaving
         self.voting = voting
+        self.replica_lag_s = replica_lag_s
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7028,6 +7031,11 @@ class JudicatorView(object):
                     self.voting = iprot.readBool()
                 else:
                     iprot.skip(ftype)
+            elif fid == 9:
+                if ftype == TType.DOUBLE:
+                    self.replica_lag_s = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7073,6 +7081,10 @@ class JudicatorView(object):
         if self.voting is not None:
             oprot.writeFieldBegin('voting', TType.BOOL, 8)
             oprot.writeBool(self.voting)
+            oprot.writeFieldEnd()
+        if self.replica_lag_s is not None:
+            oprot.writeFieldBegin('replica_lag_s', TType.DOUBLE, 9)
+            oprot.writeDouble(self.replica_lag_s)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14236,6 +14248,7 @@ JudicatorView.thrift_spec = (
     (6, TType.BOOL, 'live', None, None, ),  # 6
     (7, TType.BOOL, 'leaving', None, None, ),  # 7
     (8, TType.BOOL, 'voting', None, None, ),  # 8
+    (9, TType.DOUBLE, 'replica_lag_s', None, None, ),  # 9
 )
 all_structs.append(JudicatorViews)
 JudicatorViews.thrift_spec = (

@@ -1,5 +1,5 @@
 // The form's fields and the task that they describe, both ways. Pure.
-import { lean } from "./spec.js";
+import { lean, MEANT } from "./spec.js";
 
 const MIB = 1024 * 1024;
 
@@ -45,7 +45,7 @@ export function taskOf(form) {
     network: form.network,
     expected_output: form.expected || undefined,
   };
-  return lean(task, ["expected_output"]);
+  return lean(task, MEANT);
 }
 
 /** A command that was a list of words, and was not touched, stays one. */

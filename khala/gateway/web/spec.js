@@ -1,5 +1,8 @@
 // A task that was read, as one that can be asked for again. Pure.
 
+/** Fields that mean something when they are empty or 0. */
+export const MEANT = ["expected_output", "queue_timeout", "ttl_after_finished"];
+
 /** The body of POST /tasks for the same as `task`, which was read whole; without what is only the default. */
 export function specOf(task) {
   const spec = {
@@ -19,12 +22,13 @@ export function specOf(task) {
     outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
     retry: task.retry.max_attempts === 5 ? {} : task.retry,
     queue_timeout: task.queue_timeout,
+    ttl_after_finished: task.ttl_after_finished,
     depends_on: task.depends_on,
     on_disconnect: task.on_disconnect === "continue" ? "" : task.on_disconnect,
     network: task.network,
     isolation: task.isolation === "basic" ? "" : task.isolation,
   };
-  return lean(spec, ["expected_output"]);
+  return lean(spec, MEANT);
 }
 
 /** A command as it is read; one that is a list with its words apart. */

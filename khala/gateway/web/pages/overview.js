@@ -1,29 +1,45 @@
 // What the cluster does right now, how fast, and how much more it can lose.
-import { get, submit } from "../api.js";
+import { get, query, submit } from "../api.js";
 import { EXAMPLES } from "../example.js";
 import { count, number } from "../format.js";
 import { useCluster } from "../live.js";
 import { go } from "../router.js";
-import { REASONS, STATES } from "../words.js";
+import { Pace, WINDOW_S } from "../pace.js";
+import { OVER, REASONS, STATES } from "../words.js";
 import { html, throttle, useEffect, useLoaded, useMemo, useRef, useState } from "../ui.js";
 import { Code, Loading, State, Time, Trouble } from "../parts/basics.js";
 import { Chart } from "../parts/chart.js";
 import { Icon } from "../parts/icons.js";
 import { MoreExecutors } from "../parts/more_executors.js";
 
-const WINDOW_S = 900;
-const STEP_S = 10;
+const NEWEST = 8;
+const MOST_FAILED = 100;
+const MOST_ENDED = 200;
+const AGAIN_MS = 3000;
+
+/** Loads a list anew, soon after `changed()` was called. */
+function useList(filters) {
+  const list = useLoaded((signal) => get(`/tasks${query({ ...filters, view: "minimal" })}`, signal), []);
+  const changed = useMemo(() => throttle(() => list.reload(), AGAIN_MS), [list.reload]);
+  useEffect(() => () => changed.stop(), [changed]);
+  return { ...list, changed };
+}
 
 export function Overview() {
   const [now, setNow] = useState({});
   const known = useRef(null);
-  const recent = useLoaded((signal) => get("/tasks?view=minimal&page_size=1000", signal), []);
-  const again = useMemo(() => throttle(() => recent.reload(), 4000), [recent.reload]);
-  useEffect(() => () => again.stop(), [again]);
+  const newest = useList({ page_size: NEWEST });
+  const failed = useList({ state: "failed", page_size: MOST_FAILED });
+  const [pace] = useState(() => new Pace());
+  const { value: before } = useLoaded((signal) => get(`/tasks${query({ state: OVER, page_size: MOST_ENDED, view: "minimal" })}`, signal), []);
+  useEffect(() => before && pace.begin(before.tasks, !before.next_page_token), [before]);
   useCluster("stats,executors,cluster", {
     stats: (stats) => {
-      if (known.current && known.current !== JSON.stringify(stats.tasks)) again();
-      known.current = JSON.stringify(stats.tasks);
+      const then = known.current?.tasks;
+      if (then && JSON.stringify(then) !== JSON.stringify(stats.tasks)) newest.changed();
+      if (then && then.failed !== stats.tasks.failed) failed.changed();
+      known.current = stats;
+      pace.note(stats.tasks, Date.now() / 1000);
       setNow((old) => ({ ...old, stats }));
     },
     executors: ({ executors }) => setNow((old) => ({ ...old, executors })),
@@ -38,12 +54,12 @@ export function Overview() {
     <${Counts} stats=${stats} executors=${executors} />
     <div class=${empty ? "" : "columns"}>
       ${!empty && html`<div class="stack">
-        <${Ended} rate=${stats?.throughput.finished_per_s ?? null} tasks=${recent.value?.tasks} problem=${recent.problem} again=${recent.reload} />
-        <${Newest} tasks=${recent.value?.tasks} />
+        <${Ended} rate=${stats?.throughput.finished_per_s ?? null} points=${before && stats && pace.points(Date.now() / 1000)} all=${!before?.next_page_token} />
+        <${Newest} list=${newest} />
       </div>`}
       <div class="stack">
         <${Margin} cluster=${cluster} executors=${executors} />
-        ${!empty && html`<${Failures} tasks=${recent.value?.tasks} />`}
+        ${!empty && html`<${Failures} list=${failed} />`}
       </div>
     </div>
   `;
@@ -89,44 +105,29 @@ function Counts({ stats, executors }) {
   </ul>`;
 }
 
-/** How many ended, over time; of the newest thousand tasks. */
-function Ended({ rate, tasks, problem, again }) {
-  const points = useMemo(() => tasks && perStep(tasks), [tasks]);
-  if (problem && !tasks) return html`<section class="card"><${Trouble} problem=${problem} again=${again} /></section>`;
-  if (!tasks) return html`<section class="card"><h2>Finished tasks a second</h2><${Loading} lines=${7} /></section>`;
+/** How many ended, over time. */
+function Ended({ rate, points, all }) {
+  if (!points) return html`<section class="card pace"><h2>Finished tasks a second</h2><${Loading} lines=${7} /></section>`;
   const now = rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0);
-  return html`<section class="card">
+  return html`<section class="card pace">
       <h2>Finished tasks a second <span class="more">now <b>${now}</b></span></h2>
-      <p class="small">The last 15 minutes, of the newest ${number(1000)} tasks</p>
-      <${Chart} points=${points} label=${`Finished tasks a second over the last 15 minutes; now ${now}`} />
+      <p class="small">The last ${WINDOW_S / 60} minutes${all ? "" : `; until this page was opened, of the newest ${number(MOST_ENDED)} tasks`}</p>
+      <${Chart} points=${points} label=${`Finished tasks a second over the last ${WINDOW_S / 60} minutes; now ${now}`} />
     </section>`;
 }
 
-function perStep(tasks) {
-  const end = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S;
-  const ended = new Map();
-  for (const task of tasks) {
-    if (!task.finished_at) continue;
-    const step = Math.floor(Date.parse(task.finished_at) / 1000 / STEP_S) * STEP_S;
-    ended.set(step, (ended.get(step) ?? 0) + 1);
-  }
-  const points = [];
-  for (let at = end - WINDOW_S; at <= end; at += STEP_S) points.push([at, (ended.get(at) ?? 0) / STEP_S]);
-  return points;
-}
-
-/** Why some of the newest thousand failed. */
-function Failures({ tasks }) {
-  if (!tasks) return null;
+/** Why the newest of them failed. */
+function Failures({ list: { value, problem, reload } }) {
+  if (!value) return html`<section class="card"><h2>Failures by reason</h2>${problem ? html`<${Trouble} problem=${problem} again=${reload} />` : html`<${Loading} lines=${3} />`}</section>`;
+  const { tasks, next_page_token: more } = value;
   const reasons = new Map();
-  for (const task of tasks) {
-    if (task.state === "failed") reasons.set(task.exit_reason, (reasons.get(task.exit_reason) ?? 0) + 1);
-  }
+  for (const task of tasks) reasons.set(task.exit_reason, (reasons.get(task.exit_reason) ?? 0) + 1);
   const sorted = [...reasons].sort(([, a], [, b]) => b - a);
   const most = sorted[0]?.[1] ?? 1;
   return html`<section class="card">
     <h2>Failures by reason</h2>
-    ${sorted.length === 0 && html`<p class="soft"><${Icon} name="check" /> None of the newest ${number(tasks.length)} tasks failed.</p>`}
+    ${more && html`<p class="small">Of the newest ${number(MOST_FAILED)} that failed</p>`}
+    ${sorted.length === 0 && html`<p class="soft"><${Icon} name="check" /> No task failed.</p>`}
     <ul class="bars">
       ${sorted.map(
         ([reason, many]) => html`<li key=${reason}><a href=${`/tasks?state=failed&exit_reason=${reason}`}>${REASONS[reason] ?? reason}</a>
@@ -159,12 +160,12 @@ function survival(cluster, all) {
   return "A majority is there, but not one more may go: bring back what is missing.";
 }
 
-function Newest({ tasks }) {
-  if (!tasks) return html`<section class="card"><h2>Newest tasks</h2><${Loading} lines=${6} /></section>`;
+function Newest({ list: { value, problem, reload } }) {
+  if (!value) return html`<section class="card"><h2>Newest tasks</h2>${problem ? html`<${Trouble} problem=${problem} again=${reload} />` : html`<${Loading} lines=${NEWEST} />`}</section>`;
   return html`<section class="card">
     <h2>Newest tasks <a class="more" href="/tasks">All tasks</a></h2>
     <ul class="rows">
-      ${tasks.slice(0, 8).map(
+      ${value.tasks.map(
         (task) => html`<li key=${task.id}><${State} task=${task} />
           <a href=${`/tasks/${task.id}`}>${task.name || task.id}</a>
           <span class="soft end"><${Time} at=${task.created_at} /></span></li>`,

@@ -1,6 +1,6 @@
 // One task: how it stands and why, its output as it comes, what it used, and what can be done with it.
 import { BASE, get, newKey, post, submit } from "../api.js";
-import { bytes, count, number, sentence } from "../format.js";
+import { bytes, count, duration, number, sentence } from "../format.js";
 import { Live } from "../live.js";
 import { go } from "../router.js";
 import { shown, specOf } from "../spec.js";
@@ -167,5 +167,7 @@ function Asked({ task }) {
       ${labels.length > 0 && html`<dt>Labels</dt><dd>${labels.map(([key, value]) => html`<a key=${key} class="chip" href=${`/tasks?label=${encodeURIComponent(`${key}=${value}`)}`}>${key}=${value}</a> `)}</dd>`}
       <dt>Isolation</dt><dd>${task.isolation}, ${task.network ? "with network" : "without network"}</dd>
       <dt>Attempts</dt><dd>at most ${task.retry.max_attempts}</dd>
+      ${task.queue_timeout !== null && html`<dt>Waits</dt><dd>at most ${duration(task.queue_timeout)} at a time</dd>`}
+      ${task.depends_on.length > 0 && html`<dt>Starts when</dt><dd>${task.depends_on.map(({ task_id: other, condition }) => html`<div key=${other}><a href=${`/tasks/${other}`}><code>${other}</code></a> has ${condition}</div>`)}</dd>`}
     </dl></section>`;
 }

@@ -47,7 +47,7 @@ function Filters({ filters }) {
   };
   return html`<form class="filters" role="search" onSubmit=${find}>
     <div class="find"><label class="unseen" for="find">Name or id</label>
-      <input id="find" name="find" type="search" placeholder="Beginning of a name, or an id" value=${filters.name_prefix ?? ""} />
+      <input id="find" name="find" type="search" placeholder="Name or id" value=${filters.name_prefix ?? ""} />
       <button><${Icon} name="search" />Find</button>
       <button type="button" class="quiet" aria-expanded=${String(more)} aria-controls="more" onClick=${() => setMore(!more)}>${more ? "Fewer filters" : "More filters"}</button>
       ${Object.keys(filters).length > 0 && html`<a class="button quiet" href="/tasks">Clear</a>`}</div>

@@ -26,7 +26,7 @@ function options(width) {
     cursor: { points: { size: 6 } },
     legend: { show: false },
     scales: { y: { range: (_, __, high) => [0, Math.max(1, high * 1.1)] } },
-    axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 44 }],
+    axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 44 }],
     series: [{}, { label: "per second", stroke: colour("live"), fill: colour("faint"), width: 2, points: { show: false } }],
   };
 }

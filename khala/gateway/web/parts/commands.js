@@ -35,7 +35,7 @@ export function khalaOf(task) {
     before.push(heredoc(`cat > ${quoted(input.path)}`, input.content));
     option("--input-file", input.path.includes("/") ? `${input.path}=${input.path}` : input.path);
   }
-  if (task.archives?.length || task.execute?.stdin_file) return null;
+  if (task.archives?.length || task.depends_on?.length || task.execute?.stdin_file) return null;
   for (const { glob } of task.outputs ?? []) option("--output", glob);
   const env = task.execute?.env ?? task.compile?.env ?? {};
   for (const [key, value] of Object.entries(env)) option("--env", `${key}=${value}`);

@@ -64,6 +64,7 @@ export class Screen {
     this.shown += text.length;
     this.top = offset;
     this.box.scrollTop += this.box.scrollHeight - before;
+    this.at = this.box.scrollTop;
     this.tell();
   }
 
@@ -166,13 +167,14 @@ export class Screen {
     this.at = this.box.scrollTop;
   }
 
-  /** Who scrolls up wants to read: new output then waits. Back at the end it goes on. */
+  /** Who scrolls up wants to read: new output then waits. Who scrolls back to the end has it go on; that it
+   * was there when paused does not, for the browser may tell of a scroll only then. */
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.box;
     const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
-    const up = scrollTop < (this.at ?? 0) - 2;
+    const moved = scrollTop - (this.at ?? 0);
     this.at = scrollTop;
-    if (this.following ? up && !atEnd : atEnd) this.follow(!this.following);
+    if (this.following ? moved < -2 && !atEnd : moved > 0 && atEnd) this.follow(!this.following);
   }
 
   tell() {
