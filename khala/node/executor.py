@@ -53,7 +53,7 @@ from khala.node.stored_files import StoredFiles
 
 EXECUTOR_LEASE_S = 6.0
 FILE_CACHE_BYTES = 2 << 30
-JOURNAL_ROOM_BYTES = 1 << 20
+JOURNAL_ROOM_BYTES = 64 << 10
 PUT_WITHIN_S = 15.0
 
 
