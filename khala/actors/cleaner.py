@@ -1,4 +1,4 @@
-"""Removes what is over, on the leader: tasks, jobs, tombstones and stray output, in small bites.
+"""Removes what is over, on the leader: tasks, jobs, tombstones, stray output and files, in small bites.
 
 What goes, and when, `khala.core.retention` decides. Nothing here needs the epoch's guard: only what is
 finished is removed, which never changes, and doing it twice is doing it once; so a judicator that does not
@@ -11,6 +11,7 @@ from __future__ import annotations
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.leader_messages import LeadingWith
 from khala.actors.messages import Tick
+from khala.actors.unused_files import UnusedFiles
 from khala.bus.envelope import Envelope
 from khala.core.retention import (
     DueTask,
@@ -59,6 +60,8 @@ class Cleaner(NodeActor):
         self._jobs_after = START
         self._walk_at = self._walk_jobs_at = self._sweep_at = self._trim_at = 0.0
         self._swept = ""
+        kept_s = self._keep.files_s
+        self._files = UnusedFiles(self._store, kept_s) if kept_s is not None else None
 
     def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
         """Does this node lead?"""
@@ -83,6 +86,8 @@ class Cleaner(NodeActor):
         """Is there more to do at once?"""
         found = [self._find_tasks(unix_s, boot_s), self._find_jobs(unix_s, boot_s)]
         done = [self._remove_tasks(unix_s), self._remove_jobs(unix_s), self._sweep(boot_s)]
+        if self._files is not None:
+            done.append(self._files.step(unix_s, boot_s))
         if self._keep.audit_s is not None and boot_s >= self._trim_at:
             self._trim_at = boot_s + TRIM_S
             self._store.trim_audit(KEPT_AUDIT_ENTRIES, unix_s - self._keep.audit_s)

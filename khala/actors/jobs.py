@@ -23,6 +23,7 @@ from khala.actors.submissions import SCHEDULER, queued_of
 from khala.bus.envelope import Envelope
 from khala.core.access import Identity, reach_of
 from khala.core.dependencies import broken
+from khala.core.files import file_ids_of
 from khala.core.jobs import CancelJob, CreateJob, Job, JobAccepted, JobViews, RetryJob
 from khala.core.messages import CancelsRequested, TasksQueued
 from khala.core.sweeps import (
@@ -160,6 +161,8 @@ class Jobs(NodeActor):
 
     def _accept(self, job: Job, rows: Rows, who: Identity) -> JobAccepted:
         """Store a job and the first of its tasks."""
+        if job.template is not None:
+            self._store.touch_files(file_ids_of(job.template))
         if not self._store.jobs([job.id]):
             check_queued(self._store, who.user, who.quota.queued, job.total)
         answer = self._store.insert_job(job)

@@ -24,6 +24,7 @@ from khala.core.commands import (
     TasksAccepted,
     TaskViews,
 )
+from khala.core.files import file_ids_of
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
 from khala.core.operations import AmendTask, PurgeTask
 from khala.core.task import TERMINAL, Task, demand_of
@@ -101,6 +102,7 @@ class Submissions(NodeActor):
             batch = [with_known_dependencies(insert, self._store, self.now().unix_s) for insert in batch]
             batch = [self._quotas.admit(insert, self.now().boot_s) for insert in batch]
             tasks = [task for insert in batch for task in insert.tasks]
+            self._store.touch_files(sorted({sha256 for task in tasks for sha256 in file_ids_of(task.spec)}))
             answers = self._store.insert(tasks) if tasks else ()
         except Unavailable as why:
             for insert in batch:

@@ -33,6 +33,13 @@ def explain(task_id: str, data_dir: Path | None, as_json: bool) -> int:
         click.echo(f"reason    {told['reason']}")
     if told.get("earlier_reason"):
         click.echo(f"before    {told['earlier_reason']}")
+    if until := told.get("not_before"):
+        click.echo(f"until     {until}")
+    if gives_up_at := told.get("queue_timeout_at"):
+        click.echo(f"gives up  {gives_up_at}")
+    if others := told.get("dependencies"):
+        waits = [(each["task_id"], each["condition"], each["state"]) for each in others]
+        print_table(("WAITS FOR", "TO BE", "NOW"), waits)
     if told.get("executors"):
         rows = [(each["id"], "; ".join(each["obstacles"]) or "could take it") for each in told["executors"]]
         print_table(("EXECUTOR", "FOR THIS TASK"), rows)

@@ -11,7 +11,7 @@ from khala.cli.connecting import cluster_options, connect
 from khala.cli.each import tell_each
 from khala.cli.exits import Exit, note
 from khala.cli.output import moment, print_json, print_table
-from khala.client import STATES, DifferenceView, OutputView, PhaseView, TaskView
+from khala.client import STATES, DifferenceView, OutputView, PhaseView, TaskPageView, TaskView
 
 
 @click.command()
@@ -100,9 +100,17 @@ def ls(
       khala ls --name-prefix night- --limit 100
     """
     with connect(data_dir) as client:
-        page = client.list(
-            page_size=limit, page_token=page_token, state=state or "", name_prefix=name_prefix, label=label
-        )
+        page = TaskPageView(tasks=(), next_page_token=page_token)
+        while not page.tasks:  # a page may have none of those that were looked for, and go on all the same
+            page = client.list(
+                page_size=limit,
+                page_token=page.next_page_token,
+                state=state or "",
+                name_prefix=name_prefix,
+                label=label,
+            )
+            if not page.next_page_token:
+                break
     if as_json:
         print_json({"tasks": [task.raw for task in page.tasks], "next_page_token": page.next_page_token})
         return Exit.OK

@@ -121,6 +121,9 @@ class Explanation(TypedDict, total=False):
     reason: str | None
     earlier_reason: str | None
     exit_reason: str | None
+    not_before: str | None
+    queue_timeout_at: str | None
+    dependencies: Sequence[Mapping[str, str]]
     executors: Sequence[Mapping[str, Any]]
     usage: Mapping[str, Mapping[str, Use]]
 

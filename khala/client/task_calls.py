@@ -111,7 +111,10 @@ class TaskCalls:
                 raise NotFinished(f"task {task_id} is still {task.state} after {timeout_s} s: wait longer")
 
     async def list(self, /, *, page_size: int = 100, page_token: str = "", **filters: str) -> TaskPageView:
-        """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …"""
+        """One page of tasks, newest first; filters as in the API: state, user, name_prefix, label, …
+
+        It may have fewer than `page_size`, or none: an empty `next_page_token` says that it is the last.
+        """
         query = {"page_size": str(page_size), **{name: value for name, value in filters.items() if value}}
         if page_token:
             query["page_token"] = page_token

@@ -146,6 +146,11 @@ class JudicatorConfig(RoleConfig):
         "How long the idempotency key of a task that was purged stays known after that; 0 is for ever.",
         Kind.SECONDS,
     )
+    keep_files: float = setting(
+        7 * 86_400.0,
+        "How long a file that no task or job refers to is kept after its last use; 0 is for ever.",
+        Kind.SECONDS,
+    )
     keep_audit: float = setting(
         365 * 86_400.0,
         "How long the record of who did what is kept (100,000 entries at most); 0 is for ever.",

@@ -72,6 +72,22 @@ class FinishedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class FileUse:
+    """A stored file, and a mark of its last use: another use has another mark."""
+
+    sha256: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePage:
+    """The files that some tasks or jobs refer to, and the key of the last of these; None after the end."""
+
+    sha256s: frozenset[str]
+    last: tuple[float, str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Purge:
     """Its time is up."""
 

@@ -8,13 +8,14 @@ from typing import Any
 from sanic.response import HTTPResponse
 
 from khala.core.commands import ExecutorView, ExecutorViews, GetTasks, ListExecutors, TaskViews
-from khala.core.scheduling.explaining import obstacles, why_stuck, why_waiting
+from khala.core.scheduling.explaining import obstacles, why_held, why_stuck, why_waiting
+from khala.core.scheduling.holding import timeout_of
 from khala.core.task import LIMIT_FIELDS, TERMINAL, Command, PhaseResult, State, Task, demand_of
 from khala.errors import Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.routes import Route
-from khala.gateway.views import task_view
+from khala.gateway.views import task_view, time_view
 
 FRESH_S = 1.0
 LEADER_WITHIN_S = 2.0
@@ -78,12 +79,7 @@ async def explain_task(call: Call, id: str) -> HTTPResponse:
     shown: Json = {name: task_view(task, "minimal")[name] for name in ("id", "state", "phase", "verdict")}
     shown |= {"reason": control.reason, "exit_reason": control.exit_reason, "executors": [], "usage": {}}
     if control.state == State.PENDING:
-        executors = await _executors(call)
-        shown["reason"] = why_waiting(demand_of(task), executors)
-        shown["earlier_reason"] = control.reason or None
-        shown["executors"] = [
-            {"id": each.executor, "obstacles": list(obstacles(demand_of(task), each))} for each in executors
-        ]
+        shown |= await _waiting(call, task)
     if control.state in TERMINAL and task.result is not None:
         phases = (
             ("compile", task.spec.compile, task.result.compile),
@@ -93,6 +89,39 @@ async def explain_task(call: Call, id: str) -> HTTPResponse:
             name: _usage(command, result) for name, command, result in phases if command and result
         }
     return json_response(shown)
+
+
+async def _waiting(call: Call, task: Task) -> Json:
+    """What keeps a pending task: other tasks, its back-off, the executors; and when it gives up."""
+    control, demand, now = task.control, demand_of(task), time.time()
+    executors = await _executors(call)
+    states = await _states(call, tuple(each.task_id for each in demand.depends_on))
+    return {
+        "reason": why_held(control, demand, states, now) or why_waiting(demand, executors),
+        "earlier_reason": control.reason or None,
+        "not_before": time_view(control.not_before) if control.not_before > now else None,
+        "queue_timeout_at": time_view(timeout_of(control, demand)),
+        "dependencies": [
+            {
+                "task_id": each.task_id,
+                "condition": each.condition,
+                "state": states.get(each.task_id, "purged"),
+            }
+            for each in demand.depends_on
+        ],
+        "executors": [
+            {"id": each.executor, "obstacles": list(obstacles(demand, each))} for each in executors
+        ],
+    }
+
+
+async def _states(call: Call, task_ids: tuple[str, ...]) -> dict[str, State]:
+    """Those of these tasks that can be read."""
+    if not task_ids:
+        return {}
+    command = GetTasks(task_ids=task_ids, view="minimal", caller=call.caller)
+    found = await call.ask(command, TaskViews)
+    return {task.id: task.control.state for task in found.tasks}
 
 
 def _usage(command: Command, result: PhaseResult) -> Json:

@@ -256,6 +256,7 @@ def retention_of(config: JudicatorConfig) -> Retention:
     return Retention(
         finished_s=config.keep_finished or None,
         keys_s=config.keep_keys or None,
+        files_s=config.keep_files or None,
         audit_s=config.keep_audit or None,
     )
 

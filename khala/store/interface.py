@@ -18,8 +18,8 @@ from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
-from khala.core.retention import DueJob, DueTask, FinishedTask
 from khala.core.task import Epoch, State, Task
+from khala.store.cleaning.interface import RetentionStore
 
 QueueKey = tuple[float, str, int]
 
@@ -165,6 +165,10 @@ class FileStore(Protocol):
         """Is the whole file stored on a majority?"""
         ...
 
+    def touch_files(self, sha256s: Sequence[str]) -> None:
+        """These are used from now on, those of them that are stored (P6)."""
+        ...
+
     def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
         """Store a file; raises Refusal when digest or size disagree. Storing it again is harmless, and it
         stays with its first owner."""
@@ -280,63 +284,6 @@ class PeopleStore(Protocol):
 
     def trim_audit(self, keep: int, before: float = 0.0) -> int:
         """Forget all but the newest `keep` entries, and those older than `before`; how many went."""
-        ...
-
-
-class RetentionStore(Protocol):
-    """What is over, and goes: see `khala.core.retention`. Everything here may be done again, and by a leader
-    that is none any more: only what is finished goes, and that never changes. A store keeps a list of the
-    tasks and jobs whose time is up, or will be at a known time: they are due then."""
-
-    def finished_tasks(
-        self, state: State, after: tuple[float, str], created_before: float, limit: int
-    ) -> Sequence[FinishedTask]:
-        """Tasks that ended so, by (created_at, id) after a key, made before a time."""
-        ...
-
-    def finished_jobs(
-        self, after: tuple[float, str], finished_before: float, limit: int
-    ) -> Sequence[tuple[float, str]]:
-        """(finished_at, id) of jobs, in that order, after a key."""
-        ...
-
-    def expire(self, at: float, *, tasks: Sequence[str] = (), jobs: Sequence[str] = ()) -> None:
-        """These are due from `at` on, unless a time is known already."""
-        ...
-
-    def look_again(
-        self, *, tasks: Mapping[str, float] | None = None, jobs: Mapping[str, float] | None = None
-    ) -> None:
-        """Of these that are due, each is due at another time."""
-        ...
-
-    def due_tasks(self, at: float, limit: int) -> Sequence[DueTask]:
-        """Tasks that are due, the longest due first."""
-        ...
-
-    def due_jobs(self, at: float, limit: int, tasks_each: int) -> Sequence[DueJob]:
-        """Jobs that are due, the longest due first, each with at most so many of its finished tasks."""
-        ...
-
-    def oldest_open(self) -> float:
-        """When the oldest task or job was made that is not finished; infinite if there is none."""
-        ...
-
-    def purge_tasks(self, task_ids: Sequence[str], at: float, again_at: float) -> None:
-        """`purge` those of these that are finished; they are due again at `again_at`."""
-        ...
-
-    def forget_tasks(self, tasks: Sequence[DueTask]) -> None:
-        """Drop tombstones that are still as they were seen, and what else is left of these tasks."""
-        ...
-
-    def forget_job(self, job_id: str) -> None:
-        """Drop a finished job."""
-        ...
-
-    def sweep_outputs(self, after: str, limit: int) -> str:
-        """Drop the output of tasks that are gone, as a late piece may be. Looks at `limit` tasks that have
-        any, by id after an id; the last one's id, or nothing after the end."""
         ...
 
 

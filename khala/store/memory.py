@@ -57,6 +57,7 @@ class MemoryStore(MemoryRetention):
         self._people = PeopleTable()
         self._files: dict[str, bytes] = {}
         self._file_owners: dict[str, str] = {}
+        self._file_uses: dict[str, int] = {}
         self._outputs: dict[StreamKey, bytearray] = {}
         self._epoch = Epoch()
         self.holder = ""
@@ -166,7 +167,11 @@ class MemoryStore(MemoryRetention):
     def has_file(self, sha256: str) -> bool:
         """See FileStore."""
         check_sha256(sha256)
-        return self._read("has_file", lambda: sha256 in self._files)
+        return self._read("has_file", lambda: self._use([sha256]) == 1)
+
+    def touch_files(self, sha256s: Sequence[str]) -> None:
+        """See FileStore."""
+        self._write("touch_files", lambda: self._use(sha256s))
 
     def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
         """See FileStore."""
@@ -176,6 +181,7 @@ class MemoryStore(MemoryRetention):
         def put() -> None:
             self._files.setdefault(sha256, content)
             self._file_owners.setdefault(sha256, owner)
+            self._use([sha256])
 
         self._write("put_file", put)
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from khala.core.files import file_ids_of
 from khala.core.jobs import Job, JobPage, SearchJobs
-from khala.core.retention import DueJob, Standing
+from khala.core.retention import DueJob, FilePage, Standing
 from khala.core.sweeps import MAX_JOB_TASKS, task_id_of
 from khala.core.task import TERMINAL, State, Task
 from khala.store.memory_tasks import TaskTable
@@ -113,6 +114,13 @@ class JobTable:
         left = self._tasks.has_any(task_id_of(job_id, 0), task_id_of(job_id, MAX_JOB_TASKS))
         tasks = tuple(task.id for task in self._of(job) if task.control.state in TERMINAL)[:tasks_each]
         return DueJob(job_id=job_id, standing=Standing.FINISHED, tasks=tasks, has_left=left)
+
+    def files(self, after: tuple[float, str], limit: int) -> FilePage:
+        """What a page of them refers to."""
+        page = sorted((job for job in self._jobs.values() if _key(job) > after), key=_key)[:limit]
+        needed = {sha256 for job in page if job.template for sha256 in file_ids_of(job.template)}
+        last = _key(page[-1]) if page and len(page) == limit else None
+        return FilePage(sha256s=frozenset(needed | {job.rows_file for job in page}), last=last)
 
     def forget(self, job_id: str) -> None:
         """A finished one."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from khala.core.changes import Change, Changed
 from khala.core.output import StreamKey
-from khala.core.retention import DueJob, DueTask, FinishedTask, Standing
-from khala.core.task import State, Task
+from khala.core.retention import DueJob, DueTask, FilePage, FileUse, FinishedTask, Standing
+from khala.core.task import ACTIVE, State, Task
 from khala.store.memory_calls import MemoryCalls
 from khala.store.memory_jobs import JobTable
 from khala.store.memory_tasks import TaskTable
@@ -43,6 +43,9 @@ class MemoryRetention(MemoryCalls):
     _jobs: JobTable
     _removals: RemovalTable
     _outputs: dict[StreamKey, bytearray]
+    _files: dict[str, bytes]
+    _file_owners: dict[str, str]
+    _file_uses: dict[str, int]
 
     def purge(self, task_id: str, at: float, owner: str | None = None) -> Task | None:
         """See TaskStore."""
@@ -143,6 +146,55 @@ class MemoryRetention(MemoryCalls):
             return seen[-1] if len(seen) == limit else ""
 
         return self._write("sweep_outputs", apply)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def oldest_active(self) -> float:
+        """See RetentionStore."""
+        return self._read("oldest_active", lambda: self._tasks.oldest(ACTIVE))
+
+    def files_unused_since(self, at: float, after: str, limit: int) -> tuple[Sequence[FileUse], str]:
+        """See RetentionStore."""
+
+        def look() -> tuple[Sequence[FileUse], str]:
+            page = sorted(sha256 for sha256 in self._files if sha256 > after)[:limit]
+            uses = [FileUse(sha256, str(self._file_uses[sha256])) for sha256 in page]
+            return uses, page[-1] if len(page) == limit else ""
+
+        return self._read("files_unused_since", look)
+
+    def files_of_tasks(self, after: tuple[float, str], limit: int) -> FilePage:
+        """See RetentionStore."""
+        return self._read("files_of_tasks", lambda: self._tasks.files(after, limit))
+
+    def files_of_jobs(self, after: tuple[float, str], limit: int) -> FilePage:
+        """See RetentionStore."""
+        return self._read("files_of_jobs", lambda: self._jobs.files(after, limit))
+
+    def drop_file(self, use: FileUse) -> bool:
+        """See RetentionStore."""
+
+        def apply() -> bool:
+            same = use.used == str(self._file_uses.get(use.sha256))
+            if same:
+                for table in (self._files, self._file_owners, self._file_uses):
+                    table.pop(use.sha256, None)
+            return same
+
+        return self._write("drop_file", apply)
+
+    def sweep_uploads(self, begun_before: float, after: str, limit: int) -> str:
+        """See RetentionStore; here an upload is whole or not there."""
+        return self._read("sweep_uploads", lambda: "")
+
+    def _use(self, sha256s: Sequence[str]) -> int:
+        """Mark those that are stored; how many are."""
+        stored = [sha256 for sha256 in sha256s if sha256 in self._files]
+        for sha256 in stored:
+            self._file_uses[sha256] = self._file_uses.get(sha256, 0) + 1
+        return len(stored)
+
+    # --- within ----------------------------------------------------------------------------------
 
     def _purge(self, task_id: str, at: float, again_at: float, owner: str | None) -> Task | None:
         task = self._tasks.purge(task_id, at, owner)

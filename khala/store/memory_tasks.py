@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from khala.core.changes import Change, Changed, Inserted
 from khala.core.commands import SearchTasks, TaskPage
+from khala.core.files import file_ids_of
 from khala.core.lifecycle import Amended, CancelRequested, transition
 from khala.core.messages import QueuedTask
-from khala.core.retention import DueTask, FinishedTask, Standing
+from khala.core.retention import DueTask, FilePage, FinishedTask, Standing
 from khala.core.task import ACTIVE, TERMINAL, Epoch, State, Task, TaskEvent, demand_of
 from khala.store.interface import QueueKey
 from khala.store.views import as_hint, as_view, check_view, label_texts, page_of, plan_page
@@ -156,8 +157,19 @@ class TaskTable:
 
     def oldest_open(self) -> float:
         """When it was made."""
-        unfinished = self._in(*(state for state in State if state not in TERMINAL))
-        return min((task.created_at for task in unfinished), default=math.inf)
+        return self.oldest([state for state in State if state not in TERMINAL])
+
+    def oldest(self, states: Iterable[State]) -> float:
+        """When the oldest in these states was made."""
+        return min((task.created_at for task in self._in(*states)), default=math.inf)
+
+    def files(self, after: tuple[float, str], limit: int) -> FilePage:
+        """What a page of them refers to."""
+        page = sorted((task for task in self._tasks.values() if _key(task) > after), key=_key)[:limit]
+        needed = {sha256 for task in page for sha256 in file_ids_of(task.spec)}
+        kept = {file.sha256 for task in page if task.result for file in task.result.outputs}
+        last = _key(page[-1]) if page and len(page) == limit else None
+        return FilePage(sha256s=frozenset(needed | kept), last=last)
 
     def has_any(self, first: str, last: str) -> bool:
         """Is there a task or a tombstone with such an id?"""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from actors.world import Node, World
+from store.samples import task
 from wait import wait_until
 
+from khala.actors.unused_files import UnusedFiles
 from khala.core.commands import GetTasks, NewTask, SubmitTasks
 from khala.core.dependencies import Dependency
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.retention import Retention
-from khala.core.task import State
+from khala.core.task import InputFile, State
 from khala.store.memory_calls import StoreFault
 
 LONG_OUTPUT = "head -c 200000 /dev/zero"
@@ -96,3 +99,44 @@ def test_late_output_of_what_is_gone_is_swept(world: World) -> None:
     world.store.put_output([OutputChunk(key=key, offset=0, data=b"late")])
     world.judicator()
     wait_until(lambda: world.store.read_output(key, 0, 9) == b"", what="the sweep")
+
+
+def test_files_go_when_nothing_refers_to_them(world: World) -> None:
+    def put(content: bytes) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        world.store.put_file(sha256, len(content), iter([content]))
+        return sha256
+
+    world.keep = Retention(files_s=0.05)
+    used, kept, unused = put(b"used"), put(b"kept"), put(b"unused")
+    world.store.insert([task(99, inputs=(InputFile(path="in", file_id=kept),))])
+    judicator = world.judicator()
+    (id,) = world.submit(
+        judicator,
+        world.new(
+            constraints={"place": "nowhere"},
+            inputs=(InputFile(path="in", file_id=used),),
+        ),
+    )
+    files = world.store._files
+    wait_until(lambda: unused not in files, what="the file to be removed")
+    rounds = world.trouble.calls["sweep_uploads"]
+    wait_until(lambda: world.trouble.calls["sweep_uploads"] > rounds + 3, what="more rounds")
+    assert set(files) == {used, kept} and stored(world, [id]) == [True]
+
+
+def test_a_file_that_is_used_meanwhile_stays(world: World) -> None:
+    content = b"used again"
+    sha256 = hashlib.sha256(content).hexdigest()
+    world.store.put_file(sha256, len(content), iter([content]))
+    collecting = UnusedFiles(world.store, kept_s=1.0)
+    assert collecting.step(1e9, 0.0), "it looks"
+    for method in ("tasks", "jobs"):
+        assert collecting.step(1e9, 0.0), method
+    world.store.touch_files([sha256])
+    while collecting.step(1e9, 0.0):
+        continue
+    assert collecting.removed == 0 and world.store.has_file(sha256)
+    while collecting.step(1e9, 10.0):
+        continue
+    assert collecting.removed == 1 and not world.store.has_file(sha256)

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khala.core.commands import ExecutorView
-from khala.core.scheduling.explaining import NO_EXECUTOR, obstacles, why_stuck, why_waiting
+from khala.core.dependencies import Dependency
+from khala.core.scheduling.explaining import NO_EXECUTOR, obstacles, why_held, why_stuck, why_waiting
 from khala.core.scheduling.placement import Room
 from khala.core.scheduling.queue import signature_of
-from khala.core.task import Demand, Isolation
+from khala.core.task import Demand, Isolation, State, TaskControl
 
 
 def executor(name: str = "e1", **changes: object) -> ExecutorView:
@@ -49,6 +50,20 @@ def test_the_reason_of_a_task_that_waits_for_room() -> None:
     two = [executor("e1"), executor("e2", draining=True)]
     assert why_waiting(Demand(), two) == "waits for room or for its turn: 1 of 2 executors can take it"
     assert why_waiting(Demand(cpus=9), two).startswith("no executor can take it: e1")
+
+
+def test_what_keeps_a_task_out_of_the_queue() -> None:
+    others = [f"{number:024x}" for number in range(5)]
+    demand = Demand(depends_on=tuple(Dependency(task_id=other) for other in others))
+    ended = dict.fromkeys(others, State.SUCCEEDED)
+    assert why_held(TaskControl(), demand, ended, 5.0) == ""
+    assert why_held(TaskControl(), demand, {}, 5.0) == "", "purged ones have ended"
+    one = ended | {others[1]: State.RUNNING}
+    assert why_held(TaskControl(), demand, one, 5.0) == f"it waits for 1 of 5 tasks: {others[1]} is running"
+    all_open = dict.fromkeys(others, State.PENDING)
+    told = why_held(TaskControl(not_before=9.0), demand, all_open, 5.0)
+    assert told.startswith("it is tried again in 4 s; it waits for 5 of 5 tasks: 0000")
+    assert told.endswith(f"{others[2]} is pending, and 2 more")
 
 
 LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"))

@@ -23,6 +23,7 @@ from khala.core.lifecycle import (
     Lost,
     Occurrence,
     PhaseEntered,
+    Retried,
     Started,
     transition,
 )
@@ -114,6 +115,9 @@ class ClusterModel:
 
     def end(self, id: str, outcome: Outcome) -> None:
         self._happen(id, Ended(outcome=outcome, started_at=time.time()), result=outcome.result)
+
+    def retry(self, id: str, outcome: Outcome, *, until: float) -> None:
+        self._happen(id, Retried(outcome=outcome, not_before=until))
 
     def succeed(self, id: str, stdout: bytes = b"") -> None:
         self.start(id)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 
-from gateway.cluster_model import always, failed, phase_result
+import pytest
+from gateway.cluster_model import always, failed, phase_result, succeeded
 from gateway.conftest import Gateway, problem
 
 from khala.core.commands import ExecutorView, ListExecutors
@@ -64,6 +66,37 @@ def test_explain_names_each_executor(gateway: Gateway) -> None:
         {"id": "e1", "obstacles": ["has 2 of 8 cpus"]},
         {"id": "e2", "obstacles": ["does not hold isolation basic"]},
     ]
+
+
+def test_explain_names_what_a_task_waits_for(gateway: Gateway) -> None:
+    gateway.cluster.executors = (SMALL,)
+    first, second = gateway.submit(), gateway.submit()
+    waits = [{"task_id": first}, {"task_id": second, "condition": "finished"}]
+    id = gateway.submit(depends_on=waits, queue_timeout=3600)
+    told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
+    assert told["reason"].startswith(f"it waits for 2 of 2 tasks: {first} is pending")
+    assert told["dependencies"][1] == {"task_id": second, "condition": "finished", "state": "pending"}
+    asked_at = gateway.http.get(f"/api/v1/tasks/{id}").json()["queued_at"]
+    seconds = [datetime.fromisoformat(text).timestamp() for text in (asked_at, told["queue_timeout_at"])]
+    assert seconds[1] - seconds[0] == pytest.approx(3600)
+    for other in (first, second):
+        gateway.cluster.start(other)
+        gateway.cluster.end(other, succeeded())
+    gateway.http.delete(f"/api/v1/tasks/{first}").raise_for_status()
+    told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
+    assert told["reason"].startswith("waits for room") and told["not_before"] is None
+    assert [each["state"] for each in told["dependencies"]] == ["purged", "succeeded"]
+
+
+def test_explain_says_until_when_a_task_backs_off(gateway: Gateway) -> None:
+    gateway.cluster.executors = (SMALL,)
+    id = gateway.submit(retry={"on": ["exited"], "backoff": 500})
+    gateway.cluster.start(id)
+    gateway.cluster.retry(id, failed(Phase.EXECUTE, None), until=time.time() + 500)
+    told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
+    assert told["reason"].startswith("it is tried again in 4") or told["reason"].endswith("in 500 s")
+    assert datetime.fromisoformat(told["not_before"]).timestamp() > time.time() + 100
+    assert told["earlier_reason"] == "attempt 1: exited"
 
 
 def test_explain_a_finished_task(gateway: Gateway) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import time
 from dataclasses import replace
 from typing import Any
 
-from store.samples import change, commit_one, task, task_id
+from bson import ObjectId
+from store.samples import assign, change, commit_one, one, result, rich_task, task, task_id
 from store.test_jobs import VALUES, expanded, job, settle
+from wait import wait_until
 
 from khala.core.commands import SearchTasks
 from khala.core.output import OutputChunk, StreamKey
-from khala.core.retention import DueJob, DueTask, FinishedTask, Standing
-from khala.core.task import Epoch, State, Task
+from khala.core.retention import DueJob, DueTask, FilePage, FileUse, FinishedTask, Standing
+from khala.core.task import Archive, Command, Epoch, State, Task
+from khala.store.mongo.schema import CHUNKS
+from khala.store.mongo.store import MongoStore
 
 FAR = 1e9
 
@@ -199,3 +205,74 @@ def test_output_of_tasks_that_are_gone_is_swept(store: Any) -> None:
     assert store.sweep_outputs(after, 2) == ""
     left = [store.read_output(stream(task_id(number)), 0, 9) for number in (1, 2, 3, 4, 5)]
     assert left == [b"some", b"", b"some", b"", b""]
+
+
+def stored_file(store: Any, content: bytes) -> str:
+    sha256 = hashlib.sha256(content).hexdigest()
+    store.put_file(sha256, len(content), iter([content]))
+    return sha256
+
+
+def unused(store: Any) -> dict[str, FileUse]:
+    return {use.sha256: use for use in store.files_unused_since(time.time() + 60.0, "", 100)[0]}
+
+
+def test_a_file_goes_unless_it_was_used_since(store: Any) -> None:
+    a, b, c = (stored_file(store, content) for content in (b"1", b"2", b"3"))
+    seen = unused(store)
+    assert set(seen) == {a, b, c}
+    first, after = store.files_unused_since(time.time() + 60.0, "", 2)
+    rest, end = store.files_unused_since(time.time() + 60.0, after, 2)
+    assert ([use.sha256 for use in (*first, *rest)], end) == (sorted(seen), "")
+    wait_until(lambda: store.has_file(a) and unused(store)[a] != seen[a], what="another mark")
+    store.touch_files([b, "0" * 64])
+    stored_file(store, b"3")
+    assert [store.drop_file(seen[each]) for each in (a, b, c)] == [False, False, False]
+    assert all(store.has_file(each) for each in (a, b, c))
+    now = unused(store)
+    assert store.drop_file(now[a]) and not store.drop_file(now[a])
+    assert not store.has_file(a) and store.read_file(b, 0, 9) == (1, b"2")
+    assert store.sweep_uploads(time.time() + 60.0, "", 100) == ""
+    assert store.read_file(b, 0, 9) == (1, b"2")
+
+
+def test_what_tasks_and_jobs_refer_to(store: Any) -> None:
+    rich = rich_task(1)
+    store.insert([rich, task(2, execute=Command(shell="a", stdin_file="3" * 64)), task(3), task(4)])
+    epoch = store.take_epoch("j1")
+    commit_one(store, epoch, change(one(store, 3), State.SUCCEEDED, epoch=epoch, result=result()))
+    page = store.files_of_tasks((0.0, ""), 2)
+    assert page.sha256s == {"0" * 64, "1" * 64, "3" * 64} and page.last == (2.0, task_id(2))
+    page = store.files_of_tasks(page.last, 3)
+    assert page.sha256s == {"2" * 64} and page.last is None
+    made = job(1)
+    assert made.template is not None
+    template = replace(made.template, archives=(Archive(file_id="a" * 64),))
+    store.insert_job(replace(made, template=template, rows_file="b" * 64))
+    assert store.files_of_jobs((0.0, ""), 9) == FilePage(sha256s=frozenset({"a" * 64, "b" * 64}), last=None)
+
+
+def test_the_oldest_that_is_under_way(store: Any) -> None:
+    store.insert([task(1), task(2), task(3)])
+    assert store.oldest_active() == math.inf
+    epoch = store.take_epoch("j1")
+    commit_one(store, epoch, assign(one(store, 3), epoch))
+    assert store.oldest_active() == 3.0
+    commit_one(store, epoch, change(one(store, 2), State.RUNNING, epoch=epoch))
+    assert store.oldest_active() == 2.0
+
+
+def test_a_broken_upload_is_swept_and_a_file_is_not(mongo_store: MongoStore) -> None:
+    whole = stored_file(mongo_store, b"whole")
+    chunks = mongo_store._connection.collection(CHUNKS)
+    for _ in range(3):
+        chunks.insert_one({"files_id": ObjectId(), "n": 0, "data": b"broken"})
+    assert mongo_store.sweep_uploads(time.time() - 60.0, "", 10) == "" and chunks.count_documents({}) == 4
+    after = mongo_store.sweep_uploads(time.time() + 60.0, "", 3)
+    assert after and mongo_store.sweep_uploads(time.time() + 60.0, after, 3) == ""
+    assert chunks.count_documents({}) == 1 and mongo_store.read_file(whole, 0, 9) == (5, b"whole")
+
+
+def test_a_file_is_unused_since_its_last_use(mongo_store: MongoStore) -> None:
+    stored_file(mongo_store, b"new")
+    assert mongo_store.files_unused_since(time.time() - 60.0, "", 10) == ([], "")

@@ -1,4 +1,4 @@
-"""Why a task waits: what keeps it from each executor for good. Pure.
+"""Why a task waits: what keeps it out of the queue, and from each executor for good. Pure.
 
 Computed where somebody asks, from the leader's view of its executors, so that a million waiting tasks
 cost no write. It follows `Room.could_ever_fit`; a test compares the two.
@@ -6,10 +6,11 @@ cost no write. It follows `Room.could_ever_fit`; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from khala.core.commands import ExecutorView
-from khala.core.task import Demand
+from khala.core.dependencies import Dependency
+from khala.core.task import TERMINAL, Demand, State, TaskControl
 
 EXAMPLES = 3
 NO_EXECUTOR = "no executor is connected"
@@ -34,6 +35,27 @@ def obstacles(demand: Demand, executor: ExecutorView) -> tuple[str, ...]:
         elif executor.labels[name] != wanted:
             found.append(f"has label {name!r} as {executor.labels[name]!r}, not {wanted!r}")
     return tuple(found)
+
+
+def unfinished(demand: Demand, states: Mapping[str, State]) -> tuple[Dependency, ...]:
+    """What the task still waits for. `states` are those of the tasks that can be read: one that cannot was
+    purged, so it has ended."""
+    return tuple(
+        each for each in demand.depends_on if states.get(each.task_id, State.SUCCEEDED) not in TERMINAL
+    )
+
+
+def why_held(control: TaskControl, demand: Demand, states: Mapping[str, State], now: float) -> str:
+    """Why a pending task is not in the queue; "" if it is. `now` is Unix seconds."""
+    told = []
+    if control.not_before > now:
+        told.append(f"it is tried again in {control.not_before - now:.0f} s")
+    waits = unfinished(demand, states)
+    if waits:
+        named = [f"{each.task_id} is {states[each.task_id]}" for each in waits[:EXAMPLES]]
+        more = f", and {len(waits) - EXAMPLES} more" if len(waits) > EXAMPLES else ""
+        told.append(f"it waits for {len(waits)} of {len(demand.depends_on)} tasks: {', '.join(named)}{more}")
+    return "; ".join(told)
 
 
 def why_stuck(demand: Demand, executors: Sequence[ExecutorView]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bson import ObjectId
 from gridfs import GridFSBucket, GridIn
@@ -22,6 +22,7 @@ from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.schema import CHUNKS, FILES
 
 CHUNK_BYTES = 1 << 20
+USED: Document = {"$currentDate": {"metadata.touched_at": True}}
 
 
 class MongoFiles:
@@ -38,6 +39,12 @@ class MongoFiles:
         check_sha256(sha256)
         with self._connection.writing("look for a file"):
             return self._touch(sha256)
+
+    def touch_files(self, sha256s: Sequence[str]) -> None:
+        """See FileStore."""
+        if sha256s:
+            with self._connection.writing("note that files are used"):
+                self._files.update_many({"filename": {"$in": list(sha256s)}}, USED)
 
     def put_file(self, sha256: str, size: int, chunks: Iterator[bytes], owner: str = "") -> None:
         """See FileStore."""
@@ -80,8 +87,7 @@ class MongoFiles:
 
     def _touch(self, sha256: str) -> bool:
         """Write the time of last use, by the server's clock; False if there is no such file."""
-        used = {"$currentDate": {"metadata.touched_at": True}}
-        return self._files.update_one({"filename": sha256}, used).matched_count == 1
+        return self._files.update_one({"filename": sha256}, USED).matched_count == 1
 
     def _send(self, upload: GridIn, content: Iterator[bytes]) -> None:
         try:

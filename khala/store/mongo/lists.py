@@ -21,15 +21,17 @@ from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
 from khala.store.mongo.jobs import range_of
 from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
-from khala.store.mongo.selection import EVER, beyond, filter_of
-from khala.store.views import page_of, plan_page
+from khala.store.mongo.selection import EVER, between, filter_of, index_of
+from khala.store.views import PagePlan, page_of, plan_page, token_of
 
 PENDING = State.PENDING.value
 ACTIVE_STATES = sorted(state.value for state in ACTIVE)
 
 
 class MongoLists:
-    """The reading half of TaskStore."""
+    """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page."""
+
+    looks_at_most = 10_000
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,31 +81,41 @@ class MongoLists:
         """See TaskStore."""
         plan = plan_page(query)
         wanted = filter_of(query)
-        ascending = query.oldest_first
-        direction = ASCENDING if ascending else DESCENDING
+        index, answered = index_of(query)
+        rest = {field: value for field, value in wanted.items() if field not in (*answered, "created_at")}
+        walks = bool(rest) and not (plan.unpaged or query.offset or query.count_total)
         with self._connection.reading("search tasks"):
+            within = {field: value for field, value in wanted.items() if field not in rest}
             if query.job_id:
-                within = self._narrow_to_job(wanted, query.job_id)
-                if within is None:
+                job = self._connection.collection(JOBS).find_one({"_id": query.job_id}, {"created_at": 1})
+                if job is None:
                     return page_of([], plan, 0 if query.count_total else -1)
-                wanted = within
-            window = wanted if plan.after is None else beyond(wanted, plan.after, ascending=ascending)
-            found = (
-                self._tasks.find(window, PROJECTIONS[query.view])
-                .sort([("created_at", direction), ("_id", direction)])
-                .skip(query.offset)
-                .limit(plan.take + 1)
-            )
-            tasks = [task_of(document) for document in found]
-            total = self._count(wanted) if query.count_total else -1
+                within = {"$and": [within, range_of(query.job_id, job["created_at"])]}
+                rest["job_id"] = query.job_id  # hardly any other task is in that range
+            if walks:
+                return self._walk(query, plan, index, within, rest)
+            window = between(within, plan.after, None, ascending=query.oldest_first)
+            found = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).sort(_order(query))
+            tasks = [task_of(document) for document in found.skip(query.offset).limit(plan.take + 1)]
+            total = self._count({"$and": [within, rest]} if rest else within) if query.count_total else -1
         return page_of(tasks, plan, total)
 
-    def _narrow_to_job(self, wanted: Document, job_id: str) -> Document | None:
-        """`wanted` within the range of a job's tasks; None if there is no such job."""
-        job = self._connection.collection(JOBS).find_one({"_id": job_id}, {"created_at": 1})
-        if job is None:
-            return None
-        return {"$and": [wanted, range_of(job_id, job["created_at"]), {"job_id": job_id}]}
+    def _walk(
+        self, query: SearchTasks, plan: PagePlan, index: str, within: Document, rest: Document
+    ) -> TaskPage:
+        """Look at the next tasks of those `within`, at most `looks_at_most`, for what matches `rest` as well:
+        no index answers that, and a store of a million tasks would be read for a name that nobody has."""
+        order, ascending = _order(query), query.oldest_first
+        window = between(within, plan.after, None, ascending=ascending)
+        found = self._tasks.find(window, {"created_at": 1}).hint(index).sort(order)
+        keys = [(last["created_at"], last["_id"]) for last in found.skip(self.looks_at_most - 1).limit(1)]
+        if keys:
+            window = between(within, plan.after, keys[0], ascending=ascending)
+        matching = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).hint(index).sort(order)
+        tasks = [task_of(document) for document in matching.limit(plan.take + 1)]
+        if len(tasks) > plan.take:
+            return page_of(tasks, plan, -1)
+        return TaskPage(tasks=tuple(tasks), next_page_token=token_of(keys[0]) if keys else "")
 
     def _count(self, wanted: Document) -> int:
         """How many tasks match; when all do, an index is counted, for the server would read every task."""
@@ -124,3 +136,8 @@ class MongoLists:
             per_state, index = [{"$match": {"owner": owner}}, *per_state], OWNER_INDEX
         with self._connection.reading("count tasks"):
             return {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=index)}
+
+
+def _order(query: SearchTasks) -> list[tuple[str, int]]:
+    direction = ASCENDING if query.oldest_first else DESCENDING
+    return [("created_at", direction), ("_id", direction)]

@@ -25,6 +25,7 @@ USERS, AUDIT = "users", "audit"
 OUTPUTS, JOBS, REMOVALS = "outputs", "jobs", "removals"
 SCHEMA_ID, LEADER_ID, TOKENS_ID = "schema", "leader", "tokens"
 QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "cancels", "owner"
+USER_INDEX = "user"
 
 # As soon as a write changes one indexed field (each transition changes `state`), the server works out the
 # keys of every index of the task, 20 to 40 µs each, most for partial and multikey ones (measured on 6.0).
@@ -33,7 +34,7 @@ QUEUE_INDEX, CREATED_INDEX, CANCELS_INDEX, OWNER_INDEX = "queue", "created", "ca
 TASK_INDEXES = [
     IndexModel([("state", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name=QUEUE_INDEX),
     IndexModel([("created_at", ASCENDING), ("_id", ASCENDING)], name=CREATED_INDEX),
-    IndexModel([("spec.user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="user"),
+    IndexModel([("spec.user", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name=USER_INDEX),
     IndexModel([("cancel_id", ASCENDING)], name=CANCELS_INDEX, sparse=True),
     IndexModel(
         [("owner", ASCENDING), ("state", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],

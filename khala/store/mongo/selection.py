@@ -1,10 +1,11 @@
-"""A search as a MongoDB filter. Pure functions, any thread."""
+"""A search as a MongoDB filter, and which part of it an index answers. Pure functions, any thread."""
 
 from __future__ import annotations
 
 from khala.core.commands import SearchTasks
-from khala.core.task import TERMINAL, State
+from khala.core.task import ACTIVE, TERMINAL, State
 from khala.store.mongo.client import Document
+from khala.store.mongo.schema import CREATED_INDEX, OWNER_INDEX, QUEUE_INDEX, USER_INDEX
 
 EVER: Document = {"$gte": float("-inf")}
 """Any time: what has none is no task but a tombstone."""
@@ -39,10 +40,45 @@ def filter_of(query: SearchTasks) -> Document:
     return wanted
 
 
-def beyond(wanted: Document, after: tuple[float, str], *, ascending: bool) -> Document:
-    """`wanted`, restricted to what follows the key (created_at, id) in the given order."""
-    created_at, task_id = after
-    further = "$gt" if ascending else "$lt"
-    same_time = {"created_at": created_at, "_id": {further: task_id}}
-    key = {"$or": [{"created_at": {further: created_at}}, same_time]}
-    return {"$and": [wanted, key]} if wanted else key
+def index_of(query: SearchTasks) -> tuple[str, frozenset[str]]:
+    """The index that gives a search its order of time, and the fields of the filter that it answers."""
+    if query.job_id:
+        return (QUEUE_INDEX, frozenset({"state"})) if query.states else (CREATED_INDEX, frozenset())
+    if query.owner is not None:
+        return OWNER_INDEX, frozenset({"owner", "state"})
+    if query.states and (query.user is None or ACTIVE.issuperset(query.states)):
+        return QUEUE_INDEX, frozenset({"state"})
+    if query.user is not None:
+        return USER_INDEX, frozenset({"spec.user"})
+    return CREATED_INDEX, frozenset()
+
+
+Key = tuple[float, str]
+"""The (created_at, id) of a task or a job: their order."""
+
+
+def beyond(wanted: Document, after: Key, *, ascending: bool) -> Document:
+    """`wanted`, restricted to what follows the key in the given order."""
+    return between(wanted, after, None, ascending=ascending)
+
+
+def between(wanted: Document, after: Key | None, last: Key | None, *, ascending: bool) -> Document:
+    """`wanted`, restricted to what follows the one key up to the other one, which is in it.
+
+    Tasks that are equally old may be many, a whole job's; so each branch is a range of an index by itself.
+    """
+    further, nearer = ("$gt", "$lt") if ascending else ("$lt", "$gt")
+    times: Document = {}
+    branches: list[Document] = []
+    if after is not None and last is not None and after[0] == last[0]:
+        branches = [{"created_at": last[0], "_id": {further: after[1], f"{nearer}e": last[1]}}]
+    else:
+        if after is not None:
+            times[further] = after[0]
+            branches.append({"created_at": after[0], "_id": {further: after[1]}})
+        if last is not None:
+            times[nearer] = last[0]
+            branches.append({"created_at": last[0], "_id": {f"{nearer}e": last[1]}})
+        if times:
+            branches.append({"created_at": times})
+    return {"$or": [{"$and": [wanted, branch]} for branch in branches]} if branches else wanted

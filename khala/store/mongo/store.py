@@ -17,6 +17,7 @@ from khala.store.mongo.schema import META, SCHEMA_ID, prepare_schema
 from khala.store.mongo.tasks import MongoTasks
 from khala.store.mongo.tokens import MongoTokens
 from khala.store.mongo.transactions import Transactions
+from khala.store.mongo.unused_files import MongoUnusedFiles
 
 
 class MongoStore(
@@ -28,6 +29,7 @@ class MongoStore(
     MongoTokens,
     MongoPeople,
     MongoRetention,
+    MongoUnusedFiles,
 ):
     """`khala.store.interface.Store` on a replica set that `initiate_replica_set` has made."""
 
@@ -43,6 +45,7 @@ class MongoStore(
         MongoTokens.__init__(self, connection, transactions)
         MongoPeople.__init__(self, connection)
         MongoRetention.__init__(self, connection)
+        MongoUnusedFiles.__init__(self, connection)
 
     def prepare(self, first_generation: int = 1) -> None:
         """See Store."""

@@ -4,6 +4,7 @@ import { useCluster } from "../live.js";
 import { html, throttle, useEffect, useLoaded, useMemo, useRef, useState } from "../ui.js";
 
 const AGAIN_MS = 1500;
+const EMPTY_PAGES = 100;
 
 /** Calls `reload` soon after the counts of tasks changed, but not too often; the newest counts. */
 export function useCounts(reload) {
@@ -29,7 +30,7 @@ export function useCounts(reload) {
 export function usePaged(address, { all = false } = {}) {
   const [tokens, setTokens] = useState([""]);
   const token = tokens.at(-1);
-  const loaded = useLoaded((signal) => get(address(token), signal), [token]);
+  const loaded = useLoaded((signal) => load(address, token, signal), [token]);
   const stats = useCounts(all || token === "" ? loaded.reload : null);
   const next = loaded.value?.next_page_token;
   return {
@@ -40,6 +41,15 @@ export function usePaged(address, { all = false } = {}) {
     newer: tokens.length === 1 ? null : () => setTokens(tokens.slice(0, -1)),
     older: next ? () => setTokens([...tokens, next]) : null,
   };
+}
+
+/** A page. One of tasks that match a rare filter may be empty so far: then the next one that is not. */
+async function load(address, token, signal) {
+  let page = await get(address(token), signal);
+  for (let empty = 0; empty < EMPTY_PAGES && page.tasks?.length === 0 && page.next_page_token; empty += 1) {
+    page = await get(address(page.next_page_token), signal);
+  }
+  return page;
 }
 
 /** `words`: what is before and what is after. Whoever turned a page begins to read at its top. */
