@@ -21,6 +21,7 @@ from wait import wait_until
 pytestmark = pytest.mark.timeout(1200)
 
 GRACE_S = 10.0
+IMAGE_BYTES = 600_000_000
 MAKE, FIRST, MORE, TASK, CLOSED = range(5)
 IP = "IP=$(hostname -I | cut -d ' ' -f 1)"
 URL = "http://127.0.0.1:7000"
@@ -31,6 +32,7 @@ def test_the_open_cluster(clean_engine: Engine, tmp_path: Path) -> None:
     blocks = docker_blocks()
     assert len(blocks) == 5
     assert IP in blocks[MAKE] and blocks[MAKE].startswith("make image ")
+    assert int(clean_engine.docker("image", "inspect", "--format={{.Size}}", "khala")) < IMAGE_BYTES
     script = "\n".join([IP, *blocks[FIRST : TASK + 1]])
     shown = clean_engine.run("bash", "-euo", "pipefail", "-c", script, timeout_s=120, cwd=tmp_path).stdout
     assert shown.endswith("From Khala: Hello World!\n")

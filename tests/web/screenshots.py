@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.conftest import ROOT, make_cluster
 from playwright.sync_api import Browser, expect
+from wait import wait_until
 from web.browser import PHONE, Visitor, chromium
 from web.conftest import Site, bring_up
 
@@ -27,6 +28,7 @@ def main() -> None:
                 shown = populate(site)
                 take(site, browser, "overview", "/", "Overview")
                 take(site, browser, "tasks", "/tasks", "Tasks")
+                take(site, browser, "job", f"/jobs/{shown['job']}", "learning rates")
                 take(site, browser, "task-live", f"/tasks/{shown['live']}", "simulation", color_scheme="dark")
                 take(site, browser, "task-wrong", f"/tasks/{shown['wrong']}", "sorting", viewport=tall(1050))
                 take(site, browser, "new-task", f"/new?from={shown['wrong']}", "Clone and edit")
@@ -52,9 +54,16 @@ def populate(site: Site) -> dict[str, str]:
     slow = site.finish(
         name="brute force", execute={"command": "echo begin; sleep 60", "limits": {"wall_time": 1}}
     )
+    rates = {"rate": [0.1, 0.01, 0.001], "seed": [1, 2, 3, 4, 5]}
+    tried = {
+        "name": "rate {rate}, seed {seed}",
+        "execute": {"command": "sleep 0.{seed}; [ {rate} != 0.1 ] || exit {seed}"},
+    }
+    job = site.sweep(name="learning rates", task=tried, array={"matrix": rates}, max_parallel=2)
+    wait_until(lambda: site.job(job)["finished_at"], timeout_s=120, what="the end of the job")
     live = site.submit(name="simulation", execute={"command": SLOW, "limits": {"wall_time": 1800}})
     site.submit(name="needs a GPU", constraints={"gpu": "yes"}, execute={"command": "nvidia-smi"})
-    return {"wrong": wrong, "slow": slow, "live": live}
+    return {"wrong": wrong, "slow": slow, "live": live, "job": job}
 
 
 def take(site: Site, browser: Browser, name: str, path: str, heading: str, **look: Any) -> None:

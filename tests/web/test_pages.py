@@ -145,6 +145,17 @@ def test_who_has_no_token_is_asked_for_one_and_a_wrong_one_is_told(site: Site, v
     expect(page.get_by_label("Token", exact=True)).to_be_visible()
 
 
+def test_who_was_offline_is_shown_the_list_by_itself(visit: Visit, job: str) -> None:
+    visitor = visit()
+    page = visitor.open("/executors")
+    visitor.context.set_offline(True)
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("The gateway does not answer.")
+    visitor.context.set_offline(False)
+    expect(page.get_by_role("link", name="halves")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_what_people_wrote_is_text_and_nothing_else(site: Site, visit: Visit) -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>'\"`${alert(3)}"
     id = site.finish(

@@ -29,7 +29,7 @@ export async function ask(method, path, { body, signal, headers = {}, keepalive 
     answer = await fetch(BASE + path, init);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ code: "offline", detail: "The gateway does not answer. The page tries again by itself." });
+    throw new Problem({ code: "offline", detail: "The gateway does not answer." });
   }
   if (answer.ok) return answer.headers.get("content-type")?.includes("json") ? answer.json() : answer;
   const told = await answer.json().catch(() => ({ code: "error", detail: `The gateway answered ${answer.status}.` }));

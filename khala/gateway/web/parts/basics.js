@@ -1,7 +1,7 @@
 // Small pieces that every page is made of.
-import { absolute, relative } from "../format.js";
+import { absolute, relative, sentence } from "../format.js";
 import { STATES, VERDICTS } from "../words.js";
-import { html, useNow, useState } from "../ui.js";
+import { html, useEffect, useNow, useState } from "../ui.js";
 import { Icon } from "./icons.js";
 
 /** A moment as "3 min ago", in full where one points at it. */
@@ -24,12 +24,19 @@ export function Verdict({ verdict }) {
   return word ? html`<span class=${`state ${tone}`}><${Icon} name=${tone === "good" ? "check" : "cross"} />${word}</span>` : null;
 }
 
-/** What went wrong while something was asked, and a way on. */
+const RETRY_MS = 3000;
+
+/** What went wrong while something was asked, and a way on; what is only away for a while is asked for again. */
 export function Trouble({ problem, again }) {
+  useEffect(() => {
+    if (!again || !(problem?.code === "offline" || problem?.status === 503)) return undefined;
+    const timer = setTimeout(again, RETRY_MS);
+    return () => clearTimeout(timer);
+  }, [problem, again]);
   if (!problem) return null;
   return html`<div class="notice bad" role="alert">
     <${Icon} name="alert" />
-    <div><b>${problem.detail ?? "Something went wrong."}</b>
+    <div><b>${sentence(problem.detail || "Something went wrong.")}</b>
       ${problem.requestId && html`<p class="small">Request ${problem.requestId}</p>`}</div>
     ${again && html`<button onClick=${again}>Try again</button>`}
   </div>`;
