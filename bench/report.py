@@ -91,6 +91,15 @@ def _failover(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
         yield what, f"{statistics.median(seconds):.1f} s", f"{min(seconds):.1f} – {max(seconds):.1f}", "", ""
 
 
+def _store_size(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
+    del baseline
+    sweep, lists = found["sweep"], found["lists"]
+    yield f"a job of {sweep['tasks']:,} tasks is accepted", f"{sweep['accepted_s']} s", "", "", "10 s"
+    yield "… one page of its tasks while they run", f"{sweep['page_ms']['p50']} ms", "", "", "50 ms"
+    for words, one in lists["ms"].items():
+        yield f"{lists['tasks']:,} tasks: {words}", f"{one['p50']} ms", f"p95 {one['p95']} ms", "", "100 ms"
+
+
 def _peers(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
     for name, values in found["tasks_per_s"].items():
         yield _rate(f"`sh -c true` by {name}", values, baseline)
@@ -106,6 +115,7 @@ ROWS = {
     "scaling": _scaling,
     "isolation": _isolation,
     "failover": _failover,
+    "store_size": _store_size,
     "peers.run": _peers,
 }
 

@@ -28,6 +28,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "scaling": ("--tasks=4000", "--repeats=1"),
     "isolation": ("--tasks=100", "--repeats=1"),
     "failover": ("--repeats=1",),
+    "store_size": ("--tasks=200000", "--repeats=3"),
     "peers.run": ("--tasks=1500",),
 }
 WITHIN_S = 600.0

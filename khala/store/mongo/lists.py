@@ -5,6 +5,7 @@ Any thread may call. A scan never reads large fields; none of them writes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,22 +21,28 @@ from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
 from khala.store.mongo.jobs import range_of
-from khala.store.mongo.schema import CANCELS_INDEX, CREATED_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
-from khala.store.mongo.selection import EVER, between, filter_of, index_of
+from khala.store.mongo.schema import CANCELS_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
+from khala.store.mongo.selection import between, filter_of, index_of
 from khala.store.views import PagePlan, page_of, plan_page, token_of
 
 PENDING = State.PENDING.value
 ACTIVE_STATES = sorted(state.value for state in ACTIVE)
+COUNT_REST = 10.0
 
 
 class MongoLists:
-    """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page."""
+    """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page.
 
-    looks_at_most = 10_000
+    To count goes over an index: beyond `many` tasks a count is remembered, ten times as long as it took.
+    """
+
+    looks_at_most = 5_000
+    many = 100_000
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._tasks = connection.collection(TASKS)
+        self._many_counts: dict[str | None, tuple[float, Mapping[str, int]]] = {}
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
@@ -97,7 +104,12 @@ class MongoLists:
             window = between(within, plan.after, None, ascending=query.oldest_first)
             found = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).sort(_order(query))
             tasks = [task_of(document) for document in found.skip(query.offset).limit(plan.take + 1)]
-            total = self._count({"$and": [within, rest]} if rest else within) if query.count_total else -1
+            everything = not rest and wanted == filter_of(SearchTasks(owner=query.owner))
+            total = -1
+            if query.count_total and not everything:
+                total = self._tasks.count_documents({"$and": [within, rest]} if rest else within)
+        if query.count_total and everything:
+            total = sum(self.counts(query.owner).values())
         return page_of(tasks, plan, total)
 
     def _walk(
@@ -117,14 +129,12 @@ class MongoLists:
             return page_of(tasks, plan, -1)
         return TaskPage(tasks=tuple(tasks), next_page_token=token_of(keys[0]) if keys else "")
 
-    def _count(self, wanted: Document) -> int:
-        """How many tasks match; when all do, an index is counted, for the server would read every task."""
-        if wanted != {"created_at": EVER}:
-            return self._tasks.count_documents(wanted)
-        return self._tasks.count_documents(wanted, hint=CREATED_INDEX)
-
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore. Counted in one snapshot, so that no task is counted in two states (I16)."""
+        began = time.monotonic()
+        until, known = self._many_counts.get(owner, (0.0, {}))
+        if began < until:
+            return known
         tasks = self._tasks.with_options(read_concern=ReadConcern("snapshot"))
         # A tombstone has no state.
         per_state: list[Document] = [
@@ -135,7 +145,11 @@ class MongoLists:
         if owner is not None:
             per_state, index = [{"$match": {"owner": owner}}, *per_state], OWNER_INDEX
         with self._connection.reading("count tasks"):
-            return {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=index)}
+            found = {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=index)}
+        if sum(found.values()) > self.many:
+            ended = time.monotonic()
+            self._many_counts[owner] = (ended + COUNT_REST * (ended - began), found)
+        return found
 
 
 def _order(query: SearchTasks) -> list[tuple[str, int]]:
