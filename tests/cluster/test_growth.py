@@ -1,6 +1,8 @@
-"""Ten thousand tasks through one executor leave nothing behind and make nothing grow."""
+"""Thousands of tasks through one executor leave nothing behind and make nothing grow."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 from cluster.conftest import LocalCluster
@@ -9,13 +11,13 @@ from wait import wait_until
 
 from khala.client import Client
 
-TASKS = 10_000
-WITHIN_S = 200
+TASKS = int(os.environ.get("KHALA_GROWTH_TASKS") or 4_000)
+WITHIN_S = 60 + TASKS // 20
 GROWTH_BYTES = 5 << 20
 
 
 @pytest.mark.timeout(2 * WITHIN_S + 60)
-def test_ten_thousand_tasks_leave_nothing(cluster: LocalCluster) -> None:
+def test_thousands_of_tasks_leave_nothing(cluster: LocalCluster) -> None:
     ready = cluster.up()
     footprint = Footprint(cluster)
     with Client(ready["gateway"], ready["token"]) as client:
