@@ -32,15 +32,12 @@ class Cluster:
         self.codes = codes
         self.cancelled: list[str] = []
         self.never = False
+        self._answers: dict[str, Answer] = {}
 
     def __call__(self, seen: Seen) -> Answer:
         """The answer to a request."""
         if seen.path.endswith("/batch"):
-            ids = [f"t{len(self.commands) + place}" for place in range(len(seen.body["tasks"]))]
-            self.commands |= {
-                id: task["execute"]["command"] for id, task in zip(ids, seen.body["tasks"], strict=True)
-            }
-            return Answer(200, {"results": [{"id": id} for id in ids]})
+            return self._submit(seen)
         task_id = seen.path.split("/")[4].split("?")[0]
         if seen.path.endswith("/cancel"):
             self.cancelled.append(task_id)
@@ -62,6 +59,17 @@ class Cluster:
             {"id": task_id, "state": state, "exit_reason": "exited", "executor": "e1", **times,
              "result": {"compile": None, "execute": execute}},
         )  # fmt: skip
+
+    def _submit(self, seen: Seen) -> Answer:
+        """The same answer to the same key, as for a client that was interrupted before it read the first."""
+        key = seen.headers["Idempotency-Key"]
+        if key not in self._answers:
+            ids = [f"t{len(self.commands) + place}" for place in range(len(seen.body["tasks"]))]
+            self.commands |= {
+                id: task["execute"]["command"] for id, task in zip(ids, seen.body["tasks"], strict=True)
+            }
+            self._answers[key] = Answer(200, {"results": [{"id": id} for id in ids]})
+        return self._answers[key]
 
 
 @pytest.fixture
