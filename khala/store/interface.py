@@ -19,7 +19,7 @@ from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
 from khala.core.people import AuditEntry, AuditPage, Quota, TokenView, Usage, UserView
 from khala.core.task import Epoch, State, Task
-from khala.store.cleaning.interface import RetentionStore
+from khala.store.retention import RetentionStore
 
 QueueKey = tuple[float, str, int]
 

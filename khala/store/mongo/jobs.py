@@ -22,7 +22,7 @@ from khala.errors import Unavailable
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.removals import JOB, due_again
 from khala.store.mongo.schema import JOBS, QUEUE_INDEX, REMOVALS, TASKS
-from khala.store.mongo.selection import UNFINISHED, beyond
+from khala.store.mongo.selection import UNFINISHED, between
 from khala.store.views import plan_jobs, read_page_token, token_of
 
 
@@ -58,7 +58,7 @@ class MongoJobs:
         limit = plan_jobs(query)
         wanted: Document = {} if query.owner is None else {"owner": query.owner}
         if query.page_token:
-            wanted = beyond(wanted, read_page_token(query.page_token), ascending=False)
+            wanted = between(wanted, read_page_token(query.page_token), None, ascending=False)
         with self._connection.reading("search jobs"):
             found = list(
                 self._jobs.find(wanted, {"template": 0})

@@ -13,7 +13,7 @@ from typing import Any
 from pymongo import ASCENDING, DeleteMany, DeleteOne
 
 from khala.core.retention import DueJob, DueTask, FinishedTask, Standing
-from khala.core.task import TERMINAL, State, Task
+from khala.core.task import ACTIVE, TERMINAL, State, Task
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, PURGED_AT, task_of, tombstone_pipeline
 from khala.store.mongo.jobs import ids_of, range_of
@@ -107,17 +107,15 @@ class MongoRetention:
     def oldest_open(self) -> float:
         """See RetentionStore; each is the first entry of an index."""
         with self._connection.reading("look for the oldest that is open"):
-            times = [
-                document["created_at"]
-                for state in UNFINISHED
-                for document in self._all_tasks.find({"state": state}, {"created_at": 1})
-                .sort([("created_at", ASCENDING), ("_id", ASCENDING)])
-                .hint(QUEUE_INDEX)
-                .limit(1)
-            ]
+            times = self._oldest(UNFINISHED)
             opened = self._all_jobs.find({"open_at": {"$gt": 0}}, {"open_at": 1})
             times += [job["open_at"] for job in opened.sort("open_at", ASCENDING).limit(1)]
         return min(times, default=math.inf)
+
+    def oldest_active(self) -> float:
+        """See RetentionStore."""
+        with self._connection.reading("look for the oldest that runs"):
+            return min(self._oldest(ACTIVE), default=math.inf)
 
     def purge_tasks(self, task_ids: Sequence[str], at: float, again_at: float) -> None:
         """See RetentionStore."""
@@ -166,6 +164,17 @@ class MongoRetention:
             owned = {document["_id"] for document in self._all_tasks.find(there, {"_id": 1})}
             self._drop_outputs(task_id for task_id in seen if task_id not in owned)
         return after if len(seen) == limit else ""
+
+    def _oldest(self, states: Iterable[str]) -> list[float]:
+        """When the oldest task in each of these states was made, where there is one."""
+        return [
+            document["created_at"]
+            for state in states
+            for document in self._all_tasks.find({"state": state}, {"created_at": 1})
+            .sort([("created_at", ASCENDING), ("_id", ASCENDING)])
+            .hint(QUEUE_INDEX)
+            .limit(1)
+        ]
 
     def _bury(self, task_ids: Sequence[str], at: float) -> None:
         """Those that are finished; output first, for a task that is still there after a crash is due."""

@@ -57,11 +57,6 @@ Key = tuple[float, str]
 """The (created_at, id) of a task or a job: their order."""
 
 
-def beyond(wanted: Document, after: Key, *, ascending: bool) -> Document:
-    """`wanted`, restricted to what follows the key in the given order."""
-    return between(wanted, after, None, ascending=ascending)
-
-
 def between(wanted: Document, after: Key | None, last: Key | None, *, ascending: bool) -> Document:
     """`wanted`, restricted to what follows the one key up to the other one, which is in it.
 

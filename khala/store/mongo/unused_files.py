@@ -15,9 +15,8 @@ from pymongo import ASCENDING
 from pymongo.collection import Collection
 
 from khala.core.retention import FilePage, FileUse
-from khala.core.task import ACTIVE
 from khala.store.mongo.client import Connection, Document
-from khala.store.mongo.schema import CHUNKS, CREATED_INDEX, FILES, JOBS, QUEUE_INDEX, TASKS
+from khala.store.mongo.schema import CHUNKS, CREATED_INDEX, FILES, JOBS, TASKS
 from khala.store.mongo.selection import EVER, between
 
 _SPEC = ("inputs.file_id", "archives.file_id", "compile.stdin_file", "execute.stdin_file")
@@ -35,21 +34,6 @@ class MongoUnusedFiles:
         self._connection = connection
         self._stored = connection.collection(FILES)
         self._parts = connection.collection(CHUNKS)
-
-    def oldest_active(self) -> float:
-        """See RetentionStore."""
-        tasks = self._connection.collection(TASKS)
-        order = [("created_at", ASCENDING), ("_id", ASCENDING)]
-        with self._connection.reading("look for the oldest that runs"):
-            found = [
-                document["created_at"]
-                for state in sorted(ACTIVE)
-                for document in tasks.find({"state": state}, {"created_at": 1})
-                .sort(order)
-                .hint(QUEUE_INDEX)
-                .limit(1)
-            ]
-        return min(found, default=float("inf"))
 
     def files_unused_since(self, at: float, after: str, limit: int) -> tuple[list[FileUse], str]:
         """See RetentionStore."""

@@ -1,1 +1,0 @@
-"""Removing what is over from the store."""
