@@ -77,10 +77,8 @@ class GatewayServer:
             if on_ready is not None:
                 on_ready()
             await self._show_life_until(stopped)
-            # Who follows an output goes on at another gateway, or when this one is back.
-            for following in list(app.ctx.followers):
-                following.cancel()
-            await self._drain(server)
+            _let_followers_go(app)
+            await self._drain(app, server)
         finally:
             await server.after_stop()
 
@@ -94,13 +92,21 @@ class GatewayServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), PULSE_S)
 
-    async def _drain(self, server: Any) -> None:
+    async def _drain(self, app: Sanic[Any, Any], server: Any) -> None:
         """No new connections; idle ones end now, busy ones when they are done, at last by force."""
         await server.close()
         deadline = time.monotonic() + self._settings.stop_grace_s
         while server.connections and time.monotonic() < deadline:
+            # Again: some began meanwhile, and a cancel that met an answer is lost in Python 3.11's wait_for.
+            _let_followers_go(app)
             for connection in list(server.connections):
                 connection.close_if_idle()
             await asyncio.sleep(LOOK_S)
         for connection in list(server.connections):
             connection.abort()
+
+
+def _let_followers_go(app: Sanic[Any, Any]) -> None:
+    """Who follows an output goes on at another gateway, or when this one is back."""
+    for following in list(app.ctx.followers):
+        following.cancel()

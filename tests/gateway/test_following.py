@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import random
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,6 +209,26 @@ def test_a_reader_who_goes_away_is_let_go(gateway: Gateway) -> None:
 
 
 def test_a_stopping_gateway_lets_its_followers_go(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway(stop_grace_s=60.0)
+    id = gateway.submit()
+    with gateway.http.stream("GET", log_of(id), params={"follow": 1}) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 1000"
+        gateway.stop()
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+
+
+def test_a_follower_whose_cancel_got_lost_is_let_go_too(
+    start_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stubborn(*_: object) -> AsyncIterator[bytes]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+        yield b""
+
+    monkeypatch.setattr(following, "_events", stubborn)
     gateway = start_gateway(stop_grace_s=60.0)
     id = gateway.submit()
     with gateway.http.stream("GET", log_of(id), params={"follow": 1}) as answer:

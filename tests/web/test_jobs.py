@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from wait import wait_until
 from web.browser import PHONE, Visitor, reach
 from web.conftest import Site
@@ -65,6 +65,24 @@ def test_why_some_failed_is_told_and_those_are_tried_again(site: Site, visit: Vi
     expect(page.locator(".standing")).to_contain_text("Failed 3 of 3 tasks finished")
     page.get_by_role("link", name=id[-6:]).click()
     expect(page.get_by_role("button", name="Retry 3 failed")).to_be_visible()
+
+
+def test_the_end_of_a_job_is_shown_though_no_task_changes_with_it(site: Site, visit: Visit) -> None:
+    id = site.sweep(name="ending", task={"execute": {"command": "true"}}, array={"range": {"stop": 3}})
+    wait_until(lambda: site.job(id)["finished_at"], timeout_s=30, what="its end")
+    told = iter(range(2))
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        early = answer.ok and next(told, None) is not None
+        not_yet = {"state": "running", "finished_at": None} if early else {}
+        route.fulfill(response=answer, json=answer.json() | not_yet)
+
+    visitor = visit()
+    visitor.page.route(f"**/api/v1/jobs/{id}", late)
+    standing = visitor.open(f"/jobs/{id}").locator(".standing")
+    expect(standing).to_contain_text("Succeeded 3 of 3 tasks finished")
+    assert next(told, None) is None
 
 
 def test_a_job_is_cancelled_while_it_is_watched(site: Site, visit: Visit) -> None:

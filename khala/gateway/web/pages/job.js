@@ -7,7 +7,7 @@ import { html, useLoaded, useNow, useState } from "../ui.js";
 import { Code, Copy, Empty, Loading, State, Time, Trouble } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
 import { Pages, useCounts, usePaged } from "../parts/paged.js";
-import { Counts, finishedOf, Progress } from "../parts/progress.js";
+import { Counts, finishedOf, Progress, useEnding } from "../parts/progress.js";
 import { TaskTable } from "../parts/task_table.js";
 import { shown } from "../spec.js";
 import { say, soon } from "../parts/undo.js";
@@ -18,6 +18,7 @@ const MOST_FAILED = 200;
 export function JobPage({ id }) {
   const { value: job, problem, reload } = useLoaded((signal) => get(`/jobs/${encodeURIComponent(id)}`, signal), [id]);
   useCounts(job && isOver(job) ? null : reload);
+  useEnding(job ? [job] : [], reload);
   if (!job) return problem ? html`<${Missing} id=${id} problem=${problem} again=${reload} />` : html`<h1 class="unseen">Job</h1><${Loading} lines=${8} />`;
   return html`
     <${Head} job=${job} reload=${reload} />

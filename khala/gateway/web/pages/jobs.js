@@ -5,7 +5,7 @@ import { html } from "../ui.js";
 import { Empty, Loading, Scroll, State, Time, Trouble } from "../parts/basics.js";
 import { Icon } from "../parts/icons.js";
 import { Pages, usePaged } from "../parts/paged.js";
-import { finishedOf, Progress } from "../parts/progress.js";
+import { finishedOf, Progress, useEnding } from "../parts/progress.js";
 
 const PAGE = 25;
 
@@ -17,6 +17,7 @@ export function Jobs() {
 function List() {
   const paged = usePaged((token) => `/jobs${query({ page_size: PAGE, page_token: token })}`);
   const { value, problem, reload } = paged;
+  useEnding(value?.jobs ?? [], reload);
   if (problem && !value) return html`<${Trouble} problem=${problem} again=${reload} />`;
   if (!value) return html`<${Loading} lines=${8} />`;
   if (!value.jobs.length && paged.first) return html`<${Nothing} />`;

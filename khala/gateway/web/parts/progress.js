@@ -1,11 +1,29 @@
 // How far a job is: how many of its tasks are in which state.
 import { count, number } from "../format.js";
-import { OVER, STATES } from "../words.js";
-import { html } from "../ui.js";
+import { isOver, OVER, STATES } from "../words.js";
+import { html, throttle, useEffect } from "../ui.js";
 import { Icon } from "./icons.js";
 
 /** How many of a job's tasks are over. */
 export const finishedOf = (job) => OVER.reduce((sum, state) => sum + job.counts[state], 0);
+
+const AGAIN_MS = 1000;
+const OPEN = ["pending", "assigned", "running"];
+
+/** Calls `reload` now and then while one of these jobs ends: no task of it is open any more, and its own end, which
+ * changes no count of tasks, is yet to be noted. */
+export function useEnding(jobs, reload) {
+  const ending = jobs.some((job) => !isOver(job) && OPEN.every((state) => job.counts[state] === 0));
+  useEffect(() => {
+    if (!ending) return undefined;
+    const again = throttle(reload, AGAIN_MS);
+    const timer = setInterval(again, AGAIN_MS);
+    return () => {
+      clearInterval(timer);
+      again.stop();
+    };
+  }, [ending, reload]);
+}
 
 /** In the order of the bar; those that start and run are one. */
 export function partsOf({ counts, total, created }) {
