@@ -111,6 +111,14 @@ class Use(TypedDict):
     limit: float | None
 
 
+class Place(TypedDict):
+    """How many tasks of its owner come before a task, by a sample if not `exact`, and how many of everybody wait."""
+
+    before: int
+    exact: bool
+    waiting: int
+
+
 class Explanation(TypedDict, total=False):
     """Why a task waits, or how it ended."""
 
@@ -123,6 +131,7 @@ class Explanation(TypedDict, total=False):
     exit_reason: str | None
     not_before: str | None
     queue_timeout_at: str | None
+    place: Place | None
     dependencies: Sequence[Mapping[str, str]]
     executors: Sequence[Mapping[str, Any]]
     usage: Mapping[str, Mapping[str, Use]]
