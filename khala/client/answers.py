@@ -112,7 +112,7 @@ class Use(TypedDict):
 
 
 class Place(TypedDict):
-    """How many tasks of its owner come before a task, by a sample if not `exact`, and how many of everybody wait."""
+    """How many tasks of its owner come before a task, by a sample if not `exact`; how many of all wait."""
 
     before: int
     exact: bool

@@ -188,8 +188,11 @@ class ExecutorView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePlace:
-    """Where a task stands in the queue. `before` is how many tasks of its owner come before it, None if it is
-    not in the queue; if not `exact`, by a sample. `waiting` is how many tasks of everybody are in the queue."""
+    """Where a task stands in the queue.
+
+    `before` is how many tasks of its owner come before it, None if it is not in the queue; if not `exact`,
+    by a sample. `waiting` is how many tasks of everybody are in the queue.
+    """
 
     task_id: str
     before: int | None = None

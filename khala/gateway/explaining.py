@@ -75,9 +75,12 @@ async def add_reason(call: Call, task: Task, shown: Json) -> None:
 
 
 async def explain_task(call: Call, id: str) -> HTTPResponse:
-    """Pending: what keeps each executor from it, and its `place` in the queue: how many tasks of its owner come
-    `before` it (owners take turns), by a sample if not `exact`, of all that are `waiting`; null if it is not in
-    the queue. Finished: the cause, and what it used of its limits."""
+    """Pending: what keeps each executor from it, and its `place` in the queue. Finished: the cause, and what
+    it used of its limits.
+
+    `place`: how many tasks of its owner come `before` it (owners take turns), by a sample if not `exact`, and
+    how many of everybody are `waiting`; null if it is not in the queue.
+    """
     Query(call.request, ())
     command = GetTasks(task_ids=(task_id(id),), view="basic", caller=call.caller)
     found = (await call.ask(command, TaskViews)).tasks

@@ -60,7 +60,10 @@ def test_the_reason_of_a_task_that_waits_for_room() -> None:
         (QueuePlace(task_id="t", before=0), "; it is the first of its owner's"),
         (QueuePlace(task_id="t", before=1), "; 1 task of its owner comes before it"),
         (QueuePlace(task_id="t", before=3187), "; 3,187 tasks of its owner come before it"),
-        (QueuePlace(task_id="t", before=3187, exact=False), "; about 3,200 tasks of its owner come before it"),
+        (
+            QueuePlace(task_id="t", before=3187, exact=False),
+            "; about 3,200 tasks of its owner come before it",
+        ),
         (QueuePlace(task_id="t", before=0, exact=False), "; about 0 tasks of its owner come before it"),
     ],
 )

@@ -95,8 +95,10 @@ class TaskQueue:
         return self._by_priority
 
     def place(self, task_id: str) -> QueuePlace:
-        """Where a task stands among its owner's: owners take turns, so the tasks of others do not come before
-        it. Counted up to `MOST_COUNTED` tasks; of more, each so many-th is looked at and stands for the rest."""
+        """Where a task stands among its owner's; owners take turns, so others' do not come before it.
+
+        Counted up to `MOST_COUNTED` tasks; of more, each so many-th is looked at and stands for the rest.
+        """
         waited = self._waiting.get(task_id)
         if waited is None:
             return QueuePlace(task_id=task_id, waiting=len(self))
