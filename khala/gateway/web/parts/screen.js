@@ -212,8 +212,8 @@ function piece(text, look) {
   return span;
 }
 
-/** Is black easier to read on it than white? (Its luma, ITU-R BT.601.) */
+/** Is black easier to read on it than white? (Relative luminance, WCAG 2.2, by the simpler curve.) */
 function isBright(rgb) {
-  const [red, green, blue] = rgb.match(/\d+/g).map(Number);
-  return 299 * red + 587 * green + 114 * blue > 128_000;
+  const [red, green, blue] = rgb.match(/\d+/g).map((part) => (part / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18;
 }
