@@ -157,23 +157,23 @@ class Trial:
         held: set[str] = set()
 
         def runs() -> str:
+            held.difference_update([each for each in held if self._ended(each)])
             if len(held) < HELD_MOST:
                 held.add(self.load.submit(self.workload.lasting(HELD_S, **more)))
             running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
             return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
 
-        return wait_until(runs, timeout_s=60, what=f"a long task on {executor}")
+        return wait_until(runs, timeout_s=STARTS_WITHIN_S, what=f"a long task on {executor}")
+
+    def _ended(self, task_id: str) -> bool:
+        return self.ask(f"tasks/{task_id}")["state"] not in ACTIVE
 
     def wait_progress(self, count: int = 5) -> None:
         """Until `count` more submits are acknowledged, and a task that goes before all others has ended."""
         before = self._acknowledged()
         wait_until(lambda: self._acknowledged() >= before + count, timeout_s=90, what="acknowledged submits")
         task_id = self.load.submit(self.workload.urgent())
-        wait_until(
-            lambda: self.ask(f"tasks/{task_id}")["state"] not in ACTIVE,
-            timeout_s=90,
-            what=f"the end of {task_id}",
-        )
+        wait_until(lambda: self._ended(task_id), timeout_s=90, what=f"the end of {task_id}")
 
     @staticmethod
     def now() -> float:
