@@ -126,7 +126,7 @@ gen:
 	@echo "khala/bus/gen is generated from thrift/khala.thrift"
 
 simulate: setup
-	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 faults: setup system
 	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults
