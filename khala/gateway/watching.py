@@ -166,12 +166,15 @@ async def _stats(call: Call, look: _Look) -> Json:
     counts = counted.counts
     ended = sum(counts.get(state, 0) for state in TERMINAL)
     age_s = time.time() - counted.counted_at if counted.counted_at else 0.0
+    pace: Json = {"finished_per_s": None, "over_s": 0.0}
+    if not counted.at_least:
+        pace = look.throughput.note(ended, time.monotonic() - age_s)
     return {
         "tasks": {state: counts.get(state, 0) for state in State},
         "total": sum(counts.values()),
         "counted_at": time_view(counted.counted_at or None),
         "at_least": counted.at_least,
-        "throughput": look.throughput.note(ended, time.monotonic() - age_s),
+        "throughput": pace,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +17,7 @@ from khala.store.mongo.background import Background
 from khala.store.mongo.store import MongoStore
 
 
-@pytest.fixture
-def counted(store: Any) -> Any:
+def filled(store: Any) -> Any:
     """Ten tasks: six of me, of which four are over and one is assigned; four of you, one of them purged."""
     tasks = [
         replace(task(number, user=number % 2), owner="me" if number < 6 else "you") for number in range(10)
@@ -36,7 +34,8 @@ OF_ALL = {"succeeded": 5, "assigned": 1, "pending": 3}
 OF_ME = {"succeeded": 4, "assigned": 1, "pending": 1}
 
 
-def test_few_are_counted_at_once(counted: Any) -> None:
+def test_few_are_counted_at_once(store: Any) -> None:
+    counted = filled(store)
     assert counted.counts() == OF_ALL and counted.counts("me") == OF_ME
     assert counted.counts_at_once() == TaskCounts(counts=OF_ALL)
     assert counted.counts_at_once("me") == TaskCounts(counts=OF_ME)
@@ -46,13 +45,12 @@ def test_few_are_counted_at_once(counted: Any) -> None:
 
 
 @pytest.fixture
-def many(counted: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MongoStore]:
-    """A store that remembers what is more than five tasks, and counts nothing anew by itself."""
-    if not isinstance(counted, MongoStore):
-        pytest.skip("the store in memory knows all counts")
+def many(mongo_store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> MongoStore:
+    """A store that remembers what is more than five tasks, and counts nothing a second time by itself."""
     monkeypatch.setattr(background, "REST", 1e9)
-    counted.many = 5
-    yield counted
+    filled(mongo_store)
+    mongo_store.many = 5
+    return mongo_store
 
 
 def known(store: MongoStore, owner: str | None = None) -> TaskCounts:

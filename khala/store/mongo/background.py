@@ -57,7 +57,7 @@ class Background(Generic[T]):
         """The same, without having anything counted."""
         with self._lock:
             known = self._known.get(key)
-            return known and known.answer
+            return None if known is None else known.answer
 
     def close(self) -> None:
         """End the thread, after the count that it may be at."""
