@@ -109,8 +109,12 @@ class Judicator(FrontDoor):
     # --- writes ----------------------------------------------------------------------------------
 
     def handle_submit_tasks(self, submit: SubmitTasks, envelope: Envelope) -> None:
-        """Validate each task, then have the good ones stored."""
+        """Validate each task, then have the good ones stored. Without a majority that is refused at once: the
+        callers of a write that waits in vain do not know what became of it."""
         if self._too_many(envelope, len(submit.tasks), "tasks"):
+            return
+        if self._replica_set.lost:
+            self.reply(envelope, NotAvailable(detail=f"tasks cannot be stored now: {self._replica_set.lost}"))
             return
         at = self.now().unix_s
         tasks: list[Task] = []

@@ -20,7 +20,7 @@ def restart(trial: Trial, name: str) -> None:
 def test_an_executor_drains(trial: Trial) -> None:
     """What runs ends, what waits goes elsewhere; no attempt is lost."""
     name = "executor-1"
-    trial.wait_running(name)
+    trial.hold(name)
     lost = trial.losses()
     with trial.fault("drain", name, name):
         restart(trial, name)
