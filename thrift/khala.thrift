@@ -488,6 +488,7 @@ struct TaskPage {
   1: list<Task> tasks;
   2: string next_page_token;
   3: i64 total;
+  4: bool at_least;
 }
 
 /** Which executors does the leader know? */
@@ -572,6 +573,8 @@ struct CountTasks {
 /** Tasks per state; states with none are left out. */
 struct TaskCounts {
   1: map<string, i64> counts;
+  2: double counted_at;
+  3: bool at_least;
 }
 
 /** A part of a file, at most 1 MiB, sent in order; the last one completes and verifies it. */

@@ -66,10 +66,13 @@ class Cluster(TypedDict):
 
 
 class Stats(TypedDict):
-    """Tasks per state."""
+    """Tasks per state. Of many, those that are over are as they were `counted_at`; or, as long as they have
+    not been counted, there are `at_least` so many."""
 
     tasks: Mapping[str, int]
     total: int
+    counted_at: str | None
+    at_least: bool
 
 
 class CancelAnswer(TypedDict):

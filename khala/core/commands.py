@@ -150,11 +150,13 @@ class SearchTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """One page of SearchTasks. `total` is −1 unless it was asked for."""
+    """One page of SearchTasks. `total` is −1 unless it was asked for; that of many tasks may be some seconds
+    old, or `at_least` that, as long as they have not been counted."""
 
     tasks: tuple[Task, ...]
     next_page_token: str = ""
     total: int = -1
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,9 +271,15 @@ class CountTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCounts:
-    """Tasks per state; states with none are left out."""
+    """Tasks per state; states with none are left out.
+
+    `counted_at` is 0 or, where there are many tasks, the time (Unix seconds) that those are of that are over:
+    what ended later, or was purged, is not in it. `at_least`: many, and they have not been counted yet.
+    """
 
     counts: Mapping[str, int]
+    counted_at: float = 0.0
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

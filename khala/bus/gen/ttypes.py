@@ -6357,6 +6357,7 @@ class TaskPage(object):
      - tasks
      - next_page_token
      - total
+     - at_least
 
     """
 
@@ -6364,13 +6365,15 @@ class TaskPage(object):
         'tasks',
         'next_page_token',
         'total',
+        'at_least',
     )
 
 
-    def __init__(self, tasks=None, next_page_token=None, total=None,):
+    def __init__(self, tasks=None, next_page_token=None, total=None, at_least=None,):
         self.tasks = tasks
         self.next_page_token = next_page_token
         self.total = total
+        self.at_least = at_least
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6402,6 +6405,11 @@ class TaskPage(object):
                     self.total = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.BOOL:
+                    self.at_least = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6426,6 +6434,10 @@ class TaskPage(object):
         if self.total is not None:
             oprot.writeFieldBegin('total', TType.I64, 3)
             oprot.writeI64(self.total)
+            oprot.writeFieldEnd()
+        if self.at_least is not None:
+            oprot.writeFieldBegin('at_least', TType.BOOL, 4)
+            oprot.writeBool(self.at_least)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7576,16 +7588,22 @@ class TaskCounts(object):
 
     Attributes:
      - counts
+     - counted_at
+     - at_least
 
     """
 
     __slots__ = (
         'counts',
+        'counted_at',
+        'at_least',
     )
 
 
-    def __init__(self, counts=None,):
+    def __init__(self, counts=None, counted_at=None, at_least=None,):
         self.counts = counts
+        self.counted_at = counted_at
+        self.at_least = at_least
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7607,6 +7625,16 @@ class TaskCounts(object):
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.counted_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.at_least = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7624,6 +7652,14 @@ class TaskCounts(object):
                 oprot.writeString(kiter284.encode('utf-8') if sys.version_info[0] == 2 else kiter284)
                 oprot.writeI64(viter285)
             oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.counted_at is not None:
+            oprot.writeFieldBegin('counted_at', TType.DOUBLE, 2)
+            oprot.writeDouble(self.counted_at)
+            oprot.writeFieldEnd()
+        if self.at_least is not None:
+            oprot.writeFieldBegin('at_least', TType.BOOL, 3)
+            oprot.writeBool(self.at_least)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14334,6 +14370,7 @@ TaskPage.thrift_spec = (
     (1, TType.LIST, 'tasks', (TType.STRUCT, [Task, None], False), None, ),  # 1
     (2, TType.STRING, 'next_page_token', 'UTF8', None, ),  # 2
     (3, TType.I64, 'total', None, None, ),  # 3
+    (4, TType.BOOL, 'at_least', None, None, ),  # 4
 )
 all_structs.append(ListExecutors)
 ListExecutors.thrift_spec = (
@@ -14418,6 +14455,8 @@ all_structs.append(TaskCounts)
 TaskCounts.thrift_spec = (
     None,  # 0
     (1, TType.MAP, 'counts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 1
+    (2, TType.DOUBLE, 'counted_at', None, None, ),  # 2
+    (3, TType.BOOL, 'at_least', None, None, ),  # 3
 )
 all_structs.append(PutFileChunk)
 PutFileChunk.thrift_spec = (
