@@ -494,6 +494,7 @@ struct TaskPage {
 /** Which executors does the leader know? */
 struct ListExecutors {
   1: Caller caller;
+  2: string place_of;
 }
 
 /** One executor as the leader sees it. `reported_at` is Unix seconds of the last report. */
@@ -514,9 +515,18 @@ struct ExecutorView {
   14: map<string, string> layers;
 }
 
+/** Where a task stands among those of its owner that wait; `before` is absent if it is not in the queue. */
+struct QueuePlace {
+  1: string task_id;
+  2: optional i64 before;
+  3: bool exact;
+  4: i64 waiting;
+}
+
 /** The answer to ListExecutors. */
 struct ExecutorViews {
   1: list<ExecutorView> executors;
+  2: optional QueuePlace place;
 }
 
 /** Which judicators are registered, and who leads? */

@@ -114,6 +114,14 @@ class Use(TypedDict):
     limit: float | None
 
 
+class Place(TypedDict):
+    """How many tasks of its owner come before a task, by a sample if not `exact`; how many of all wait."""
+
+    before: int
+    exact: bool
+    waiting: int
+
+
 class Explanation(TypedDict, total=False):
     """Why a task waits, or how it ended."""
 
@@ -126,6 +134,7 @@ class Explanation(TypedDict, total=False):
     exit_reason: str | None
     not_before: str | None
     queue_timeout_at: str | None
+    place: Place | None
     dependencies: Sequence[Mapping[str, str]]
     executors: Sequence[Mapping[str, Any]]
     usage: Mapping[str, Mapping[str, Use]]

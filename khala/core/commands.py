@@ -161,9 +161,11 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListExecutors:
-    """Which executors does the leader know?"""
+    """Which executors does the leader know? And, if it is named, where does the pending task `place_of`
+    stand in the queue?"""
 
     caller: Caller = Caller()
+    place_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,10 +189,25 @@ class ExecutorView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where a task stands in the queue.
+
+    `before` is how many tasks of its owner come before it, None if it is not in the queue; if not `exact`,
+    by a sample. `waiting` is how many tasks of everybody are in the queue.
+    """
+
+    task_id: str
+    before: int | None = None
+    exact: bool = True
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorViews:
-    """The answer to ListExecutors."""
+    """The answer to ListExecutors; `place` if it named a task."""
 
     executors: tuple[ExecutorView, ...]
+    place: QueuePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
