@@ -179,6 +179,7 @@ class Attempt:
         )
         for phase in wanted:
             run = PhaseRun(ground, phase, self._job[phase])
+            self._left_empty = False
             try:
                 run.execute(self._blobs, partial(self._tell_start, phase, run.run))
             except BadCommand as why:
