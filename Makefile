@@ -17,6 +17,9 @@ TEST_NEEDS := $(DEMO_NEEDS) thrift=thrift-compiler bwrap=bubblewrap etcd=etcd-se
 BENCH_NEEDS := $(DEMO_NEEDS) wrk=wrk parallel=parallel redis-server=redis-server
 DOCKER_NEEDS := dockerd=docker.io docker-compose=docker-compose debootstrap=debootstrap iptables=iptables
 
+# A cluster is many processes: each would compile all of Khala at its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 SEED ?= $(shell shuf -i 0-999999 -n 1)
 MINUTES ?= 20
 
@@ -123,7 +126,7 @@ gen:
 	@echo "khala/bus/gen is generated from thrift/khala.thrift"
 
 simulate: setup
-	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST)
+	@PYTHONPATH=.:tests $(BIN)/python -m simulation.run --seeds $(SEEDS) --first $(FIRST) $(ARGS)
 
 faults: setup system
 	@KHALA_FAULTS=all $(BIN)/python -m pytest -q tests/faults

@@ -488,11 +488,13 @@ struct TaskPage {
   1: list<Task> tasks;
   2: string next_page_token;
   3: i64 total;
+  4: bool at_least;
 }
 
 /** Which executors does the leader know? */
 struct ListExecutors {
   1: Caller caller;
+  2: string place_of;
 }
 
 /** One executor as the leader sees it. `reported_at` is Unix seconds of the last report. */
@@ -513,9 +515,18 @@ struct ExecutorView {
   14: map<string, string> layers;
 }
 
+/** Where a task stands among those of its owner that wait; `before` is absent if it is not in the queue. */
+struct QueuePlace {
+  1: string task_id;
+  2: optional i64 before;
+  3: bool exact;
+  4: i64 waiting;
+}
+
 /** The answer to ListExecutors. */
 struct ExecutorViews {
   1: list<ExecutorView> executors;
+  2: optional QueuePlace place;
 }
 
 /** Which judicators are registered, and who leads? */
@@ -562,6 +573,8 @@ struct CountTasks {
 /** Tasks per state; states with none are left out. */
 struct TaskCounts {
   1: map<string, i64> counts;
+  2: double counted_at;
+  3: bool at_least;
 }
 
 /** A part of a file, at most 1 MiB, sent in order; the last one completes and verifies it. */

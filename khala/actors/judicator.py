@@ -90,7 +90,7 @@ class Judicator(FrontDoor):
         self._view = ClusterView()
         self._epoch = Epoch()
         self._waits = Waits()
-        self._executor_questions: list[tuple[float, Envelope, Identity]] = []
+        self._executor_questions: list[tuple[float, Envelope, Identity, str]] = []
         self._metrics = MetricsQuestions()
         self._counted = counted
         self._newest, self._elections = Epoch(), 0
@@ -103,14 +103,18 @@ class Judicator(FrontDoor):
 
     def callers(self) -> Iterable[Envelope]:
         """Those who wait here: for their token, for tasks to finish, for the leader's answer."""
-        questions = [*(e for _, e, _ in self._executor_questions), *self._metrics.waiting()]
+        questions = [*(e for _, e, *_ in self._executor_questions), *self._metrics.waiting()]
         return [*self._door.parked(), *self._waits.end_all(), *questions]
 
     # --- writes ----------------------------------------------------------------------------------
 
     def handle_submit_tasks(self, submit: SubmitTasks, envelope: Envelope) -> None:
-        """Validate each task, then have the good ones stored."""
+        """Validate each task, then have the good ones stored. Without a majority that is refused at once: the
+        callers of a write that waits in vain do not know what became of it."""
         if self._too_many(envelope, len(submit.tasks), "tasks"):
+            return
+        if self._replica_set.lost:
+            self.reply(envelope, NotAvailable(detail=f"tasks cannot be stored now: {self._replica_set.lost}"))
             return
         at = self.now().unix_s
         tasks: list[Task] = []
@@ -292,23 +296,30 @@ class Judicator(FrontDoor):
             self.reply(envelope, Metrics(samples=(*leaders, *own)))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
-        """Only the leader knows: ask it once for all who ask at the moment."""
-        self._executor_questions.append((self.now().boot_s, envelope, self._who))
-        if len(self._executor_questions) == 1 and not self.send("leader/scheduler", ListExecutors()):
+        """Only the leader knows: ask it once for all who ask the same at the moment."""
+        place_of = asked.place_of
+        asks = all(place_of != other for *_, other in self._executor_questions)
+        self._executor_questions.append((self.now().boot_s, envelope, self._who, place_of))
+        if asks and not self.send("leader/scheduler", ListExecutors(place_of=place_of)):
             self._answer_executors(NotAvailable(detail="a leader is being elected"))
 
     def handle_executor_views(self, views: ExecutorViews, envelope: Envelope) -> None:
         """The leader's answer."""
-        self._answer_executors(views)
+        self._answer_executors(views, views.place.task_id if views.place else "")
 
     def handle_not_available(self, answer: NotAvailable, envelope: Envelope) -> None:
         """The leader's answer when it does not lead yet."""
         self._answer_executors(answer)
 
-    def _answer_executors(self, answer: object) -> None:
+    def _answer_executors(self, answer: object, place_of: str | None = None) -> None:
+        """Answer all who asked for that place, or everybody."""
         questions, self._executor_questions = self._executor_questions, []
-        for _, envelope, who in questions:
-            self.reply(envelope, seen_by(who, answer))
+        for question in questions:
+            _, envelope, who, place = question
+            if place_of in (None, place):
+                self.reply(envelope, seen_by(who, answer))
+            else:
+                self._executor_questions.append(question)
 
     def handle_view_changed(self, seen: ViewChanged, envelope: Envelope) -> None:
         """Where the cluster stands now."""

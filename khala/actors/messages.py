@@ -169,12 +169,14 @@ class ServiceChecked:
 @dataclass(frozen=True, slots=True)
 class ReplicaSetChecked:
     """How the replica set stands: the state of each registered judicator's member, whose votes count,
-    whether there is a primary at all, and by how many seconds each that lives is behind the newest."""
+    whether there is a primary at all, by how many seconds each that lives is behind the newest, and, if there
+    has been no primary for longer than an election takes, why."""
 
     states: Mapping[str, str]
     voters: frozenset[str]
     writable: bool
     lags_s: Mapping[str, float] = field(default_factory=dict)
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ MONGOD = "mongod"
 STOPPING = "stopping"
 """The detail in which a judicator publishes that it was told to stop."""
 ABSENT = "absent"
+ELECTED_WITHIN_S = 6.0
+"""How long an election may take; writes wait for that long, and are refused at once after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class ReplicaSet(NodeActor):
         self._upkeep = upkeep
         self._view = ClusterView()
         self._missing_since: dict[str, float] = {}
+        self._unwritable_since: float | None = None
         self._was_registered = False
         self._said = ""
 
@@ -77,12 +80,17 @@ class ReplicaSet(NodeActor):
 
     def handle_tick(self, tick: Tick, envelope: Envelope) -> None:
         """Look, tell, and act where it is this node's to act."""
+        began = self.now().boot_s
         try:
             members: Sequence[SetMember] = self._upkeep.replica_set.members()
         except Unavailable as why:
             self._say(f"the replica set has no primary: {why}")
-            self.tell("judicator", ReplicaSetChecked({}, frozenset(), writable=False))
+            if self._unwritable_since is None:
+                self._unwritable_since = began
+            lost = why.detail if self.now().boot_s - self._unwritable_since > ELECTED_WITHIN_S else ""
+            self.tell("judicator", ReplicaSetChecked({}, frozenset(), writable=False, lost=lost))
         else:
+            self._unwritable_since = None
             states, voters = states_of(members, self._view), voters_of(members, self._view)
             lags_s = lags_of(members, self._view)
             self.tell("judicator", ReplicaSetChecked(states, voters, writable=True, lags_s=lags_s))

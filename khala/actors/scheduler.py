@@ -379,11 +379,12 @@ class Scheduler(NodeActor):
         self.reply(envelope, Metrics(samples=tuple(decisions.samples()) if decisions is not None else ()))
 
     def handle_list_executors(self, asked: ListExecutors, envelope: Envelope) -> None:
-        """Which executors does the leader know?"""
+        """Which executors does the leader know, and where does a task stand in the queue?"""
         decisions = self._leading()
         answer: object
         if decisions is None or self._stand != Stand.LEADING:
             answer = NotAvailable(detail="a leader is being elected", retry_after_s=1.0)
         else:
-            answer = ExecutorViews(executors=tuple(decisions.executors()))
+            place = decisions.place(asked.place_of) if asked.place_of else None
+            answer = ExecutorViews(executors=tuple(decisions.executors()), place=place)
         self.reply(envelope, answer)

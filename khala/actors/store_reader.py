@@ -37,7 +37,6 @@ from khala.core.commands import (
     GetTasks,
     NotAvailable,
     SearchTasks,
-    TaskCounts,
     TaskViews,
 )
 from khala.core.jobs import GetJobs, JobViews, SearchJobs
@@ -223,7 +222,7 @@ class StoreReader(NodeActor):
             case SearchTasks():
                 return self._store.search(asked)
             case CountTasks():
-                return TaskCounts(counts=dict(self._store.counts(asked.owner)))
+                return self._store.counts_at_once(asked.owner)
             case GetJobs():
                 found_jobs = self._store.jobs(asked.job_ids[:MOST_JOBS])
                 return JobViews(jobs=tuple(job for job in found_jobs if asked.owner in (None, job.owner)))

@@ -66,10 +66,13 @@ class Cluster(TypedDict):
 
 
 class Stats(TypedDict):
-    """Tasks per state."""
+    """Tasks per state. Of many, those that are over are as they were `counted_at`; or, as long as they have
+    not been counted, there are `at_least` so many."""
 
     tasks: Mapping[str, int]
     total: int
+    counted_at: str | None
+    at_least: bool
 
 
 class CancelAnswer(TypedDict):
@@ -111,6 +114,14 @@ class Use(TypedDict):
     limit: float | None
 
 
+class Place(TypedDict):
+    """How many tasks of its owner come before a task, by a sample if not `exact`; how many of all wait."""
+
+    before: int
+    exact: bool
+    waiting: int
+
+
 class Explanation(TypedDict, total=False):
     """Why a task waits, or how it ended."""
 
@@ -123,6 +134,7 @@ class Explanation(TypedDict, total=False):
     exit_reason: str | None
     not_before: str | None
     queue_timeout_at: str | None
+    place: Place | None
     dependencies: Sequence[Mapping[str, str]]
     executors: Sequence[Mapping[str, Any]]
     usage: Mapping[str, Mapping[str, Use]]

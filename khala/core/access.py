@@ -118,7 +118,7 @@ def seen_by(who: Identity, answer: object) -> object:
     """`answer`, without the names of tasks that a user does not know of: an executor runs everybody's."""
     if who.role != USER or not isinstance(answer, ExecutorViews):
         return answer
-    return ExecutorViews(executors=tuple(replace(executor, running=()) for executor in answer.executors))
+    return replace(answer, executors=tuple(replace(executor, running=()) for executor in answer.executors))
 
 
 def node_token(secret: bytes, role: str) -> str:

@@ -150,18 +150,22 @@ class SearchTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """One page of SearchTasks. `total` is −1 unless it was asked for."""
+    """One page of SearchTasks. `total` is −1 unless it was asked for; that of many tasks may be some seconds
+    old, or `at_least` that, as long as they have not been counted."""
 
     tasks: tuple[Task, ...]
     next_page_token: str = ""
     total: int = -1
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListExecutors:
-    """Which executors does the leader know?"""
+    """Which executors does the leader know? And, if it is named, where does the pending task `place_of`
+    stand in the queue?"""
 
     caller: Caller = Caller()
+    place_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +189,25 @@ class ExecutorView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where a task stands in the queue.
+
+    `before` is how many tasks of its owner come before it, None if it is not in the queue; if not `exact`,
+    by a sample. `waiting` is how many tasks of everybody are in the queue.
+    """
+
+    task_id: str
+    before: int | None = None
+    exact: bool = True
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorViews:
-    """The answer to ListExecutors."""
+    """The answer to ListExecutors; `place` if it named a task."""
 
     executors: tuple[ExecutorView, ...]
+    place: QueuePlace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +271,15 @@ class CountTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCounts:
-    """Tasks per state; states with none are left out."""
+    """Tasks per state; states with none are left out.
+
+    `counted_at` is 0 or, where there are many tasks, the time (Unix seconds) that those are of that are over:
+    what ended later, or was purged, is not in it. `at_least`: many, and they have not been counted yet.
+    """
 
     counts: Mapping[str, int]
+    counted_at: float = 0.0
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sanic import Sanic
+from sanic.exceptions import NotFound
 from sanic.request import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
@@ -30,7 +32,7 @@ from khala.gateway.metrics import metric_routes
 from khala.gateway.openapi import with_document
 from khala.gateway.operating import operating_routes
 from khala.gateway.output_files import output_file_routes
-from khala.gateway.pages import page_routes
+from khala.gateway.pages import missing_page, page_routes
 from khala.gateway.people import people_routes
 from khala.gateway.problems import problem_response, request_id
 from khala.gateway.routes import register
@@ -55,6 +57,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
         *watching_routes(), *token_routes(), *session_routes(), *people_routes(), *kv2_routes(),
     )  # fmt: skip
     register(app, (*page_routes(assets), *with_document(table, assets)), settings)
+    app.error_handler.add(NotFound, partial(_answer_unknown, assets))
     app.error_handler.add(Exception, _answer_error)
     app.register_middleware(_add_headers, "response")
     if settings.access_log:
@@ -87,6 +90,10 @@ def _configure(app: Sanic[Any, Any], settings: GatewaySettings) -> None:
     # What this gateway has to say it says itself: Sanic's own remarks start at an error.
     for name in ("sanic.root", "sanic.server", "sanic.error"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _answer_unknown(assets: Assets, request: Request, error: Exception) -> HTTPResponse:
+    return missing_page(request, assets) or _answer_error(request, error)
 
 
 def _answer_error(request: Request, error: Exception) -> HTTPResponse:

@@ -7,7 +7,14 @@ from typing import Any
 
 from sanic.response import HTTPResponse
 
-from khala.core.commands import ExecutorView, ExecutorViews, GetTasks, ListExecutors, TaskViews
+from khala.core.commands import (
+    ExecutorView,
+    ExecutorViews,
+    GetTasks,
+    ListExecutors,
+    QueuePlace,
+    TaskViews,
+)
 from khala.core.scheduling.explaining import obstacles, why_held, why_stuck, why_waiting
 from khala.core.scheduling.holding import timeout_of
 from khala.core.task import LIMIT_FIELDS, TERMINAL, Command, PhaseResult, State, Task, demand_of
@@ -35,7 +42,7 @@ class KnownExecutors:
         """What is known now."""
         if time.monotonic() - self._heard_at > FRESH_S:
             try:
-                self._executors = await _executors(call)
+                self._executors = (await _views(call)).executors
             except Unavailable:
                 self._executors = None
             except Refusal:
@@ -68,7 +75,12 @@ async def add_reason(call: Call, task: Task, shown: Json) -> None:
 
 
 async def explain_task(call: Call, id: str) -> HTTPResponse:
-    """Pending: what keeps each executor from it. Finished: the cause, and what it used of its limits."""
+    """Pending: what keeps each executor from it, and its `place` in the queue. Finished: the cause, and what
+    it used of its limits.
+
+    `place`: how many tasks of its owner come `before` it (owners take turns), by a sample if not `exact`, and
+    how many of everybody are `waiting`; null if it is not in the queue.
+    """
     Query(call.request, ())
     command = GetTasks(task_ids=(task_id(id),), view="basic", caller=call.caller)
     found = (await call.ask(command, TaskViews)).tasks
@@ -92,12 +104,15 @@ async def explain_task(call: Call, id: str) -> HTTPResponse:
 
 
 async def _waiting(call: Call, task: Task) -> Json:
-    """What keeps a pending task: other tasks, its back-off, the executors; and when it gives up."""
+    """What keeps a pending task: other tasks, its back-off, the executors, those before it; and when it
+    gives up."""
     control, demand, now = task.control, demand_of(task), time.time()
-    executors = await _executors(call)
+    views = await _views(call, place_of=task.id)
+    executors = views.executors
     states = await _states(call, tuple(each.task_id for each in demand.depends_on))
     return {
-        "reason": why_held(control, demand, states, now) or why_waiting(demand, executors),
+        "reason": why_held(control, demand, states, now) or why_waiting(demand, executors, views.place),
+        "place": _place(views.place),
         "earlier_reason": control.reason or None,
         "not_before": time_view(control.not_before) if control.not_before > now else None,
         "queue_timeout_at": time_view(timeout_of(control, demand)),
@@ -140,6 +155,13 @@ def _usage(command: Command, result: PhaseResult) -> Json:
     }
 
 
-async def _executors(call: Call) -> tuple[ExecutorView, ...]:
-    command = ListExecutors(caller=call.caller)
-    return (await call.ask(command, ExecutorViews, timeout_s=LEADER_WITHIN_S)).executors
+def _place(place: QueuePlace | None) -> Json | None:
+    """How many tasks of its owner come before it; null for a task that is not in the queue."""
+    if place is None or place.before is None:
+        return None
+    return {"before": place.before, "exact": place.exact, "waiting": place.waiting}
+
+
+async def _views(call: Call, place_of: str = "") -> ExecutorViews:
+    command = ListExecutors(caller=call.caller, place_of=place_of)
+    return await call.ask(command, ExecutorViews, timeout_s=LEADER_WITHIN_S)

@@ -38,14 +38,16 @@ async def list_tasks(call: Call) -> HTTPResponse:
         offset=limit * page,
         view="minimal",
     )
+    at_least = False
     if id := query.text("id"):
         tasks, total = await _one(call, task_id(id), wanted)
     else:
-        tasks, total = await _many(call, wanted, limit)
+        tasks, total, at_least = await _many(call, wanted, limit)
     pages = math.ceil(total / limit) if limit else min(total, 1)
     if not limit and page > 0:
         tasks = []
-    return json_response({"result": 0, "pages": pages, "tasks": [brief_view(task) for task in tasks]})
+    body = {"result": 0, "pages": pages, "tasks": [brief_view(task) for task in tasks]}
+    return json_response(body | ({"pages_at_least": True} if at_least else {}))
 
 
 async def _one(call: Call, id: str, wanted: SearchTasks) -> tuple[list[Task], int]:
@@ -60,13 +62,13 @@ async def _one(call: Call, id: str, wanted: SearchTasks) -> tuple[list[Task], in
     return ([] if wanted.offset else tasks), len(tasks)
 
 
-async def _many(call: Call, wanted: SearchTasks, limit: int) -> tuple[list[Task], int]:
-    """At most `limit` tasks (0: all) from the offset on, and how many match in all."""
+async def _many(call: Call, wanted: SearchTasks, limit: int) -> tuple[list[Task], int, bool]:
+    """At most `limit` tasks (0: all) from the offset on, how many match in all, and if that is the least."""
     first = replace(wanted, limit=min(limit or STORE_PAGE, STORE_PAGE), count_total=True)
     reply = await search(call, first)
-    tasks, total = list(reply.tasks), reply.total
+    tasks, total, at_least = list(reply.tasks), reply.total, reply.at_least
     while reply.next_page_token and (not limit or len(tasks) < limit):
         size = min(limit - len(tasks), STORE_PAGE) if limit else STORE_PAGE
         reply = await search(call, replace(wanted, offset=0, limit=size, page_token=reply.next_page_token))
         tasks.extend(reply.tasks)
-    return tasks, total
+    return tasks, total, at_least

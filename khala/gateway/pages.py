@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from sanic.request import Request
 from sanic.response import HTTPResponse, redirect
 
 from khala.errors import Refusal
@@ -26,6 +27,13 @@ POLICY = "; ".join(
 )  # fmt: skip
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": _ASK_AGAIN,
+}
+_NO_PAGES = re.compile(r"/(api|web|metrics|healthz|readyz|version)(/|$)")
 
 
 def page_routes(assets: Assets) -> tuple[Route, ...]:
@@ -33,13 +41,7 @@ def page_routes(assets: Assets) -> tuple[Route, ...]:
 
     async def show_page(call: Call, **parts: str) -> HTTPResponse:
         """The web site; its scripts ask this API."""
-        headers = {
-            "Content-Security-Policy": POLICY,
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cache-Control": _ASK_AGAIN,
-        }
-        return _answer(call, assets.page, headers)
+        return _answer(call, assets.page, dict(_PAGE_HEADERS))
 
     async def show_file(call: Call, version: str, path: str) -> HTTPResponse:
         """A file of the web site, which never changes under its address."""
@@ -62,6 +64,16 @@ def page_routes(assets: Assets) -> tuple[Route, ...]:
         for path in ("/search", "/add", "/get")
     ]
     return (*views, file, *moved)
+
+
+def missing_page(request: Request, assets: Assets) -> HTTPResponse | None:
+    """What a browser is shown at an address where nothing is: the page, which says so. None for whoever
+    wants no page, or asks where none could be."""
+    wants = "text/html" in str(request.headers.get("accept", ""))
+    if not wants or request.method not in ("GET", "HEAD") or _NO_PAGES.match(request.path):
+        return None
+    page = assets.page
+    return HTTPResponse(page.content, status=404, headers=dict(_PAGE_HEADERS), content_type=page.content_type)
 
 
 async def lead_on(call: Call) -> HTTPResponse:

@@ -25,6 +25,12 @@ def attempts_view(task: Task) -> list[Json]:
             }
         elif event.attempt in attempts:
             _go_on(attempts[event.attempt], event)
+    control = task.control
+    last = attempts.get(control.attempt)
+    if last is not None and control.started_at is not None:
+        last["started_at"] = time_view(control.started_at)
+        if control.finished_at is not None:
+            last["ended_at"] = time_view(control.finished_at)
     return list(attempts.values())
 
 

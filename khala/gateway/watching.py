@@ -23,6 +23,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
 from khala.gateway.sse import IDLE_S, REMARK, event, send_events
+from khala.gateway.views import time_view
 
 Json = dict[str, Any]
 EVERY_S = {"stats": 1.0, "executors": 2.0, "cluster": 3.0}
@@ -40,11 +41,14 @@ class Throughput:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, ended: int, at: float) -> Json:
-        """Tasks a second, and over how many seconds; None where nothing was counted before."""
+        """Tasks a second, and over how many seconds; None where nothing was counted before. A count that is
+        no newer than the one before it tells nothing."""
         while self._seen and self._seen[0][0] < at - OVER_S:
             self._seen.popleft()
-        self._seen.append((at, ended))
+        if not self._seen or at > self._seen[-1][0]:
+            self._seen.append((at, ended))
         begin, before = self._seen[0]
+        at, ended = self._seen[-1]
         over_s = at - begin
         rate = max(0, ended - before) / over_s if over_s > 0 else None
         return {"finished_per_s": rate, "over_s": over_s}
@@ -102,7 +106,8 @@ def watching_routes() -> tuple[Route, ...]:
 
 async def get_stats(call: Call) -> HTTPResponse:
     """How many tasks there are in each state, and how many ended a second as this gateway saw it; null when
-    it has not looked for this caller within a minute."""
+    it has not looked for this caller within a minute. Of many tasks, those that are over are counted in the
+    background: `counted_at` is when, or null; `at_least` while they have not been counted yet."""
     Query(call.request, ())
     return json_response(await call.request.app.ctx.looks.now(call, "stats", fresh=True))
 
@@ -157,12 +162,19 @@ def _unavailable(error: Unavailable) -> bytes:
 
 
 async def _stats(call: Call, look: _Look) -> Json:
-    counts = (await call.ask(CountTasks(caller=call.caller), TaskCounts)).counts
+    counted = await call.ask(CountTasks(caller=call.caller), TaskCounts)
+    counts = counted.counts
     ended = sum(counts.get(state, 0) for state in TERMINAL)
+    age_s = time.time() - counted.counted_at if counted.counted_at else 0.0
+    pace: Json = {"finished_per_s": None, "over_s": 0.0}
+    if not counted.at_least:
+        pace = look.throughput.note(ended, time.monotonic() - age_s)
     return {
         "tasks": {state: counts.get(state, 0) for state in State},
         "total": sum(counts.values()),
-        "throughput": look.throughput.note(ended, time.monotonic()),
+        "counted_at": time_view(counted.counted_at or None),
+        "at_least": counted.at_least,
+        "throughput": pace,
     }
 
 

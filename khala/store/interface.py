@@ -12,7 +12,7 @@ from typing import Protocol
 
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.commands import SearchTasks, TaskPage
+from khala.core.commands import SearchTasks, TaskCounts, TaskPage
 from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.membership import SetMember
 from khala.core.messages import QueuedTask
@@ -113,7 +113,11 @@ class TaskStore(Protocol):
         ...
 
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
-        """Tasks per state, of `owner` or of all."""
+        """Tasks per state, of `owner` or of all; takes as long as it takes."""
+        ...
+
+    def counts_at_once(self, owner: str | None = None) -> TaskCounts:
+        """The same without waiting: of many tasks, as they were counted last."""
         ...
 
 

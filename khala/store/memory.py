@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from khala.core.access import Identity
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.commands import SearchTasks, TaskPage
+from khala.core.commands import SearchTasks, TaskCounts, TaskPage
 from khala.core.jobs import Job, JobPage, SearchJobs
 from khala.core.messages import QueuedTask
 from khala.core.output import OutputChunk, StreamKey
@@ -127,6 +127,10 @@ class MemoryStore(MemoryRetention):
     def counts(self, owner: str | None = None) -> Mapping[str, int]:
         """See TaskStore."""
         return self._read("counts", lambda: self._tasks.counts(owner))
+
+    def counts_at_once(self, owner: str | None = None) -> TaskCounts:
+        """See TaskStore."""
+        return TaskCounts(counts=self.counts(owner))
 
     # --- jobs ------------------------------------------------------------------------------------
 

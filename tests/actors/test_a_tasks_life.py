@@ -125,6 +125,24 @@ def test_executors_are_listed_once_somebody_leads(world: World) -> None:
     wait_until(listed, what="the executor in the list")
 
 
+def test_the_place_in_the_queue_is_told_to_who_asks_for_it(world: World) -> None:
+    """Also to many at once who ask for different places, or for none."""
+    judicator = world.judicator()
+    ids = world.submit(judicator, *(world.new() for _ in range(3)))
+
+    def queued() -> bool:
+        place = getattr(world.ask(judicator, ListExecutors(place_of=ids[2])), "place", None)
+        return place is not None and place.before == 2
+
+    wait_until(queued, what="three in the queue")
+    asked = [*ids, "", "f" * 24, ids[1]]
+    calls = [judicator.bus.call(ListExecutors(place_of=of)) for of in asked]
+    wait_until(lambda: all(call() for call in calls), what="every answer")
+    places = [call()[0].place for call in calls]
+    assert [place and place.before for place in places] == [0, 1, 2, None, None, 1]
+    assert [place.waiting for place in places if place] == [3] * 5
+
+
 def test_a_refused_task_does_not_hold_up_its_neighbours(world: World) -> None:
     judicator = world.judicator()
     bad = replace(world.new(), id="not an id")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from actors.world import Node, World
 from wait import wait_until
 
+from khala.actors.replica_set import ELECTED_WITHIN_S
 from khala.core.commands import (
     JudicatorRemoval,
     JudicatorView,
     JudicatorViews,
     ListJudicators,
+    NotAvailable,
     Ping,
     Refused,
     RemoveJudicator,
+    SubmitTasks,
 )
 from khala.core.membership import SetMember
 
@@ -47,6 +50,23 @@ def test_what_the_front_door_says_of_the_replica_set(world: World) -> None:
     world.replica_set.primary = False
     wait_until(lambda: not world.ask(node, Ping()).ready, what="not ready without a primary")
     assert state_of(world, node, "j1") == ""
+
+
+def test_without_a_majority_submits_are_refused_at_once_and_nobody_is_left_in_doubt(world: World) -> None:
+    """But not while a new primary may just be being elected: those writes wait in the store."""
+    (node,) = grown(world, 1)
+    world.replica_set.primary = False
+    wait_until(lambda: not world.ask(node, Ping()).ready, what="not ready without a primary")
+    world.submit(node, world.new())
+    world.advance(ELECTED_WITHIN_S + 1.0)
+    refusal = NotAvailable(detail="tasks cannot be stored now: no primary")
+    wait_until(lambda: world.ask(node, SubmitTasks(tasks=(world.new(),))) == refusal, what="a refusal")
+    world.trouble.hold("insert")
+    assert world.ask(node, SubmitTasks(tasks=(world.new(),))) == refusal
+    world.trouble.let_go("insert")
+    world.replica_set.primary = True
+    wait_until(lambda: world.ask(node, Ping()).ready, what="a primary again")
+    world.submit(node, world.new())
 
 
 def test_new_judicators_are_brought_into_the_replica_set_and_every_door_knows_the_epoch(world: World) -> None:

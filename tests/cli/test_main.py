@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli.conftest import ROOT, Khala
 from client.gateway_stand_in import Answer
 
+from khala.cli import main as cli
 from khala.cli.exits import Exit, code_of
 from khala.cli.main import _COMMANDS
 from khala.errors import ConfigurationError, Fault, OutcomeUnknown, Refusal, Unavailable
@@ -35,6 +37,13 @@ def test_the_group_lists_every_command_and_its_exit_codes(khala: Khala) -> None:
     assert "Exit codes" in ended.out
     for command in _COMMANDS:
         assert re.search(rf"^  {command} ", ended.out, re.MULTILINE)
+
+
+def test_the_group_says_of_each_command_what_that_says_itself() -> None:
+    with click.Context(cli.khala) as context:
+        for command, (_, brief) in _COMMANDS.items():
+            found = cli.khala.get_command(context, command)
+            assert found is not None and found.get_short_help_str(limit=62) == brief
 
 
 @pytest.mark.parametrize(

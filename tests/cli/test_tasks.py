@@ -233,9 +233,10 @@ def test_run_asks_for_outputs_and_says_that_there_are_some(khala: Khala, gateway
 
 def test_explain_names_what_keeps_each_executor(khala: Khala, gateway: Gateway) -> None:
     executors = [{"id": "e1", "obstacles": ["has 2 of 8 cpus", "is draining"]}, {"id": "e2", "obstacles": []}]
-    told = {"id": ID, "state": "pending", "reason": "waits for room", "executors": executors, "usage": {}}
+    reason = "waits for room; about 3,200 tasks of its owner come before it"
+    told = {"id": ID, "state": "pending", "reason": reason, "executors": executors, "usage": {}}
     shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
-    assert "waits for room" in shown
+    assert reason in shown
     assert "has 2 of 8 cpus; is draining" in shown and "could take it" in shown
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from khala.core.commands import ExecutorView
+from khala.core.commands import ExecutorView, QueuePlace
 from khala.core.dependencies import Dependency
 from khala.core.scheduling.explaining import NO_EXECUTOR, obstacles, why_held, why_stuck, why_waiting
 from khala.core.scheduling.placement import Room
@@ -50,6 +51,25 @@ def test_the_reason_of_a_task_that_waits_for_room() -> None:
     two = [executor("e1"), executor("e2", draining=True)]
     assert why_waiting(Demand(), two) == "waits for room or for its turn: 1 of 2 executors can take it"
     assert why_waiting(Demand(cpus=9), two).startswith("no executor can take it: e1")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (QueuePlace(task_id="t"), ""),
+        (QueuePlace(task_id="t", before=0), "; it is the first of its owner's"),
+        (QueuePlace(task_id="t", before=1), "; 1 task of its owner comes before it"),
+        (QueuePlace(task_id="t", before=3187), "; 3,187 tasks of its owner come before it"),
+        (
+            QueuePlace(task_id="t", before=3187, exact=False),
+            "; about 3,200 tasks of its owner come before it",
+        ),
+        (QueuePlace(task_id="t", before=0, exact=False), "; about 0 tasks of its owner come before it"),
+    ],
+)
+def test_the_place_in_the_queue_is_told(place: QueuePlace, told: str) -> None:
+    assert why_waiting(Demand(), [executor()], place) == why_waiting(Demand(), [executor()]) + told
+    assert why_waiting(Demand(cpus=9), [executor()], place) == why_stuck(Demand(cpus=9), [executor()])
 
 
 def test_what_keeps_a_task_out_of_the_queue() -> None:

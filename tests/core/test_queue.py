@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from khala.core.scheduling.queue import TaskQueue, signature_of
+from khala.core.scheduling.queue import MOST_COUNTED, TaskQueue, signature_of
 from khala.core.task import Demand
 
 
@@ -75,3 +75,31 @@ def test_an_empty_bucket_is_dropped() -> None:
     queue.discard("a")
     assert list(queue.lanes()) == []
     assert not queue._lanes
+
+
+def test_the_place_counts_ones_owners_tasks_of_all_lanes() -> None:
+    """By priority, then age; what was discarded or belongs to others does not come before."""
+    queue = TaskQueue()
+    for number in range(40):
+        lane = {"cpus": float(number % 3), "priority": number % 2, "created_at": float(number)}
+        queue.push(f"a{number}", Demand(owner="a", **lane))
+        queue.push(f"b{number}", Demand(owner="b", **lane))
+    queue.discard("a1")
+    place = queue.place("a38")
+    assert (place.before, place.exact, place.waiting) == (19 + 19, True, 79)
+    assert queue.place("a3").before == 0
+    nobody = queue.place("a1")
+    assert (nobody.before, nobody.waiting) == (None, 79)
+
+
+def test_the_place_among_very_many_is_estimated_within_bounds() -> None:
+    """Only so many are looked at, in lanes of any size, and the estimate is near."""
+    rng, queue = random.Random(7), TaskQueue()
+    many = 5 * MOST_COUNTED
+    for number in rng.sample(range(many), many):
+        rare = number % 7 == 0
+        queue.push(str(number), Demand(created_at=float(number), cpus=float(number) if rare else 1.0))
+    for number in (0, many // 3, many - 1):
+        place = queue.place(str(number))
+        assert not place.exact
+        assert place.before is not None and abs(place.before - number) < many / 20

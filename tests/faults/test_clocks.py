@@ -31,7 +31,7 @@ def test_an_executors_clock_jumps(trial: Trial, tmp_path: Path) -> None:
         trial.welcome(name, data_dir)
         lost = trial.losses()
         for offset_s in (HOUR_S, -HOUR_S, 0):
-            trial.wait_running(name)
+            trial.hold(name, constraints={"place": name})
             with trial.fault("clock jump", name, name):
                 clock.jump_to(offset_s)
                 trial.wait_progress()

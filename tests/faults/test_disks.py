@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,14 +41,19 @@ def small_disk(place: Path, size_bytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def full(place: Path, *, left_bytes: int = 0) -> Iterator[None]:
-    """No more than `left_bytes` are free on the disk at `place`, while the block runs."""
+def full(place: Path, *, left_bytes: int = 0) -> Iterator[Callable[[], None]]:
+    """No more than `left_bytes` are free on the disk at `place` when the block begins; what it is given fills
+    up what somebody else has freed since."""
     ballast = place / "ballast"
-    try:
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+
+    def fill() -> None:
+        with ballast.open("ab", buffering=0) as file, suppress(OSError):
             while free_bytes(place) > left_bytes:
                 file.write(bytes(MIB))
-        yield
+
+    try:
+        fill()
+        yield fill
     finally:
         ballast.unlink()
 
@@ -78,7 +83,7 @@ def test_an_executors_journal_has_no_room(trial: Trial) -> None:
     data_dir = trial.cluster.directory / name
     log = trial.cluster.directory / "logs" / f"{name}.log"
     with small_disk(data_dir, 8 * MIB), joined(trial, name, data_dir):
-        trial.wait_running(name)
+        trial.hold(name, constraints={"place": name})
         with trial.fault("journal disk full", name, name), full(data_dir):
             wait_until(lambda: "no room" in log.read_text(), timeout_s=60, what="a word in its log")
         trial.wait_running(name)
@@ -92,7 +97,7 @@ def test_an_executors_workspaces_have_no_room(trial: Trial) -> None:
     data_dir = trial.cluster.directory / name
     place = workspace_roots(name, data_dir)[1]
     with small_disk(place, 256 * MIB), joined(trial, name, data_dir):
-        trial.wait_running(name)
+        trial.hold(name, constraints={"place": name})
         with trial.fault("workspace disk full", name, name), full(place, left_bytes=RESERVE_BYTES // 2):
             trial.wait_progress(30)
         trial.wait_running(name)
@@ -126,10 +131,16 @@ def mongods_disk(cluster: LocalCluster) -> Path:
 
 
 def test_mongods_disk_is_full(small_store: Trial) -> None:
-    """Nothing is acknowledged that has no place; with room again all goes on, and nothing is lost."""
+    """Nothing is acknowledged that has no place; with room again all goes on, and nothing is lost. A mongod
+    that dies of it and is started again frees its old log, which somebody else then takes."""
     trial = small_store
-    with trial.fault("mongod disk full", "judicator-1"), full(mongods_disk(trial.cluster)):
+    with trial.fault("mongod disk full", "judicator-1"), full(mongods_disk(trial.cluster)) as fill:
         began = trial.now()
-        wait_until(lambda: len(trial.unanswered(began)) > 5, timeout_s=120, what="refused submits")
+
+        def refused() -> bool:
+            fill()
+            return len(trial.unanswered(began)) > 5
+
+        wait_until(refused, timeout_s=120, what="refused submits")
     trial.wait_progress()
     assert trial.judge().struck["mongod disk full"]

@@ -90,7 +90,7 @@ def test_an_executor_is_cut_off_past_its_lease(far: Far, trial: Trial, direction
 def test_an_executor_is_cut_off_for_less_than_its_lease(far: Far, trial: Trial) -> None:
     """Nothing is given away."""
     name = far.executor.name
-    trial.wait_running(name)
+    trial.hold(name, constraints={"place": name})
     incarnation = incarnation_of(trial, name)
     with trial.fault("short cut", name, name):
         far.wire.cut(OUT, IN)

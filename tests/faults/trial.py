@@ -45,6 +45,8 @@ BOUND_S = 90.0
 ASK_S, ASK_PAUSE_S, ASK_WITHIN_S = 12.0, 0.2, 90.0
 HELD_S, HELD_MOST = 12.0, 6
 REST_WITHIN_S = 150.0
+STARTS_WITHIN_S = 120.0
+"""A start is two seconds of processor time, which sixty other processes make a minute of."""
 ACTIVE = ("pending", "assigned", "running")
 
 
@@ -102,24 +104,25 @@ class Trial:
             self._pause.wait(ASK_PAUSE_S)
         raise AssertionError("there is no gateway")
 
-    def look_at_executors(self) -> None:
-        """Learn what the executors offer; those that are gone are remembered, those without a report wait."""
-        for shown in self.ask("executors")["executors"]:
-            if shown["slots"]:
-                room = shown["resources"]
-                self._offers[shown["id"]] = ExecutorOffered(
-                    0.0, shown["id"], shown["slots"], room["cpus"], room["memory"]
-                )
+    def look_at_executors(self) -> set[str]:
+        """Learn what the executors offer, and say whose offer is known now; those that are gone are
+        remembered, those without a report wait."""
+        reported = [each for each in self.ask("executors")["executors"] if each["slots"]]
+        for shown in reported:
+            room = shown["resources"]
+            self._offers[shown["id"]] = ExecutorOffered(
+                0.0, shown["id"], shown["slots"], room["cpus"], room["memory"]
+            )
+        return {shown["id"] for shown in reported}
 
     def welcome(self, name: str, data_dir: Path) -> None:
         """Wait for a further executor, and take its journal as evidence."""
         self.keeper.data_dirs[name] = data_dir
-
-        def known() -> bool:
-            self.look_at_executors()
-            return name in {each["id"] for each in self.ask("executors")["executors"] if each["slots"]}
-
-        wait_until(known, timeout_s=60, what=f"the leader to know {name}")
+        wait_until(
+            lambda: name in self.look_at_executors(),
+            timeout_s=STARTS_WITHIN_S,
+            what=f"the leader to know {name}",
+        )
 
     def wait_whole(self) -> None:
         """Until every judicator is back, and the cluster survives as many losses as it can."""
@@ -146,28 +149,31 @@ class Trial:
 
         wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
 
-    def hold(self, executor: str) -> str:
-        """Submit `stop` tasks that outlast a lease, until `executor` runs one; its id."""
+    def hold(self, executor: str, lasts_s: float = HELD_S, **more: object) -> str:
+        """Submit `stop` tasks (with `more` in them) that outlast a lease, until `executor` runs one; its id.
+
+        What `wait_running` saw may have ended meanwhile; this goes on for seconds.
+        """
         held: set[str] = set()
 
         def runs() -> str:
+            held.difference_update([each for each in held if self._ended(each)])
             if len(held) < HELD_MOST:
-                held.add(self.load.submit(self.workload.lasting(HELD_S)))
+                held.add(self.load.submit(self.workload.lasting(lasts_s, **more)))
             running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
             return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
 
-        return wait_until(runs, timeout_s=60, what=f"a long task on {executor}")
+        return wait_until(runs, timeout_s=STARTS_WITHIN_S, what=f"a long task on {executor}")
+
+    def _ended(self, task_id: str) -> bool:
+        return self.ask(f"tasks/{task_id}")["state"] not in ACTIVE
 
     def wait_progress(self, count: int = 5) -> None:
         """Until `count` more submits are acknowledged, and a task that goes before all others has ended."""
         before = self._acknowledged()
         wait_until(lambda: self._acknowledged() >= before + count, timeout_s=90, what="acknowledged submits")
         task_id = self.load.submit(self.workload.urgent())
-        wait_until(
-            lambda: self.ask(f"tasks/{task_id}")["state"] not in ACTIVE,
-            timeout_s=90,
-            what=f"the end of {task_id}",
-        )
+        wait_until(lambda: self._ended(task_id), timeout_s=90, what=f"the end of {task_id}")
 
     @staticmethod
     def now() -> float:

@@ -63,11 +63,12 @@ class Workload:
         body = {"name": key, "labels": labels, **self._extra, **self._of_kind(kind)}
         return Order(key, body, rng.uniform(0.0, 1.5) if cancel else None)
 
-    def lasting(self, seconds: float) -> Order:
-        """A `stop` task that takes so long and may run anywhere."""
+    def lasting(self, seconds: float, **more: object) -> Order:
+        """A `stop` task before all others that takes so long and may run where `more` lets it."""
         self._number += 1
         key = f"{self._prefix}-{self._number}"
-        body = {"name": key, "labels": {"kind": "stop"}, "on_disconnect": "stop", **self._extra}
+        stop = {"labels": {"kind": "stop"}, "on_disconnect": "stop", "priority": 100}
+        body = {"name": key, **stop, **self._extra, **more}
         return Order(key, {**body, **self._execute(self._witness.lasting(seconds))}, None)
 
     def busy(self, seconds: int) -> Order:

@@ -62,6 +62,7 @@ class ClusterModel:
         self.epoch = self.store.take_epoch("model")
         self.ready = True
         self.executors: tuple[c.ExecutorView, ...] = ()
+        self.places: dict[str, c.QueuePlace] = {}
         self.judicators = (
             c.JudicatorView(name="j1", address="127.0.0.1:4000", leader=True, restarts={"etcd": 1}),
         )
@@ -217,7 +218,8 @@ class ClusterModel:
         return c.TaskCounts(counts=self.store.counts())
 
     def handle_list_executors(self, command: c.ListExecutors) -> c.ExecutorViews:
-        return c.ExecutorViews(executors=self.executors)
+        place = self.places.get(command.place_of) or c.QueuePlace(task_id=command.place_of)
+        return c.ExecutorViews(executors=self.executors, place=place if command.place_of else None)
 
     def handle_list_judicators(self, command: c.ListJudicators) -> c.JudicatorViews:
         return c.JudicatorViews(judicators=self.judicators, epoch=self.epoch)

@@ -10,7 +10,7 @@ import pytest
 from gateway.cluster_model import always, failed, phase_result, succeeded
 from gateway.conftest import Gateway, problem
 
-from khala.core.commands import ExecutorView, ListExecutors
+from khala.core.commands import ExecutorView, ListExecutors, QueuePlace
 from khala.core.task import ExitReason, Phase, Result
 from khala.errors import Unavailable
 from khala.gateway.explaining import FRESH_S
@@ -86,6 +86,19 @@ def test_explain_names_what_a_task_waits_for(gateway: Gateway) -> None:
     told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
     assert told["reason"].startswith("waits for room") and told["not_before"] is None
     assert [each["state"] for each in told["dependencies"]] == ["purged", "succeeded"]
+
+
+def test_explain_tells_the_place_in_the_queue(gateway: Gateway) -> None:
+    gateway.cluster.executors = (SMALL,)
+    id = gateway.submit()
+    told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
+    assert told["place"] is None, "it is not in the leader's queue yet"
+    gateway.cluster.places[id] = QueuePlace(task_id=id, before=3187, exact=False, waiting=9000)
+    told = gateway.http.get(f"/api/v1/tasks/{id}/explain").json()
+    assert told["place"] == {"before": 3187, "exact": False, "waiting": 9000}
+    assert told["reason"].endswith("; about 3,200 tasks of its owner come before it")
+    described = gateway.http.get("/api/v1/openapi.json").json()["paths"]["/api/v1/tasks/{id}/explain"]
+    assert "`place` in the queue" in described["get"]["description"]
 
 
 def test_explain_says_until_when_a_task_backs_off(gateway: Gateway) -> None:

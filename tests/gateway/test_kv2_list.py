@@ -9,6 +9,8 @@ import pytest
 import requests
 from gateway.conftest import Gateway
 
+from khala.core.commands import TaskPage
+
 REFUSED = {"result": 4, "pages": 0, "tasks": []}
 
 
@@ -26,6 +28,14 @@ def ids(answer: dict[str, Any]) -> list[str]:
 def test_an_empty_cluster_has_no_pages(gateway: Gateway) -> None:
     assert listed(gateway) == {"result": 0, "pages": 0, "tasks": []}
     assert listed(gateway, limit=10) == {"result": 0, "pages": 0, "tasks": []}
+
+
+def test_pages_that_are_not_counted_yet_are_said_to_be_the_least(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = TaskPage(tasks=(), total=41, at_least=True)
+    monkeypatch.setattr(gateway.cluster, "handle_search_tasks", lambda _command: page)
+    assert listed(gateway, limit=10) == {"result": 0, "pages": 5, "tasks": [], "pages_at_least": True}
 
 
 def test_a_brief_has_its_seven_fields(gateway: Gateway) -> None:

@@ -70,6 +70,8 @@ def test_attempts_are_told_from_the_story(gateway: Gateway) -> None:
     assert first["detail"] == "executor-1 was lost"
     assert (second["attempt"], second["outcome"]) == (2, "succeeded")
     assert first["assigned_at"] <= first["started_at"] <= first["ended_at"] <= second["assigned_at"]
+    task = gateway.http.get(path(id)).json()
+    assert (second["started_at"], second["ended_at"]) == (task["started_at"], task["finished_at"])
     problem(gateway.http.get(ABSENT + "/attempts"), 404, "not_found")
 
 

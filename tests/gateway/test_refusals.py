@@ -193,6 +193,13 @@ def test_expected_output_that_is_too_large_is_said(gateway: Gateway) -> None:
 
 def test_unknown_addresses_and_methods_are_problems(gateway: Gateway) -> None:
     problem(gateway.http.get("/nowhere"), 404, "not_found")
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = gateway.http.get("/nowhere", headers=browser)
+    assert (page.status_code, page.text) == (404, gateway.http.get("/").text)
+    assert page.headers["content-security-policy"]
+    for path in ("/api/v1/nowhere", "/api", "/web/nowhere", "/metrics/nowhere"):
+        problem(gateway.http.get(path, headers=browser), 404, "not_found")
+    assert gateway.http.post("/nowhere", headers=browser).status_code == 404
     problem(gateway.http.get("/api/v1/nowhere"), 404, "not_found")
     answer = gateway.http.delete("/api/v1/tasks")
     problem(answer, 405, "method_not_allowed")

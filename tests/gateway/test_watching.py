@@ -11,7 +11,7 @@ import pytest
 from gateway.conftest import TOKEN, Gateway, problem
 from gateway.test_events import read
 
-from khala.core.commands import CountTasks
+from khala.core.commands import CountTasks, TaskCounts
 from khala.errors import Unavailable
 from khala.gateway import watching
 from khala.gateway.watching import Throughput
@@ -88,3 +88,17 @@ def test_throughput_is_of_the_last_minute() -> None:
     assert seen.note(25, 110.0) == {"finished_per_s": 2.0, "over_s": 10.0}
     assert seen.note(25, 165.0) == {"finished_per_s": 0.0, "over_s": 55.0}
     assert json.dumps(seen.note(3, 170.0)["finished_per_s"]) == "0.0", "purged tasks are no negative rate"
+    assert seen.note(90, 165.0) == {"finished_per_s": 0.0, "over_s": 60.0}, "no newer than the last one"
+
+
+def test_counts_of_many_tasks_say_how_old_they_are(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = gateway.http.get("/api/v1/stats").json()
+    assert (told["counted_at"], told["at_least"]) == (None, False)
+    for counted in (
+        TaskCounts(counts={"succeeded": 7}, counted_at=1.5),
+        TaskCounts(counts={"succeeded": 7}, at_least=True),
+    ):
+        monkeypatch.setattr(gateway.cluster, "handle_count_tasks", lambda _command, it=counted: it)
+        told = gateway.http.get("/api/v1/stats").json()
+        at = "1970-01-01T00:00:01.500000Z" if counted.counted_at else None
+        assert (told["total"], told["counted_at"], told["at_least"]) == (7, at, counted.at_least)

@@ -86,22 +86,3 @@ def test_a_page_looks_at_few(stores: tuple[MongoStore, MemoryStore], wanted: dic
         mongo, lambda: mongo.search(SearchTasks(**wanted, limit=50)), {"ns": {"$regex": "tasks$"}}
     )
     assert seen and all(each["docsExamined"] <= 10 for each in seen), seen
-
-
-def test_a_count_of_many_is_remembered_for_a_while(stores: tuple[MongoStore, MemoryStore]) -> None:
-    mongo, memory = stores
-    everything = SearchTasks(count_total=True, limit=1)
-    assert mongo.counts() == memory.counts() and mongo.search(everything).total == sum(
-        memory.counts().values()
-    )
-    mongo.many = 10
-    before = mongo.counts("me")
-    assert before == memory.counts("me")
-    until, known = mongo._many_counts["me"]
-    mongo._many_counts["me"] = (until + 600.0, known)
-    mongo.insert([replace(task(TASKS + 1), owner="me")])
-    assert mongo.counts("me") == before
-    assert mongo.search(replace(everything, owner="me")).total == sum(before.values())
-    assert mongo.search(replace(everything, owner="me", user=0)).total < sum(before.values())
-    mongo._many_counts["me"] = (0.0, known)
-    assert sum(mongo.counts("me").values()) == sum(before.values()) + 1

@@ -46,6 +46,10 @@ class Site:
         """A job as it is now."""
         return self.http.get(f"/api/v1/jobs/{id}").json()
 
+    def explained(self, id: str) -> Any:
+        """Why a task waits, or how it ended."""
+        return self.http.get(f"/api/v1/tasks/{id}/explain").json()
+
     def state(self, id: str) -> str:
         return str(self.http.get(f"/api/v1/tasks/{id}?view=minimal").json()["state"])
 

@@ -18,6 +18,14 @@ pytestmark = pytest.mark.timeout(600)
 
 Visit = Callable[..., Visitor]
 MOST_TRANSFERRED = 400_000
+MOST_MOVED = 0.05
+MOVED = """() => new Promise((tell) => {
+    let sum = 0;
+    new PerformanceObserver((list) => {
+        for (const shift of list.getEntries()) if (!shift.hadRecentInput) sum += shift.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => tell(sum))));
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,27 @@ def test_every_page_keeps_nobody_out(
         settled(page, heading)
         assert visitor.serious(*rules) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is too wide"
+
+
+def test_nothing_moves_while_a_page_fills(visit: Visit, wrong_task: str, job: str) -> None:
+    """By the browser's own measure of what moved without anybody's doing (of which 0.1 counts as good)."""
+    moved: dict[tuple[str, str], float] = {}
+    for look, options in (("desk", {}), ("phone", {"viewport": PHONE, "has_touch": True})):
+        visitor = visit(**options)
+        visitor.open()
+        for path, heading in pages(wrong_task, job).items():
+            page = visitor.open(path)
+            settled(page, heading)
+            moved[look, path] = page.evaluate(MOVED)
+    assert not {place: much for place, much in moved.items() if much > MOST_MOVED}
+
+
+def test_an_unknown_address_says_so(visit: Visit) -> None:
+    page = visit().open("/no/such/page")
+    settled(page, "There is nothing at this address")
+    expect(page.get_by_text("/no/such/page")).to_be_visible()
+    page.get_by_role("link", name="To the overview").click()
+    settled(page, "Overview")
 
 
 def test_the_whole_site_is_small_and_kept(site: Site) -> None:

@@ -81,6 +81,38 @@ def test_wrong_output_is_shown_line_by_line_and_can_be_cloned(site: Site, visit:
     expect(page.locator(".standing")).to_contain_text("Output as expected")
 
 
+ON_AND_BEHIND = "\\033[38;5;%sm%s\\033[0m \\033[48;5;%sm%s\\033[0m "
+COLOURS = f"for i in $(seq 0 255); do printf '{ON_AND_BEHIND}' $i $i $i $i; done"
+
+
+def test_colours_can_be_read_in_both_lights(site: Site, visit: Visit) -> None:
+    """All of a terminal's 256, as text and behind it; a program does not know on what ground it is shown."""
+    id = site.finish(name="colours", execute={"command": COLOURS})
+    for light in ("light", "dark"):
+        visitor = visit(color_scheme=light)
+        page = visitor.open(f"/tasks/{id}")
+        expect(page.get_by_role("log")).to_contain_text("255")
+        assert visitor.serious("color-contrast") == [], light
+
+
+def test_a_task_that_waits_tells_its_place_as_it_moves(site: Site, visit: Visit) -> None:
+    """Nothing can take them, so that they stay; the one before it is cancelled while the page is open."""
+    nowhere = {"gpu": "none"}
+    first, second = (site.submit(name=f"place {n}", constraints=nowhere) for n in range(2))
+    wait_until(lambda: site.explained(second)["place"] == {"before": 1, "exact": True, "waiting": 2})
+    assert site.explained(second)["reason"].startswith("no executor can take it")
+    (executor,) = site.http.get("/api/v1/executors").json()["executors"]
+    busy = [site.submit(execute={"command": "sleep 300"}) for _ in range(2 * executor["slots"] + 2)]
+    page = visit().open(f"/tasks/{busy[-1]}")
+    standing = page.locator(".standing")
+    expect(standing).to_contain_text("of its owner come before it")
+    for id in busy[:-1]:
+        site.http.post(f"/api/v1/tasks/{id}/cancel", json={})
+    expect(standing).to_contain_text("Running")
+    for id in (first, second, busy[-1]):
+        site.http.post(f"/api/v1/tasks/{id}/cancel", json={})
+
+
 def test_a_task_that_is_not_there(visit: Visit) -> None:
     page = visit().open("/tasks/0123456789abcdef01234567")
     expect(page.get_by_role("heading", name="There is no such task")).to_be_visible()

@@ -6357,6 +6357,7 @@ class TaskPage(object):
      - tasks
      - next_page_token
      - total
+     - at_least
 
     """
 
@@ -6364,13 +6365,15 @@ class TaskPage(object):
         'tasks',
         'next_page_token',
         'total',
+        'at_least',
     )
 
 
-    def __init__(self, tasks=None, next_page_token=None, total=None,):
+    def __init__(self, tasks=None, next_page_token=None, total=None, at_least=None,):
         self.tasks = tasks
         self.next_page_token = next_page_token
         self.total = total
+        self.at_least = at_least
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6402,6 +6405,11 @@ class TaskPage(object):
                     self.total = iprot.readI64()
                 else:
                     iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.BOOL:
+                    self.at_least = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6426,6 +6434,10 @@ class TaskPage(object):
         if self.total is not None:
             oprot.writeFieldBegin('total', TType.I64, 3)
             oprot.writeI64(self.total)
+            oprot.writeFieldEnd()
+        if self.at_least is not None:
+            oprot.writeFieldBegin('at_least', TType.BOOL, 4)
+            oprot.writeBool(self.at_least)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6458,16 +6470,19 @@ class ListExecutors(object):
 
     Attributes:
      - caller
+     - place_of
 
     """
 
     __slots__ = (
         'caller',
+        'place_of',
     )
 
 
-    def __init__(self, caller=None,):
+    def __init__(self, caller=None, place_of=None,):
         self.caller = caller
+        self.place_of = place_of
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6484,6 +6499,11 @@ class ListExecutors(object):
                     self.caller.read(iprot)
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRING:
+                    self.place_of = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6497,6 +6517,10 @@ class ListExecutors(object):
         if self.caller is not None:
             oprot.writeFieldBegin('caller', TType.STRUCT, 1)
             self.caller.write(oprot)
+            oprot.writeFieldEnd()
+        if self.place_of is not None:
+            oprot.writeFieldBegin('place_of', TType.STRING, 2)
+            oprot.writeString(self.place_of.encode('utf-8') if sys.version_info[0] == 2 else self.place_of)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -6785,22 +6809,131 @@ class ExecutorView(object):
         return not (self == other)
 
 
+class QueuePlace(object):
+    """
+    Where a task stands among those of its owner that wait; `before` is absent if it is not in the queue.
+
+    Attributes:
+     - task_id
+     - before
+     - exact
+     - waiting
+
+    """
+
+    __slots__ = (
+        'task_id',
+        'before',
+        'exact',
+        'waiting',
+    )
+
+
+    def __init__(self, task_id=None, before=None, exact=None, waiting=None,):
+        self.task_id = task_id
+        self.before = before
+        self.exact = exact
+        self.waiting = waiting
+
+    def read(self, iprot):
+        if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
+            iprot._fast_decode(self, iprot, [self.__class__, self.thrift_spec])
+            return
+        iprot.readStructBegin()
+        while True:
+            (fname, ftype, fid) = iprot.readFieldBegin()
+            if ftype == TType.STOP:
+                break
+            if fid == 1:
+                if ftype == TType.STRING:
+                    self.task_id = iprot.readString().decode('utf-8', errors='replace') if sys.version_info[0] == 2 else iprot.readString()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.I64:
+                    self.before = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.exact = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 4:
+                if ftype == TType.I64:
+                    self.waiting = iprot.readI64()
+                else:
+                    iprot.skip(ftype)
+            else:
+                iprot.skip(ftype)
+            iprot.readFieldEnd()
+        iprot.readStructEnd()
+
+    def write(self, oprot):
+        if oprot._fast_encode is not None and self.thrift_spec is not None:
+            oprot.trans.write(oprot._fast_encode(self, [self.__class__, self.thrift_spec]))
+            return
+        oprot.writeStructBegin('QueuePlace')
+        if self.task_id is not None:
+            oprot.writeFieldBegin('task_id', TType.STRING, 1)
+            oprot.writeString(self.task_id.encode('utf-8') if sys.version_info[0] == 2 else self.task_id)
+            oprot.writeFieldEnd()
+        if self.before is not None:
+            oprot.writeFieldBegin('before', TType.I64, 2)
+            oprot.writeI64(self.before)
+            oprot.writeFieldEnd()
+        if self.exact is not None:
+            oprot.writeFieldBegin('exact', TType.BOOL, 3)
+            oprot.writeBool(self.exact)
+            oprot.writeFieldEnd()
+        if self.waiting is not None:
+            oprot.writeFieldBegin('waiting', TType.I64, 4)
+            oprot.writeI64(self.waiting)
+            oprot.writeFieldEnd()
+        oprot.writeFieldStop()
+        oprot.writeStructEnd()
+
+    def validate(self):
+        return
+
+    def __repr__(self):
+        L = ['%s=%r' % (key, getattr(self, key))
+             for key in self.__slots__]
+        return '%s(%s)' % (self.__class__.__name__, ', '.join(L))
+
+    def __eq__(self, other):
+        if not isinstance(other, self.__class__):
+            return False
+        for attr in self.__slots__:
+            my_val = getattr(self, attr)
+            other_val = getattr(other, attr)
+            if my_val != other_val:
+                return False
+        return True
+
+    def __ne__(self, other):
+        return not (self == other)
+
+
 class ExecutorViews(object):
     """
     The answer to ListExecutors.
 
     Attributes:
      - executors
+     - place
 
     """
 
     __slots__ = (
         'executors',
+        'place',
     )
 
 
-    def __init__(self, executors=None,):
+    def __init__(self, executors=None, place=None,):
         self.executors = executors
+        self.place = place
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -6822,6 +6955,12 @@ class ExecutorViews(object):
                     iprot.readListEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.STRUCT:
+                    self.place = QueuePlace()
+                    self.place.read(iprot)
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -6838,6 +6977,10 @@ class ExecutorViews(object):
             for iter260 in self.executors:
                 iter260.write(oprot)
             oprot.writeListEnd()
+            oprot.writeFieldEnd()
+        if self.place is not None:
+            oprot.writeFieldBegin('place', TType.STRUCT, 2)
+            self.place.write(oprot)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -7445,16 +7588,22 @@ class TaskCounts(object):
 
     Attributes:
      - counts
+     - counted_at
+     - at_least
 
     """
 
     __slots__ = (
         'counts',
+        'counted_at',
+        'at_least',
     )
 
 
-    def __init__(self, counts=None,):
+    def __init__(self, counts=None, counted_at=None, at_least=None,):
         self.counts = counts
+        self.counted_at = counted_at
+        self.at_least = at_least
 
     def read(self, iprot):
         if iprot._fast_decode is not None and isinstance(iprot.trans, TTransport.CReadableTransport) and self.thrift_spec is not None:
@@ -7476,6 +7625,16 @@ class TaskCounts(object):
                     iprot.readMapEnd()
                 else:
                     iprot.skip(ftype)
+            elif fid == 2:
+                if ftype == TType.DOUBLE:
+                    self.counted_at = iprot.readDouble()
+                else:
+                    iprot.skip(ftype)
+            elif fid == 3:
+                if ftype == TType.BOOL:
+                    self.at_least = iprot.readBool()
+                else:
+                    iprot.skip(ftype)
             else:
                 iprot.skip(ftype)
             iprot.readFieldEnd()
@@ -7493,6 +7652,14 @@ class TaskCounts(object):
                 oprot.writeString(kiter284.encode('utf-8') if sys.version_info[0] == 2 else kiter284)
                 oprot.writeI64(viter285)
             oprot.writeMapEnd()
+            oprot.writeFieldEnd()
+        if self.counted_at is not None:
+            oprot.writeFieldBegin('counted_at', TType.DOUBLE, 2)
+            oprot.writeDouble(self.counted_at)
+            oprot.writeFieldEnd()
+        if self.at_least is not None:
+            oprot.writeFieldBegin('at_least', TType.BOOL, 3)
+            oprot.writeBool(self.at_least)
             oprot.writeFieldEnd()
         oprot.writeFieldStop()
         oprot.writeStructEnd()
@@ -14203,11 +14370,13 @@ TaskPage.thrift_spec = (
     (1, TType.LIST, 'tasks', (TType.STRUCT, [Task, None], False), None, ),  # 1
     (2, TType.STRING, 'next_page_token', 'UTF8', None, ),  # 2
     (3, TType.I64, 'total', None, None, ),  # 3
+    (4, TType.BOOL, 'at_least', None, None, ),  # 4
 )
 all_structs.append(ListExecutors)
 ListExecutors.thrift_spec = (
     None,  # 0
     (1, TType.STRUCT, 'caller', [Caller, None], None, ),  # 1
+    (2, TType.STRING, 'place_of', 'UTF8', None, ),  # 2
 )
 all_structs.append(ExecutorView)
 ExecutorView.thrift_spec = (
@@ -14227,10 +14396,19 @@ ExecutorView.thrift_spec = (
     (13, TType.LIST, 'isolation', (TType.STRING, 'UTF8', False), None, ),  # 13
     (14, TType.MAP, 'layers', (TType.STRING, 'UTF8', TType.STRING, 'UTF8', False), None, ),  # 14
 )
+all_structs.append(QueuePlace)
+QueuePlace.thrift_spec = (
+    None,  # 0
+    (1, TType.STRING, 'task_id', 'UTF8', None, ),  # 1
+    (2, TType.I64, 'before', None, None, ),  # 2
+    (3, TType.BOOL, 'exact', None, None, ),  # 3
+    (4, TType.I64, 'waiting', None, None, ),  # 4
+)
 all_structs.append(ExecutorViews)
 ExecutorViews.thrift_spec = (
     None,  # 0
     (1, TType.LIST, 'executors', (TType.STRUCT, [ExecutorView, None], False), None, ),  # 1
+    (2, TType.STRUCT, 'place', [QueuePlace, None], None, ),  # 2
 )
 all_structs.append(ListJudicators)
 ListJudicators.thrift_spec = (
@@ -14277,6 +14455,8 @@ all_structs.append(TaskCounts)
 TaskCounts.thrift_spec = (
     None,  # 0
     (1, TType.MAP, 'counts', (TType.STRING, 'UTF8', TType.I64, None, False), None, ),  # 1
+    (2, TType.DOUBLE, 'counted_at', None, None, ),  # 2
+    (3, TType.BOOL, 'at_least', None, None, ),  # 3
 )
 all_structs.append(PutFileChunk)
 PutFileChunk.thrift_spec = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from khala.core.commands import ExecutorView
+from khala.core.commands import ExecutorView, QueuePlace
 from khala.core.dependencies import Dependency
 from khala.core.task import TERMINAL, Demand, State, TaskControl
 
@@ -73,10 +73,23 @@ def why_stuck(demand: Demand, executors: Sequence[ExecutorView]) -> str:
     return f"no executor can take it: {shown}"
 
 
-def why_waiting(demand: Demand, executors: Sequence[ExecutorView]) -> str:
-    """Why the task is not placed at this moment; never empty."""
+def why_waiting(demand: Demand, executors: Sequence[ExecutorView], place: QueuePlace | None = None) -> str:
+    """Why the task is not placed at this moment, and behind how many others; never empty."""
     stuck = why_stuck(demand, executors)
     if stuck:
         return stuck
     able = sum(not obstacles(demand, executor) for executor in executors)
-    return f"waits for room or for its turn: {able} of {len(executors)} executors can take it"
+    turn = f"waits for room or for its turn: {able} of {len(executors)} executors can take it"
+    return f"{turn}; {rank}" if (rank := _rank(place)) else turn
+
+
+def _rank(place: QueuePlace | None) -> str:
+    """In words, how many come before a task; what was not counted is told with two digits."""
+    if place is None or place.before is None:
+        return ""
+    if not place.exact:
+        return f"about {float(f'{place.before:.1e}'):,.0f} tasks of its owner come before it"
+    if not place.before:
+        return "it is the first of its owner's"
+    one = place.before == 1
+    return f"{place.before:,} task{'' if one else 's'} of its owner come{'s' if one else ''} before it"

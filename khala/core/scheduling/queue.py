@@ -10,8 +10,10 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from khala.core.commands import QueuePlace
 from khala.core.task import Demand
 
+MOST_COUNTED = 4_096
 Signature = tuple[float, int, bool, str, tuple[tuple[str, str], ...]]
 Key = tuple[int, float, str]
 Lane = tuple[Signature, str, str, int]
@@ -91,6 +93,24 @@ class TaskQueue:
     def depths(self) -> Mapping[int, int]:
         """How many wait, by priority."""
         return self._by_priority
+
+    def place(self, task_id: str) -> QueuePlace:
+        """Where a task stands among its owner's; owners take turns, so others' do not come before it.
+
+        Counted up to `MOST_COUNTED` tasks; of more, each so many-th is looked at and stands for the rest.
+        """
+        waited = self._waiting.get(task_id)
+        if waited is None:
+            return QueuePlace(task_id=task_id, waiting=len(self))
+        (_, owner, *_), mine = waited
+        lanes = [(lane, keys) for lane, keys in self._lanes.items() if lane[1] == owner]
+        step = -(-sum(len(keys) for _, keys in lanes) // MOST_COUNTED)
+        before, skip = 0, 0
+        for lane, keys in lanes:
+            looked_at = keys[skip::step]
+            skip += len(looked_at) * step - len(keys)
+            before += sum(key < mine and self._waiting.get(key[2]) == (lane, key) for key in looked_at)
+        return QueuePlace(task_id=task_id, before=before * step, exact=step == 1, waiting=len(self))
 
     def _left(self, key: Key) -> None:
         self._by_priority[-key[0]] -= 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from khala.core.changes import Changed
-from khala.core.commands import ExecutorView
+from khala.core.commands import ExecutorView, QueuePlace
 from khala.core.effects import Effect, Reread
 from khala.core.instant import Instant
 from khala.core.messages import (
@@ -128,6 +128,10 @@ class Scheduler:
     def executors(self) -> list[ExecutorView]:
         """The executors as this leader sees them."""
         return [_view(executor) for executor in self.ledger.executors.values() if executor.live]
+
+    def place(self, task_id: str) -> QueuePlace:
+        """Where a task stands in the queue."""
+        return self.ledger.queue.place(task_id)
 
     def samples(self) -> list[Sample]:
         """What this leader counts, as metrics."""

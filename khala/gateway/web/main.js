@@ -28,7 +28,9 @@ const VIEWS = {
 };
 
 function Nowhere() {
-  return html`<section class="empty"><h1>There is nothing at this address</h1><p><a href="/">To the overview</a></p></section>`;
+  return html`<section class="empty"><h1>There is nothing at this address</h1>
+    <p>No page of this site is at <code>${location.pathname}</code>.</p>
+    <p class="actions"><a class="button main" href="/">To the overview</a><a class="button" href="/tasks">Find a task</a></p></section>`;
 }
 
 function App() {

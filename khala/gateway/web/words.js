@@ -49,6 +49,7 @@ export const STORY = {
   phase_entered: "Next phase",
   ended: "Ended",
   lost: "Executor lost",
+  retried: "Tried again",
   returned: "Given back by its executor",
   cancel_requested: "Cancel asked for",
   amended: "Labels or priority changed",
@@ -92,6 +93,17 @@ export function lastPhase(task) {
   return result.execute ? ["execute", result.execute] : ["compile", result.compile ?? null];
 }
 
+/** All of an output stream as the result has it; null when it has only a part. */
+export const whole = (stream) => (stream.tail || stream.head_base64 ? null : stream.head);
+
+/** Where to look first after a bad end, by what there is. */
+function firstPlace({ result }) {
+  const { stdout, stderr } = result?.execute ?? {};
+  if (stderr?.size) return "Its error output, below, is the first place to look.";
+  if (stdout?.size) return "It printed no errors; its output, below, may say more.";
+  return "It printed nothing at all. Run it again with more output, or on your machine.";
+}
+
 /** What happened and what to do, for a finished task: `{ tone, what, advice }`, or null when all is well. */
 export function outcome(task) {
   const [phase, ended] = lastPhase(task);
@@ -120,7 +132,7 @@ function ownEnd(subject, phase, ended, task) {
     return { what: `The shell was given ${what} (exit code ${code}).`, advice };
   }
   if (phase === "compile") return { what: `The compilation failed with exit code ${code}, so nothing was executed.`, advice: "Its error output names the line. Clone the task, correct the source, and run that." };
-  return { what: `The program ended with exit code ${code}; only 0 counts as success.`, advice: "Its error output, below, is the first place to look." };
+  return { what: `The program ended with exit code ${code}; only 0 counts as success.`, advice: firstPlace(task) };
 }
 
 function beyond(subject, task, ended, limits) {

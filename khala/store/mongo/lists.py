@@ -1,48 +1,42 @@
-"""Lists of tasks from MongoDB: the leader's scans, searches and counts.
+"""Lists of tasks from MongoDB: the leader's scans, and searches.
 
 Any thread may call. A scan never reads large fields; none of them writes.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bson.max_key import MaxKey
 from pymongo import ASCENDING, DESCENDING
-from pymongo.read_concern import ReadConcern
 
 from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, State
 from khala.store.interface import QueueKey
 from khala.store.mongo.client import Connection, Document
+from khala.store.mongo.counting import MongoCounts
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
 from khala.store.mongo.jobs import range_of
-from khala.store.mongo.schema import CANCELS_INDEX, JOBS, OWNER_INDEX, QUEUE_INDEX, TASKS
-from khala.store.mongo.selection import between, filter_of, index_of
+from khala.store.mongo.schema import CANCELS_INDEX, JOBS, QUEUE_INDEX, TASKS
+from khala.store.mongo.selection import Key, between, filter_of, index_of
 from khala.store.views import PagePlan, page_of, plan_page, token_of
 
 PENDING = State.PENDING.value
 ACTIVE_STATES = sorted(state.value for state in ACTIVE)
-COUNT_REST = 10.0
 
 
-class MongoLists:
-    """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page.
-
-    To count goes over an index: beyond `many` tasks a count is remembered, ten times as long as it took.
-    """
+class MongoLists(MongoCounts):
+    """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page."""
 
     looks_at_most = 5_000
-    many = 100_000
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._tasks = connection.collection(TASKS)
-        self._many_counts: dict[str | None, tuple[float, Mapping[str, int]]] = {}
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""
@@ -104,13 +98,19 @@ class MongoLists:
             window = between(within, plan.after, None, ascending=query.oldest_first)
             found = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).sort(_order(query))
             tasks = [task_of(document) for document in found.skip(query.offset).limit(plan.take + 1)]
-            everything = not rest and wanted == filter_of(SearchTasks(owner=query.owner))
-            total = -1
-            if query.count_total and not everything:
-                total = self._tasks.count_documents({"$and": [within, rest]} if rest else within)
-        if query.count_total and everything:
-            total = sum(self.counts(query.owner).values())
-        return page_of(tasks, plan, total)
+            page = page_of(tasks, plan, -1)
+            if not query.count_total:
+                return page
+            first = self._first_looked_at(query, index, within) if rest else None
+        if not rest and wanted == filter_of(SearchTasks(owner=query.owner)):
+            counted = self.counts_at_once(query.owner)
+            total, at_least = sum(counted.counts.values()), counted.at_least
+        else:
+            total, at_least = self.count_found(
+                {"$and": [within, rest]} if rest else within, first and {"$and": [first, rest]}
+            )
+        shown = query.offset + len(tasks) if tasks else 0
+        return replace(page, total=max(total, shown), at_least=at_least)
 
     def _walk(
         self, query: SearchTasks, plan: PagePlan, index: str, within: Document, rest: Document
@@ -119,37 +119,25 @@ class MongoLists:
         no index answers that, and a store of a million tasks would be read for a name that nobody has."""
         order, ascending = _order(query), query.oldest_first
         window = between(within, plan.after, None, ascending=ascending)
-        found = self._tasks.find(window, {"created_at": 1}).hint(index).sort(order)
-        keys = [(last["created_at"], last["_id"]) for last in found.skip(self.looks_at_most - 1).limit(1)]
-        if keys:
-            window = between(within, plan.after, keys[0], ascending=ascending)
+        last = self._last_looked_at(window, index, order)
+        if last:
+            window = between(within, plan.after, last, ascending=ascending)
         matching = self._tasks.find({"$and": [window, rest]}, PROJECTIONS[query.view]).hint(index).sort(order)
         tasks = [task_of(document) for document in matching.limit(plan.take + 1)]
         if len(tasks) > plan.take:
             return page_of(tasks, plan, -1)
-        return TaskPage(tasks=tuple(tasks), next_page_token=token_of(keys[0]) if keys else "")
+        return TaskPage(tasks=tuple(tasks), next_page_token=token_of(last) if last else "")
 
-    def counts(self, owner: str | None = None) -> Mapping[str, int]:
-        """See TaskStore. Counted in one snapshot, so that no task is counted in two states (I16)."""
-        began = time.monotonic()
-        until, known = self._many_counts.get(owner, (0.0, {}))
-        if began < until:
-            return known
-        tasks = self._tasks.with_options(read_concern=ReadConcern("snapshot"))
-        # A tombstone has no state.
-        per_state: list[Document] = [
-            {"$match": {"state": {"$gt": ""}}},
-            {"$group": {"_id": "$state", "tasks": {"$sum": 1}}},
-        ]
-        index = QUEUE_INDEX
-        if owner is not None:
-            per_state, index = [{"$match": {"owner": owner}}, *per_state], OWNER_INDEX
-        with self._connection.reading("count tasks"):
-            found = {row["_id"]: row["tasks"] for row in tasks.aggregate(per_state, hint=index)}
-        if sum(found.values()) > self.many:
-            ended = time.monotonic()
-            self._many_counts[owner] = (ended + COUNT_REST * (ended - began), found)
-        return found
+    def _first_looked_at(self, query: SearchTasks, index: str, within: Document) -> Document | None:
+        """The part of those `within` that a search looks at; None when it is all of them."""
+        last = self._last_looked_at(within, index, _order(query))
+        return last and between(within, None, last, ascending=query.oldest_first)
+
+    def _last_looked_at(self, window: Document, index: str, order: list[tuple[str, int]]) -> Key | None:
+        found = self._tasks.find(window, {"created_at": 1}).hint(index).sort(order)
+        for last in found.skip(self.looks_at_most - 1).limit(1):
+            return last["created_at"], last["_id"]
+        return None
 
 
 def _order(query: SearchTasks) -> list[tuple[str, int]]:

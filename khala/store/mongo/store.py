@@ -50,6 +50,7 @@ class MongoStore(
     def prepare(self, first_generation: int = 1) -> None:
         """See Store."""
         prepare_schema(self._connection, first_generation)
+        self.counts_at_once()  # many tasks are counted before anybody asks
 
     def cluster_id(self) -> str:
         """See Store; ConfigurationError before the first `prepare`."""
@@ -61,5 +62,6 @@ class MongoStore(
 
     def close(self) -> None:
         """See Store."""
+        self.close_counts()
         self._transactions.close()
         self._connection.close()

@@ -131,7 +131,7 @@ function Failures({ job }) {
     (signal) => get(`/tasks${query({ job_id: job.id, state: "failed", order_by: "created_at", view: "minimal", page_size: MOST_FAILED })}`, signal),
     [job.id, Math.min(job.counts.failed, MOST_FAILED)],
   );
-  if (!value) return null;
+  if (!value) return html`<section class="card"><h2>Why they failed</h2><${Loading} lines=${2} /></section>`;
   const reasons = new Map();
   for (const { exit_reason: reason } of value.tasks) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   const sorted = [...reasons].sort(([, a], [, b]) => b - a);

@@ -32,7 +32,7 @@ export function Overview() {
   const failed = useList({ state: "failed", page_size: MOST_FAILED });
   const [pace] = useState(() => new Pace());
   const { value: before } = useLoaded((signal) => get(`/tasks${query({ state: OVER, page_size: MOST_ENDED, view: "minimal" })}`, signal), []);
-  useEffect(() => before && pace.begin(before.tasks, !before.next_page_token), [before]);
+  useMemo(() => before && pace.begin(before.tasks, !before.next_page_token), [before]);
   useCluster("stats,executors,cluster", {
     stats: (stats) => {
       const then = known.current?.tasks;
@@ -92,15 +92,15 @@ function FirstRun() {
 
 function Counts({ stats, executors }) {
   const slots = executors?.reduce((sum, one) => sum + one.slots, 0);
-  const notes = { running: executors ? `of ${count(slots, "slot")}` : "", pending: "in the queue" };
+  const starting = stats?.tasks.assigned ? `${number(stats.tasks.assigned)} starting, ` : "";
+  const notes = { running: executors ? `${starting}${count(slots, "slot")}` : "", pending: "in the queue" };
   return html`<ul class="tiles">
     ${Object.entries(STATES).map(([state, { word, shape, tone }]) => {
       if (state === "assigned") return null;
-      const value = state === "running" && stats ? stats.tasks.running + stats.tasks.assigned : stats?.tasks[state];
       const states = state === "running" ? "assigned,running" : state;
       return html`<li key=${state}><a href=${`/tasks?state=${states}`}>
         <span class=${`state ${tone}`}><${Icon} name=${shape} />${word}</span>
-        <b>${stats ? number(value) : "–"}</b><small>${notes[state] ?? ""}</small></a></li>`;
+        <b>${stats ? number(stats.tasks[state]) : "–"}</b><small>${notes[state] ?? ""}</small></a></li>`;
     })}
   </ul>`;
 }

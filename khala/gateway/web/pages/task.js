@@ -4,7 +4,7 @@ import { bytes, count, duration, number, sentence } from "../format.js";
 import { Live } from "../live.js";
 import { go } from "../router.js";
 import { shown, specOf } from "../spec.js";
-import { isOver, outcome, VERDICTS } from "../words.js";
+import { isOver, outcome, VERDICTS, whole } from "../words.js";
 import { html, throttle, useEffect, useLoaded, useState } from "../ui.js";
 import { Code, Copy, Empty, Loading, State, Time, Trouble, Verdict } from "../parts/basics.js";
 import { Commands } from "../parts/commands.js";
@@ -12,6 +12,7 @@ import { Difference } from "../parts/difference.js";
 import { Icon } from "../parts/icons.js";
 import { MoreExecutors } from "../parts/more_executors.js";
 import { Output } from "../parts/output.js";
+import { useCounts } from "../parts/paged.js";
 import { Timeline } from "../parts/timeline.js";
 import { Usage } from "../parts/usage.js";
 import { say, soon } from "../parts/undo.js";
@@ -42,11 +43,12 @@ export function TaskPage({ id }) {
   }, [id, known]);
   if (!known) return problem ? html`<${Missing} id=${id} problem=${problem} again=${reload} />` : html`<h1 class="unseen">Task</h1><${Loading} lines=${8} />`;
   const { task, attempts, why } = value;
-  const compared = task.expected_output !== null && task.result?.execute && html`<${Compared} task=${task} />`;
+  const compared = task.expected_output !== null && task.result?.execute && task.verdict !== "accepted" && html`<${Compared} task=${task} />`;
   return html`
     <${Head} task=${task} reload=${reload} />
     ${problem && html`<${Trouble} problem=${problem} again=${reload} />`}
     <${Standing} task=${task} why=${why} />
+    ${task.state === "pending" && html`<${Queued} again=${reload} />`}
     <div class="columns">
       <div class="stack">
         ${task.verdict === "wrong_answer" && compared}
@@ -118,6 +120,12 @@ function Standing({ task, why }) {
     ${nobody && html`<${MoreExecutors} />`}`;
 }
 
+/** The place in the queue changes with the counts of tasks, without a line in the task's own story. */
+function Queued({ again }) {
+  useCounts(again);
+  return null;
+}
+
 function Obstacles({ executors }) {
   return html`<details><summary>What keeps ${count(executors.length, "executor")} from it</summary>
     <ul>${executors.map((one) => html`<li key=${one.id}><b>${one.id}</b>: ${one.obstacles.join("; ") || "nothing"}</li>`)}</ul></details>`;
@@ -128,14 +136,16 @@ const COMPARED = 256 * 1024;
 
 function Compared({ task }) {
   const { stdout } = task.result.execute;
+  const all = whole(stdout);
   const { value } = useLoaded(async (signal) => {
-    if (!stdout.size) return "";
+    if (all !== null) return all;
     const answer = await fetch(`${BASE}/tasks/${task.id}/logs/execute/stdout`, { signal, headers: { Range: `bytes=0-${COMPARED - 1}` } });
     if (!answer.ok) throw new Error(String(answer.status));
     return new TextDecoder().decode(await answer.arrayBuffer());
   }, [task.id, stdout.size]);
-  if (value === null || task.verdict === "accepted") return null;
-  return html`<${Difference} expected=${task.expected_output} actual=${value} checker=${task.checker} cut=${stdout.size > COMPARED} />`;
+  const actual = all ?? value;
+  if (actual === null) return html`<section class="card"><h2>Expected and actual output</h2><div class="diff"><${Loading} lines=${16} /></div></section>`;
+  return html`<${Difference} expected=${task.expected_output} actual=${actual} checker=${task.checker} cut=${stdout.size > COMPARED} />`;
 }
 
 function Files({ task }) {

@@ -56,7 +56,8 @@ export function khalaOf(task) {
 
 const asShell = (command) => (typeof command === "string" ? command : command.map(quoted).join(" "));
 
-export const Commands = ({ task }) => html`<${Ways} title="khala run" khala=${khalaOf(task)} curl=${curlOf(task)} />`;
+export const Commands = ({ task }) => !task.execute && !task.compile ? html`<section class="card"><h2>The same from a terminal</h2>
+  <p class="soft">Give a command, and the equal <code>khala</code> and <code>curl</code> commands are shown here.</p></section>` : html`<${Ways} title="khala run" khala=${khalaOf(task)} curl=${curlOf(task)} />`;
 
 export const JobCommands = ({ job }) => html`<${Ways} title="khala job" curl=${curlOf(job, "/jobs")}
   khala=${heredoc("khala job submit --file -", JSON.stringify(job, null, 2))} />`;

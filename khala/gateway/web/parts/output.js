@@ -2,8 +2,8 @@
 import { ask, BASE } from "../api.js";
 import { bytes } from "../format.js";
 import { Live } from "../live.js";
-import { isOver, lastPhase } from "../words.js";
-import { html, useEffect, useRef, useState } from "../ui.js";
+import { isOver, lastPhase, whole } from "../words.js";
+import { html, useLayoutEffect, useRef, useState } from "../ui.js";
 import { Tabs, Trouble } from "./basics.js";
 import { Icon } from "./icons.js";
 import { Screen } from "./screen.js";
@@ -26,13 +26,17 @@ function telling(task) {
   return `${phase}/${failed ? "stderr" : "stdout"}`;
 }
 
+function keptOf(task, stream) {
+  const [phase, kind] = stream.split("/");
+  return task.result?.[phase]?.[kind] ?? null;
+}
+
 export function Output({ task }) {
   const [chosen, setChosen] = useState("");
   const streams = streamsOf(task);
   const stream = chosen || (streams.includes(telling(task)) ? telling(task) : streams[0]);
   const size = (name) => {
-    const [phase, kind] = name.split("/");
-    const kept = task.result?.[phase]?.[kind];
+    const kept = keptOf(task, name);
     return kept ? bytes(kept.size) : "";
   };
   return html`<section class="card output" aria-label="Output">
@@ -49,12 +53,20 @@ function Stream({ task, stream }) {
   const [problem, setProblem] = useState(null);
   // What is over takes the room it needs; what is watched keeps its place to its end.
   const [fits] = useState(() => isOver(task));
+  const kept = keptOf(task, stream);
+  const [all] = useState(() => (fits && kept && !kept.truncated ? whole(kept) : null));
   const path = `/tasks/${task.id}/logs/${stream}`;
-  useEffect(() => {
+  // Before the browser draws, so that what came with the task takes its room at once.
+  useLayoutEffect(() => {
     screen.current = new Screen(box.current, (next) => setView((old) => (same(old, next) ? old : next)));
-    let live = follow(0);
+    let live = null;
+    if (all === null) live = follow(0);
+    else {
+      screen.current.append(all, 0);
+      setStatus({ attempt: task.attempt, ended: { size: kept.size, written: kept.size }, any: kept.size > 0 });
+    }
     return () => {
-      live.close();
+      live?.close();
       screen.current.close();
     };
 
@@ -78,6 +90,7 @@ function Stream({ task, stream }) {
     }
   }, [path]);
 
+  const unborn = task.state === "pending" && !status.any;
   const earlier = async () => {
     const from = Math.max(0, view.top - EARLIER);
     try {
@@ -93,13 +106,13 @@ function Stream({ task, stream }) {
   return html`
     <div class="toolbar">
       <span class="soft" role="status">${told(task, status, view)}</span>
-      ${!(status.ended || isOver(task)) && html`<button class="quiet" aria-pressed=${String(view.following)} onClick=${() => screen.current.follow(!view.following)}>
+      ${!(status.ended || isOver(task) || unborn) && html`<button class="quiet" aria-pressed=${String(view.following)} onClick=${() => screen.current.follow(!view.following)}>
         <${Icon} name=${view.following ? "pause" : "follow"} />${view.following ? "Pause" : "Follow"}</button>`}
-      <a class="button quiet" href=${BASE + path} download><${Icon} name="down" />Download</a>
+      ${!unborn && html`<a class="button quiet" href=${BASE + path} download><${Icon} name="down" />Download</a>`}
     </div>
     <${Trouble} problem=${problem} />
     ${view.top > 0 && html`<button class="earlier" onClick=${earlier}>Load earlier output (${bytes(view.top)} before this)</button>`}
-    <div class=${fits ? "screen fits" : "screen"} ref=${box} tabindex="0" role="log" aria-label=${TITLES[stream]} aria-live="off"></div>
+    <div class=${fits ? "screen fits" : "screen"} hidden=${all === ""} ref=${box} tabindex="0" role="log" aria-label=${TITLES[stream]} aria-live="off"></div>
   `;
 }
 

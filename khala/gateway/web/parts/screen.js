@@ -195,14 +195,25 @@ function piece(text, look) {
   if (!fg && !bg && !inverse && !classes.length) return document.createTextNode(text);
   const span = document.createElement("span");
   const [front, back] = inverse ? [bg || "back", fg || "front"] : [fg, bg];
-  paint(span, "color", "f", front, classes);
-  paint(span, "backgroundColor", "b", back, classes);
+  if (front && !front.startsWith("rgb")) classes.push(`f-${front}`);
+  if (back.startsWith("rgb")) {
+    span.style.backgroundColor = back;
+    if (front.startsWith("rgb")) span.style.color = front;
+    else if (!fg || inverse) classes.push(isBright(back) ? "on-bright" : "on-dim");
+  } else {
+    if (back) classes.push(`b-${back}`);
+    if (front.startsWith("rgb")) {
+      span.style.setProperty("--own", front);
+      classes.push("f-own");
+    }
+  }
   span.className = classes.join(" ");
   span.textContent = text;
   return span;
 }
 
-function paint(span, property, prefix, colour, classes) {
-  if (colour.startsWith("rgb")) span.style[property] = colour;
-  else if (colour) classes.push(`${prefix}-${colour}`);
+/** Is black easier to read on it than white? (Relative luminance, WCAG 2.2, by the simpler curve.) */
+function isBright(rgb) {
+  const [red, green, blue] = rgb.match(/\d+/g).map((part) => (part / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18;
 }

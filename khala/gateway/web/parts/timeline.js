@@ -14,7 +14,7 @@ function spans(task, nowMs) {
     add("Waiting", "wait", between(task.created_at, over, nowMs));
     return found;
   }
-  add("Waiting", "wait", between(task.created_at, task.started_at));
+  add(task.attempt > 1 ? "Before this attempt" : "Waiting", "wait", between(task.created_at, task.started_at));
   if (compile) add("Compile", "compile", compile.wall_time);
   if (execute) add("Execute", "execute", execute.wall_time);
   if (!isOver(task)) {

@@ -15,11 +15,12 @@ const RESOURCES = {
 export function Usage({ usage, enforced }) {
   const phases = Object.entries(usage ?? {});
   if (!phases.length) return null;
+  const free = phases.some(([, resources]) => Object.values(resources).some(({ used, limit }) => used !== null && !limit));
   return html`<section class="card">
     <h2>Used, of what was allowed</h2>
     ${phases.map(([phase, resources]) => html`<h3 key=${phase}>${phase === "compile" ? "Compile" : "Execute"}</h3>
       <ul class="bars">${Object.entries(resources).map(([name, { used, limit }]) => used !== null && html`<${Bar} key=${name} name=${name} used=${used} limit=${limit} />`)}</ul>`)}
-    <p class="small">Without a bar: no limit was asked for.</p>
+    ${free && html`<p class="small">Without a bar: no limit was asked for.</p>`}
     ${enforced?.length > 0 && html`<p class="small">Held by the executor: ${enforced.join(", ")}</p>`}
   </section>`;
 }
