@@ -31,6 +31,8 @@ REST = 20
 """A look that takes long is followed by a rest this many times as long."""
 MOST_LOOKS = 1000
 OVER_S = 60.0
+SAME_S = 0.001
+"""Times of counts that are no further apart are one time, worked out twice."""
 _QUERY = ("topics",)
 
 
@@ -45,7 +47,7 @@ class Throughput:
         no newer than the one before it tells nothing."""
         while self._seen and self._seen[0][0] < at - OVER_S:
             self._seen.popleft()
-        if not self._seen or at > self._seen[-1][0]:
+        if not self._seen or at > self._seen[-1][0] + SAME_S:
             self._seen.append((at, ended))
         begin, before = self._seen[0]
         at, ended = self._seen[-1]

@@ -22,6 +22,7 @@ from khala.local.ports import answers
 from khala.local.record import ClusterRecord, write_record
 from khala.local.role_process import LOG_BYTES, RoleProcess, describe_exit
 from khala.local.stop_signals import StopSignals
+from khala.services.departure import has_left
 from khala.services.log_file import LogFile
 
 _TICK_S = 0.1
@@ -166,7 +167,8 @@ class ClusterSupervisor:
         for process in self._processes:
             if process.found_dead():
                 changed = True
-                process.left = process.plan.role == "judicator" and process.last_code == 0
+                stopped = process.plan.role == "judicator" and process.last_code == 0
+                process.left = stopped and has_left(self._directory.path / process.plan.name)
                 self._say(
                     f"{process.plan.name} ended ({describe_exit(process.last_code)}); see {process.log}"
                 )

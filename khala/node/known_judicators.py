@@ -17,13 +17,14 @@ import structlog
 from khala.coordination.interface import ClusterView
 from khala.errors import ConfigurationError
 from khala.services.data_directory import write_private
+from khala.services.departure import KNOWN
 
 
 class KnownJudicators:
     """The file above; `name` is this judicator's own."""
 
     def __init__(self, data_dir: Path, name: str) -> None:
-        self._path = data_dir / "judicators.json"
+        self._path = data_dir / KNOWN
         self._name = name
         self._etcd_clients: dict[str, str] = {}
         self._left = False

@@ -13,8 +13,8 @@ import pytest
 from execution.harness import Bench, executed, new_root, opened, script
 from uids import first_test_uid
 
-from khala.core.task import Command, Limits, TaskSpec
-from khala.execution.launching.vforking import Vfork
+from khala.core.task import Command, ExitReason, Limits, TaskSpec
+from khala.execution.launching.vforking import MOST_TAKEN_BYTES, Vfork
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives tasks a user of their own")
 LOOK = """
@@ -123,3 +123,17 @@ def test_an_exec_that_waits_does_not_hold_its_launcher(bench: Bench, open_folder
         holder.kill()
         holder.communicate()
     assert bench.run(script("true")).outcome.succeeded
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1, MOST_TAKEN_BYTES, 5 * MOST_TAKEN_BYTES])
+def test_nothing_is_lost_where_one_call_does_not_take_all_output(bench: Bench, over: int) -> None:
+    size = MOST_TAKEN_BYTES + over
+    result = bench.shell(f"head -c {size} /dev/zero; head -c {size} /dev/zero >&2; exit 3")
+    assert (result.stdout.size, result.stderr.size, result.exit_code) == (size, size, 3)
+
+
+def test_output_beyond_its_limit_is_found_at_once(bench: Bench) -> None:
+    command = Command(shell="printf 0123456789; exec sleep 30", limits=Limits(output_bytes=9, wall_time_s=20))
+    result = executed(bench.run(TaskSpec(execute=command)))
+    assert (result.exit_reason, result.stdout.head) == (ExitReason.OUTPUT_LIMIT, b"0123456789")
+    assert result.wall_time_s < 10

@@ -9,6 +9,9 @@ from faults.trial import Trial
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(PATIENCE_S)]
 
+ENDS_IN_S = 4.0
+"""How long a task may well take that ends before its executor is told to wait no longer (`--stop-within`)."""
+
 
 def restart(trial: Trial, name: str) -> None:
     """End a role process in the friendly way, and wait for its successor."""
@@ -20,7 +23,7 @@ def restart(trial: Trial, name: str) -> None:
 def test_an_executor_drains(trial: Trial) -> None:
     """What runs ends, what waits goes elsewhere; no attempt is lost."""
     name = "executor-1"
-    trial.hold(name)
+    trial.hold(name, ENDS_IN_S)
     lost = trial.losses()
     with trial.fault("drain", name, name):
         restart(trial, name)

@@ -149,7 +149,7 @@ class Trial:
 
         wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
 
-    def hold(self, executor: str, **more: object) -> str:
+    def hold(self, executor: str, lasts_s: float = HELD_S, **more: object) -> str:
         """Submit `stop` tasks (with `more` in them) that outlast a lease, until `executor` runs one; its id.
 
         What `wait_running` saw may have ended meanwhile; this goes on for seconds.
@@ -159,7 +159,7 @@ class Trial:
         def runs() -> str:
             held.difference_update([each for each in held if self._ended(each)])
             if len(held) < HELD_MOST:
-                held.add(self.load.submit(self.workload.lasting(HELD_S, **more)))
+                held.add(self.load.submit(self.workload.lasting(lasts_s, **more)))
             running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
             return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
 

@@ -68,14 +68,18 @@ def primary(trial: Trial) -> str:
 
 
 def etcd_leader(cluster: LocalCluster) -> str:
-    """Which judicator's etcd leads, by the metrics that every etcd shows to everybody."""
+    """Which judicator's etcd leads, by the metrics that every etcd shows to everybody; one that is just being
+    started again shows none."""
 
     def named() -> str:
-        for name in roles(cluster, "judicator"):
-            port = cluster.record().ports[f"{name}.etcd_client"]
-            if b"\netcd_server_is_leader 1" in httpx.get(f"http://127.0.0.1:{port}/metrics").content:
-                return name
-        return ""
+        return next((name for name in roles(cluster, "judicator") if leads(name)), "")
+
+    def leads(name: str) -> bool:
+        url = f"http://127.0.0.1:{cluster.record().ports[f'{name}.etcd_client']}/metrics"
+        try:
+            return b"\netcd_server_is_leader 1" in httpx.get(url).content
+        except httpx.TransportError:
+            return False
 
     return wait_until(named, timeout_s=60, what="a leading etcd")
 

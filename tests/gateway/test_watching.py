@@ -89,6 +89,7 @@ def test_throughput_is_of_the_last_minute() -> None:
     assert seen.note(25, 165.0) == {"finished_per_s": 0.0, "over_s": 55.0}
     assert json.dumps(seen.note(3, 170.0)["finished_per_s"]) == "0.0", "purged tasks are no negative rate"
     assert seen.note(90, 165.0) == {"finished_per_s": 0.0, "over_s": 60.0}, "no newer than the last one"
+    assert seen.note(90, 170.0 + 1e-6) == {"finished_per_s": 0.0, "over_s": 5.0}, "the same moment"
 
 
 def test_counts_of_many_tasks_say_how_old_they_are(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

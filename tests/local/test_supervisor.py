@@ -71,6 +71,27 @@ def test_a_role_that_dies_is_started_again_and_counted(start: Start) -> None:
     cluster.finish(signal.SIGTERM)
 
 
+def test_a_judicator_that_somebody_stopped_is_started_again_but_not_one_that_left(start: Start) -> None:
+    cluster = start()
+    cluster.wait_ready()
+    first = cluster.pids()["judicator-1"]
+    os.kill(first, signal.SIGTERM)
+    wait_until(lambda: cluster.pids().get("judicator-1", first) != first, what="a restart of judicator-1")
+    known = cluster.directory / "judicator-1" / "judicators.json"
+    known.parent.mkdir(exist_ok=True)
+    known.write_text('{"etcd_clients": {}, "left": true}')
+    os.kill(cluster.pids()["judicator-1"], signal.SIGTERM)
+    os.kill(cluster.pids()["executor-1"], signal.SIGKILL)
+
+    def passed_over() -> bool:
+        entries = {entry.name: entry for entry in cluster.record().processes}
+        judicator, executor = entries["judicator-1"], entries["executor-1"]
+        return judicator.identity is None and executor.restarts == 1 and judicator.restarts == 1
+
+    wait_until(passed_over, timeout_s=30, what="a restart of executor-1 alone")
+    cluster.finish(signal.SIGTERM)
+
+
 def test_the_roles_end_when_the_supervisor_is_killed(start: Start) -> None:
     cluster = start()
     cluster.wait_ready()

@@ -56,6 +56,7 @@ class Attempt:
         self._kept: list[bytes] = []
         self._outputs: list[Header] = []
         self._end: Header = {}
+        self._left_empty = False
         self.tree_survived = False
 
     @property
@@ -122,7 +123,9 @@ class Attempt:
         slot = self._slot
         if self._own_fs_bytes:
             slot.kernel.unmount(self._path)
-        if slot.ended is None or not slot.ended.put(slot.root_fd, self._name):
+        # A user of its own: nobody is left who could have put something there since that look.
+        is_empty = self._left_empty and slot.uid_is_own
+        if slot.ended is None or not slot.ended.put(slot.root_fd, self._name, is_empty=is_empty):
             workspace.remove(slot.root_fd, self._name)
         if slot.traces is not None:
             slot.traces.remove()
@@ -176,6 +179,7 @@ class Attempt:
         )
         for phase in wanted:
             run = PhaseRun(ground, phase, self._job[phase])
+            self._left_empty = False
             try:
                 run.execute(self._blobs, partial(self._tell_start, phase, run.run))
             except BadCommand as why:
@@ -184,6 +188,7 @@ class Attempt:
             self._phases[phase] = {
                 **run.header, "stdout": self._keep(run.run.stdout), "stderr": self._keep(run.run.stderr)
             }  # fmt: skip
+            self._left_empty = not run.guard.disk_use.size_bytes
             self._enforced += [name for name in run.guard.enforced if name not in self._enforced]
             self._finish(run.exit_reason, run.reason, phase=phase)
             if not self._is_gone(run.run) or run.reason:

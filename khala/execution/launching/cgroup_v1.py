@@ -21,8 +21,12 @@ from collections.abc import Mapping
 from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
 
 FRESH = {
-    "pids": ("pids.peak", "pids.events"),
-    "memory": ("memory.max_usage_in_bytes", "memory.oom_control", "memory.usage_in_bytes"),
+    "pids": {"pids.peak": os.O_RDONLY, "pids.events": os.O_RDONLY},
+    "memory": {
+        "memory.max_usage_in_bytes": os.O_RDWR,
+        "memory.oom_control": os.O_RDONLY,
+        "memory.usage_in_bytes": os.O_RDONLY,
+    },
 }
 FREEZE_WITHIN_S = 0.1
 LEFT_BYTES = 1 << 20
@@ -34,7 +38,7 @@ READ_BYTES = 4096
 class _Counters:
     """The control files of a group that are read after every phase: open as long as the group exists."""
 
-    def __init__(self, group: str, names: tuple[str, ...]) -> None:
+    def __init__(self, group: str, names: Mapping[str, int]) -> None:
         self._group = group
         self._names = names
         self._fds: dict[str, int] = {}
@@ -44,7 +48,7 @@ class _Counters:
         os.mkdir(self._group)
         for name in self._names:
             with contextlib.suppress(FileNotFoundError):
-                self._fds[name] = os.open(f"{self._group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                self._fds[name] = os.open(f"{self._group}/{name}", self._names[name] | os.O_CLOEXEC)
 
     def text(self, name: str) -> str:
         """The file's content; "" if the group has none of this name."""
@@ -55,6 +59,10 @@ class _Counters:
         """The file's number; 0 if there is none."""
         text = self.text(name).strip()
         return int(text) if text.isdigit() else 0
+
+    def reset(self, name: str) -> None:
+        """Set a peak back to what is used now."""
+        os.pwrite(self._fds[name], b"0", 0)
 
     def remove(self) -> None:
         """Remove the group, in which no process is."""
@@ -166,7 +174,7 @@ class GroupV1(TaskGroup):
         if use is not None and memory is not None and not use.memory_kills:
             self._left_bytes = memory.number("memory.usage_in_bytes")
             if self._left_bytes <= LEFT_BYTES:
-                write(f"{self._memory}/memory.max_usage_in_bytes", 0)
+                memory.reset("memory.max_usage_in_bytes")
                 self._kept.add("memory")
         self._use = None
         for name, counters in self._counters.items():

@@ -1,6 +1,6 @@
 """Noticing and reaping children: SIGCHLD as a readable descriptor, and what the reaped have used.
 
-Single-threaded processes only: it owns the process's SIGCHLD handler and wakeup descriptor.
+Single-threaded processes only: SIGCHLD is blocked in them (signalfd(2)).
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ import os
 import select
 import signal
 import time
-from types import FrameType
+
+from .kernel import Kernel
+
+# Of signalfd_siginfo, as many as are read at once.
+NOTED_BYTES = 32 * 128
 
 
 def now_s() -> float:
@@ -20,34 +24,28 @@ def now_s() -> float:
 class ChildWatch:
     """A descriptor that becomes readable when a child ends. Make a new one after a fork."""
 
-    def __init__(self) -> None:
-        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, self._noted)
-        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+    def __init__(self, kernel: Kernel) -> None:
+        self._fd = kernel.open_signals({signal.SIGCHLD})
 
     def fileno(self) -> int:
         """For poll."""
-        return self._read_fd
+        return self._fd
 
     def clear(self) -> None:
         """Forget what was noted; call it before reaping, never after."""
         try:
-            os.read(self._read_fd, 4096)
+            os.read(self._fd, NOTED_BYTES)
         except BlockingIOError:
             return
 
     def wait(self, timeout_s: float) -> None:
         """Return when a child has ended or the time is up."""
-        select.select([self._read_fd], [], [], timeout_s)
+        select.select([self._fd], [], [], timeout_s)
         self.clear()
 
     def close(self) -> None:
-        """Release the descriptors, in a process that no longer uses this watch."""
-        os.close(self._read_fd)
-        os.close(self._write_fd)
-
-    def _noted(self, number: int, frame: FrameType | None) -> None:
-        """The wakeup descriptor has the byte already; without a handler there would be none."""
+        """Release the descriptor, in a process that no longer uses this watch."""
+        os.close(self._fd)
 
 
 class Reaper:
@@ -59,7 +57,7 @@ class Reaper:
     """
 
     def __init__(self, main_pid: int) -> None:
-        self._main_pid = main_pid
+        self.main_pid = main_pid
         self.main_status: int | None = None
         self.cpu_user_s = 0.0
         self.cpu_system_s = 0.0
@@ -74,8 +72,13 @@ class Reaper:
                 return False
             if pid == 0:
                 return True
-            if pid == self._main_pid:
-                self.main_status = status
-            self.cpu_user_s += use.ru_utime
-            self.cpu_system_s += use.ru_stime
-            self.max_rss_bytes = max(self.max_rss_bytes, use.ru_maxrss * 1024)
+            main_status = status if pid == self.main_pid else None
+            self.note(main_status, use.ru_utime, use.ru_stime, use.ru_maxrss)
+
+    def note(self, main_status: int | None, user_s: float, system_s: float, max_rss_kib: int) -> None:
+        """Add what has been reaped; None if the main child is not among it."""
+        if main_status is not None:
+            self.main_status = main_status
+        self.cpu_user_s += user_s
+        self.cpu_system_s += system_s
+        self.max_rss_bytes = max(self.max_rss_bytes, max_rss_kib * 1024)

@@ -14,7 +14,7 @@ from .children import now_s
 from .framing import FrameReader, Header, encode
 
 MAX_FRAME_BYTES = 1 << 30
-SOON_S = 0.005
+SOON_S = 0.02
 
 
 class ExecutorGone(Exception):

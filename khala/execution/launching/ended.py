@@ -42,16 +42,12 @@ class Ended:
         os.close(fd)
         return None
 
-    def put(self, root_fd: int, name: str) -> bool:
+    def put(self, root_fd: int, name: str, *, is_empty: bool = False) -> bool:
         """Take workspace `name`, whose last process is gone, out of the root; False, and nothing done, if it
-        is not empty or cannot be moved."""
+        is not empty or cannot be moved. `is_empty` says that it has been looked at."""
         try:
-            fd = os.open(name, workspace.OPEN_DIRECTORY, dir_fd=root_fd)
-            try:
-                if os.listdir(fd):
-                    return False
-            finally:
-                os.close(fd)
+            if not is_empty and _has_entries(root_fd, name):
+                return False
             os.rename(name, name, src_dir_fd=root_fd, dst_dir_fd=self._fd)
         except OSError:
             return False
@@ -72,3 +68,11 @@ class Ended:
         os.close(self._fd)
         with contextlib.suppress(OSError):
             os.rmdir(self._path)
+
+
+def _has_entries(root_fd: int, name: str) -> bool:
+    fd = os.open(name, workspace.OPEN_DIRECTORY, dir_fd=root_fd)
+    try:
+        return bool(os.listdir(fd))
+    finally:
+        os.close(fd)

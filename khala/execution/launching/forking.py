@@ -61,7 +61,7 @@ class Zygote:
     def __init__(self, control: socket.socket, kernel: Kernel) -> None:
         self._control = control
         self._kernel = kernel
-        self._watch = ChildWatch()
+        self._watch = ChildWatch(kernel)
         self._launchers: dict[int, int] = {}
         self._unswept: list[int] = []
         self._ended: Ended | None = None

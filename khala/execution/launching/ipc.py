@@ -4,7 +4,6 @@ The launcher's thread, while the slot is idle. A new namespace costs 40 µs, and
 as much to take the old one down; a look whether it is needed costs 10.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH208
 
 from __future__ import annotations
 
@@ -25,6 +24,7 @@ class OwnIpc:
         self._kernel = kernel
         self._lists: list[int] = []
         self._queues = -1
+        self._unused = (0, 0)
 
     def renew(self) -> None:
         """Have a namespace without any object. Message queues end with their last user, which is this
@@ -40,7 +40,14 @@ class OwnIpc:
             # Where these cannot be had, there is a new namespace every time.
             self._lists = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in LISTS]
             self._queues = self._kernel.open_message_queues()
+            self._unused = _changed(self._queues)
 
     def _is_used(self) -> bool:
         used = any(os.pread(fd, LOOK_BYTES, 0).count(b"\n") > HEADER_LINES for fd in self._lists)
-        return used or bool(os.listdir(self._queues))
+        return used or _changed(self._queues) != self._unused
+
+
+def _changed(folder: int) -> tuple[int, int]:
+    """What a queue that is made in there changes, and unlinking it does not undo (ipc/mqueue.c of Linux)."""
+    found = os.fstat(folder)
+    return found.st_size, found.st_mtime_ns

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import sys
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -16,11 +18,13 @@ MNT_DETACH = 2
 SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 430, 431, 432
 FLAG_CLOEXEC = 1
 FSCONFIG_CMD_CREATE = 6
+# sigset_t of the C library.
+SIGSET_BYTES = 128
 
 
 class Kernel:
-    """prctl(2), unshare(2) and mount(2) of the C library, looked up once; every method raises OSError
-    on failure."""
+    """prctl(2), unshare(2), mount(2) and signalfd(2) of the C library, looked up once; every method raises
+    OSError on failure."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -37,6 +41,15 @@ class Kernel:
         """Set the name that ps shows: at most 15 bytes."""
         text = ctypes.create_string_buffer(name.encode()[:15])
         self._prctl(PR_SET_NAME, ctypes.addressof(text))
+
+    def open_signals(self, numbers: set[signal.Signals]) -> int:
+        """Block these signals, and have a descriptor that tells of them (signalfd(2))."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        bits = sum(1 << (number - 1) for number in numbers)
+        mask = bits.to_bytes(8, sys.byteorder).ljust(SIGSET_BYTES, b"\0")
+        fd: int = self._libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC)
+        self._check("signalfd", min(fd, 0))
+        return fd
 
     def take_own_mounts(self) -> None:
         """From here on this process's mounts are its own: they vanish with it. Needs root."""

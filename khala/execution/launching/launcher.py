@@ -126,7 +126,7 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         kill_grace_s=settings["kill_grace_s"],
         task_priority=min(LEAST_PRIORITY, os.getpriority(os.PRIO_PROCESS, 0) + TASK_NICENESS),
         control=Control(sock),
-        watch=ChildWatch(),
+        watch=ChildWatch(kernel),
         kernel=kernel,
         group=_group(settings["group"]),
         box=Box(settings["bwrap"], owner, settings["shown_paths"]) if settings["bwrap"] and owner else None,

@@ -6,6 +6,7 @@ status. Its output is always read, so that it never blocks, and kept within boun
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -19,12 +20,14 @@ from .program import Stdio
 from .slot import Slot
 from .spool import Spool
 from .tree import descendants, end_all, signal_family
+from .vforking import MOST_TAKEN_BYTES, Vfork, Waited
 
 READ_BYTES = 1 << 16
 DRAIN_READS = 64
 KILL_WITHIN_S = 0.8
 BOX_ENDS_WITHIN_S = 0.05
 LONGEST_POLL_S = 3600.0
+MOMENT_S = 0.1
 
 
 class Run:
@@ -50,8 +53,8 @@ class Run:
         self._attempt = (task_id, attempt)
         self._guard = guard
         self._boxed = boxed
-        self._poll = select.poll()
         self._streams: dict[int, Capture] = {}
+        self._open_streams: dict[int, Capture] = {}
         self._started_s = 0.0
         self._kill_at_s: float | None = None
         self._pid = 0
@@ -96,8 +99,7 @@ class Run:
         self._reaper = Reaper(self._pid)
         self._guard.start(self._reaper)
         self._streams = {out_read: self.stdout, err_read: self.stderr}
-        for fd in (*self._streams, self._slot.watch.fileno(), self._slot.control.fileno()):
-            self._poll.register(fd, select.POLLIN)
+        self._open_streams = dict(self._streams)
 
     def finish(self) -> None:
         """Wait for the end, the limit or an abort; end the whole tree; take what is in the pipes.
@@ -113,8 +115,9 @@ class Run:
             self.left = end_all(self._reaper.reap, self._slot.watch, within_s=KILL_WITHIN_S, group=group)
             if not self.wall_time_s:
                 self.wall_time_s = now_s() - self._started_s
-            for fd, capture in self._streams.items():
+            for fd, capture in self._open_streams.items():
                 _drain(fd, capture)
+            for fd, capture in self._streams.items():
                 os.close(fd)
                 capture.close()
             self._guard.close(gone=not self.left)
@@ -134,24 +137,46 @@ class Run:
         return read, write
 
     def _watch_child(self) -> None:
-        open_streams = dict(self._streams)
-        watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
         # An abort that came together with the job makes the socket readable no more.
         self._heed_executor()
+        if self._slot.vfork is not None and not self.ended_by:
+            self._watch_a_moment(self._slot.vfork)
+        if self._reaper.main_status is None:
+            self._watch_on()
+        self.wall_time_s = now_s() - self._started_s
+
+    def _watch_a_moment(self, vfork: Vfork) -> None:
+        """A child that ends soon, having written little, costs one call. Everything else is left to
+        `_watch_on`."""
+        watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
+        waited = Waited(watch, control, min(self._due_s() or math.inf, now_s() + MOMENT_S))
+        most_bytes = self._guard.limits.output_bytes or MOST_TAKEN_BYTES
+        seen = vfork.watch(self._reaper, tuple(self._streams), waited, most_bytes=most_bytes)
+        for (fd, capture), (data, is_all) in zip(self._streams.items(), seen, strict=True):
+            if data:
+                capture.feed(data)
+            if is_all:
+                del self._open_streams[fd]
+
+    def _watch_on(self) -> None:
+        watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
+        poll = select.poll()
+        for fd in (*self._open_streams, watch, control):
+            poll.register(fd, select.POLLIN)
         while self._reaper.main_status is None and not self._is_over_limit():
             if self._spool is not None:
                 self._spool.tend()
             self._slot.control.send_due()
-            for fd, _ in self._poll.poll(self._pause_ms()):
+            for fd, _ in poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
                     self._reaper.reap()
                 elif fd == control:
                     self._slot.control.receive()
                     self._heed_executor()
-                elif not _pump(fd, open_streams[fd]):
-                    self._poll.unregister(fd)
-        self.wall_time_s = now_s() - self._started_s
+                elif not _pump(fd, self._open_streams[fd]):
+                    poll.unregister(fd)
+                    del self._open_streams[fd]
 
     def _is_over_limit(self) -> bool:
         """Is it time to kill? Sets `ended_by` unless it has been aborted before."""
@@ -171,13 +196,17 @@ class Run:
         return bool(exceeded)
 
     def _pause_ms(self) -> float | None:
-        """How long poll may sleep: until the next look, a kill, the spool's turn or a frame is due."""
+        """How long poll may sleep."""
+        due_s = self._due_s()
+        return None if due_s is None else min(max(0.0, due_s - now_s()), LONGEST_POLL_S) * 1000 + 1
+
+    def _due_s(self) -> float | None:
+        """When the next look, a kill, the spool's turn or a frame is due."""
         spool_s = None if self._spool is None else self._spool.due_s
         control = self._slot.control
         deadline_s = None if self.ended_by else control.deadline_s
         times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s, control.due_s)
-        due_s = [at_s for at_s in times_s if at_s is not None]
-        return None if not due_s else min(max(0.0, min(due_s) - now_s()), LONGEST_POLL_S) * 1000 + 1
+        return min((at_s for at_s in times_s if at_s is not None), default=None)
 
     def _heed_executor(self) -> None:
         grace_s = self._slot.control.abort_of(*self._attempt)

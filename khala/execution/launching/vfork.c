@@ -1,4 +1,4 @@
-/* Starts a task's process from its launcher without copying the launcher.
+/* Starts a task's process from its launcher without copying the launcher, and sees a short one through.
  *
  * A forked child of a Python process costs a page fault for every page that it or its parent touches
  * until the exec. This child shares the launcher's memory until then, as vfork(2) does: the launcher
@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,4 +214,91 @@ long khala_start(const struct start *start, struct told *told)
     sigprocmask(SIG_SETMASK, &before, NULL);
     free(texts);
     return pid;
+}
+
+enum { STREAMS = 2 };
+
+/* What a launcher waits for while a child runs, and what came of it. */
+struct watch {
+    long pid;              /* of the child */
+    long until_ns;         /* CLOCK_BOOTTIME; no longer than this */
+    long room;             /* how many bytes of output may yet be taken, of all streams together */
+    char *taken[STREAMS];  /* each has that much space */
+    long sizes[STREAMS];   /* bytes in there */
+    int streams[STREAMS];  /* where they come from, without blocking; -1 once at the end */
+    int children;          /* a signalfd of SIGCHLD */
+    int control;           /* what the caller must attend to when it is readable */
+    int ended, status;     /* whether the child has been reaped, and its wait status */
+    long user_us, system_us, rss_kib;  /* sums over the reaped, and the largest of them */
+};
+
+const long khala_watch_bytes = sizeof(struct watch);
+
+static long boot_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static long us(struct timeval time)
+{
+    return time.tv_sec * 1000000L + time.tv_usec;
+}
+
+static void reap(struct watch *watch)
+{
+    char noted[1024];
+    while (read(watch->children, noted, sizeof noted) > 0)
+        ;
+    int status;
+    struct rusage use;
+    for (long pid; (pid = wait4(-1, &status, WNOHANG, &use)) > 0;) {
+        if (pid == watch->pid) {
+            watch->ended = 1;
+            watch->status = status;
+        }
+        watch->user_us += us(use.ru_utime);
+        watch->system_us += us(use.ru_stime);
+        if (use.ru_maxrss > watch->rss_kib)
+            watch->rss_kib = use.ru_maxrss;
+    }
+}
+
+/* Read a stream once; whether more may be there, now or later. */
+static int take(struct watch *watch, int stream)
+{
+    if (watch->streams[stream] < 0 || !watch->room)
+        return 0;
+    ssize_t size = read(watch->streams[stream], watch->taken[stream] + watch->sizes[stream], (size_t)watch->room);
+    if (size == 0)
+        watch->streams[stream] = -1;
+    if (size <= 0)
+        return 0;
+    watch->sizes[stream] += size;
+    watch->room -= size;
+    return 1;
+}
+
+/* Return when the child has ended, with what it wrote until then, or earlier, whatever it was: the caller
+ * must be able to go on from any point. Other children that end meanwhile are reaped too. */
+void khala_watch(struct watch *watch)
+{
+    while (!watch->ended && watch->room) {
+        struct pollfd ready[2 + STREAMS] = {{watch->children, POLLIN, 0}, {watch->control, POLLIN, 0}};
+        for (int stream = 0; stream < STREAMS; stream++)
+            ready[2 + stream] = (struct pollfd){watch->streams[stream], POLLIN, 0};
+        long left_ns = watch->until_ns - boot_ns();
+        struct timespec pause = {left_ns / 1000000000L, left_ns % 1000000000L};
+        if (left_ns <= 0 || ppoll(ready, 2 + STREAMS, &pause, NULL) <= 0 || ready[1].revents)
+            return;
+        for (int stream = 0; stream < STREAMS; stream++)
+            if (ready[2 + stream].revents)
+                take(watch, stream);
+        if (ready[0].revents)
+            reap(watch);
+    }
+    for (int stream = 0; stream < STREAMS; stream++)
+        while (watch->ended && take(watch, stream))
+            ;
 }

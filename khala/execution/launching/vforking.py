@@ -1,4 +1,5 @@
-"""Starting a command by vfork.c, the library beside this file: without a copy of the launcher.
+"""Starting a command by vfork.c, the library beside this file, without a copy of the launcher; and seeing
+a short one through in there.
 
 The launcher's thread. The library is built where Khala is installed with a C compiler at hand; without
 it, and where other processes may have a task's uid, a launcher forks (starting.py).
@@ -11,14 +12,17 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_char_p, c_int, c_long, c_uint, c_ulong
+from typing import NamedTuple
 
-from .children import now_s
+from .children import Reaper, now_s
 from .program import OOM_SCORE, Program, Stdio
 
 LIBRARY = "_vfork*.so"
 # As in vfork.c.
 EXEC_WITHIN_S = 2
+MOST_TAKEN_BYTES = 1 << 16
 # linux/sched.h
 PF_FORKNOEXEC = 0x40
 
@@ -53,13 +57,45 @@ class _Told(Structure):
     _fields_ = (("step", c_char_p), ("error", c_int))
 
 
+class _Watch(Structure):
+    _fields_ = (
+        ("pid", c_long),
+        ("until_ns", c_long),
+        ("room", c_long),
+        ("taken", c_char_p * 2),
+        ("sizes", c_long * 2),
+        ("streams", c_int * 2),
+        ("children", c_int),
+        ("control", c_int),
+        ("ended", c_int),
+        ("status", c_int),
+        ("user_us", c_long),
+        ("system_us", c_long),
+        ("rss_kib", c_long),
+    )
+
+
+class Waited(NamedTuple):
+    """For what `Vfork.watch` waits besides the child's end: `control` readable, or that it is `until_s` on
+    the clock of `now_s`. `children` is a ChildWatch's descriptor."""
+
+    children: int
+    control: int
+    until_s: float
+
+
 class Vfork:
-    """`khala_start` of the library."""
+    """The functions of the library."""
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         self._start = library.khala_start
         self._start.argtypes = (POINTER(_Start), POINTER(_Told))
         self._start.restype = c_long
+        self._watch = library.khala_watch
+        self._watch.argtypes = (POINTER(_Watch),)
+        self._watch.restype = None
+        self._taken = tuple(ctypes.create_string_buffer(MOST_TAKEN_BYTES) for _ in range(2))
+        self._addresses = tuple(ctypes.cast(taken, c_char_p) for taken in self._taken)
 
     @classmethod
     def here(cls) -> Vfork | None:
@@ -71,7 +107,10 @@ class Vfork:
         for path in glob.glob(os.path.join(os.path.dirname(__file__), LIBRARY)):
             try:
                 library = ctypes.PyDLL(path)
-                if c_long.in_dll(library, "khala_start_bytes").value == ctypes.sizeof(_Start):
+                if all(
+                    c_long.in_dll(library, name).value == ctypes.sizeof(struct)
+                    for name, struct in (("khala_start_bytes", _Start), ("khala_watch_bytes", _Watch))
+                ):
                     return cls(library)
             except (OSError, ValueError):
                 continue
@@ -98,6 +137,24 @@ class Vfork:
             return pid, error
         os.waitpid(pid, 0)
         raise OSError(told.error, f"{told.step.decode()}: {error.strerror}")
+
+    def watch(
+        self, reaper: Reaper, streams: Sequence[int], waited: Waited, *, most_bytes: int
+    ) -> list[tuple[bytes, bool]]:
+        """Wait for the end of the reaper's child, and reap whatever ends; what each of the two streams gave,
+        and whether that is all of it. Returns at the latest when more than `most_bytes` of output came."""
+        room = min(MOST_TAKEN_BYTES, most_bytes + 1)
+        seen = _Watch(
+            reaper.main_pid, int(waited.until_s * 1e9), room, self._addresses, (0, 0), tuple(streams),
+            waited.children, waited.control,
+        )  # fmt: skip
+        self._watch(seen)
+        status = seen.status if seen.ended else None
+        reaper.note(status, seen.user_us / 1e6, seen.system_us / 1e6, seen.rss_kib)
+        return [
+            (ctypes.string_at(taken, size) if size else b"", stream < 0)
+            for taken, size, stream in zip(self._taken, seen.sizes, seen.streams, strict=True)
+        ]
 
 
 def _is_protected() -> bool:

@@ -31,7 +31,7 @@ class MongoCounts:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._counted = connection.collection(TASKS)
+        self._tasks_counted = connection.collection(TASKS)
         self._many_counts: Background[Mapping[str, int]] = Background()
         self._many_found: Background[int] = Background()
 
@@ -61,7 +61,7 @@ class MongoCounts:
         """How many tasks `wanted` finds, and whether that is only the least. Where no index answers it,
         `first` is the part that is looked at when it is asked, unless that is all."""
         with self._connection.reading("count tasks"):
-            found = self._counted.count_documents(first or wanted, limit=self.many + 1)
+            found = self._tasks_counted.count_documents(first or wanted, limit=self.many + 1)
         if first is None and found <= self.many:
             return found, False
         known = self._many_found.latest(str(wanted), lambda: self._all_found(wanted))
@@ -74,7 +74,7 @@ class MongoCounts:
 
     def _all_found(self, wanted: Document) -> int:
         with self._connection.reading("count many tasks"), pymongo.timeout(LONGEST_S):
-            return self._counted.count_documents(wanted)
+            return self._tasks_counted.count_documents(wanted)
 
     def _per_state(
         self, owner: str | None, states: Sequence[str], limit: int | None = None
@@ -88,7 +88,7 @@ class MongoCounts:
         if limit is not None:
             steps.append({"$limit": limit})
         steps.append({"$group": {"_id": "$state", "tasks": {"$sum": 1}}})
-        tasks = self._counted.with_options(read_concern=ReadConcern("snapshot"))
+        tasks = self._tasks_counted.with_options(read_concern=ReadConcern("snapshot"))
         within_s = LONGEST_S if limit is None else self._connection.settings.timeout_s
         with self._connection.reading("count tasks"), pymongo.timeout(within_s):
             return {row["_id"]: row["tasks"] for row in tasks.aggregate(steps, hint=index)}
