@@ -94,7 +94,7 @@ def test_every_message_is_a_member_of_the_union_under_its_name() -> None:
     assert members == [(snake(name), name) for _, name in members]
     parts = {"AttemptView", "QueuedTask", "Caller", "NewTask", "TaskAccepted", "TaskCancel", "ExecutorView"}
     parts |= {"JudicatorView", "UserView", "TokenView", "Quota", "Usage", "AuditEntry", "Sample"}
-    parts |= {"Job", "NewJob"}
+    parts |= {"Job", "NewJob", "QueuePlace"}
     modules = {module.__name__ for module in (messages, commands, transfers, people, operations, jobs)}
     own = {name for name, cls in DOMAIN.items() if cls.__module__ in modules}
     assert {name for _, name in members} == own - parts
