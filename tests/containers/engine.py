@@ -181,7 +181,8 @@ def tail(log: Path, lines: int = 4) -> str:
 
 def _remove_groups() -> None:
     """The engine's control groups lie in the host's hierarchies and outlast its namespaces, empty."""
-    for parent in Path("/sys/fs/cgroup").glob(f"**/{CGROUP_PARENT}"):
+    parents = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == CGROUP_PARENT]
+    for parent in parents:
         folders = [Path(folder) for folder, _, _ in os.walk(parent, topdown=False)]
         for folder in folders:
             with contextlib.suppress(OSError):
