@@ -304,8 +304,12 @@ class Judicator(FrontDoor):
             self._answer_executors(NotAvailable(detail="a leader is being elected"))
 
     def handle_executor_views(self, views: ExecutorViews, envelope: Envelope) -> None:
-        """The leader's answer."""
-        self._answer_executors(views, views.place.task_id if views.place else "")
+        """The leader's answer. An older leader knows no places: its answer is then for all who are left."""
+        if views.place is not None:
+            self._answer_executors(views, views.place.task_id)
+        else:
+            asked_for_none = any(not place for *_, place in self._executor_questions)
+            self._answer_executors(views, "" if asked_for_none else None)
 
     def handle_not_available(self, answer: NotAvailable, envelope: Envelope) -> None:
         """The leader's answer when it does not lead yet."""

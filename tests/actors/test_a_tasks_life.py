@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import pytest
 from actors.world import World
 from wait import wait_until
 
 from khala.actors.executor_messages import Drain
 from khala.core.checking import Checker
-from khala.core.commands import CancelTasks, GetTasks, ListExecutors, Ping, SubmitTasks
+from khala.core.commands import CancelTasks, ExecutorViews, GetTasks, ListExecutors, Ping, SubmitTasks
+from khala.core.scheduling.scheduler import Scheduler
 from khala.core.task import Command, ExitReason, InputFile, Limits, State, Verdict
 from khala.core.transfers import PutFileChunk
 
@@ -141,6 +143,19 @@ def test_the_place_in_the_queue_is_told_to_who_asks_for_it(world: World) -> None
     places = [call()[0].place for call in calls]
     assert [place and place.before for place in places] == [0, 1, 2, None, None, 1]
     assert [place.waiting for place in places if place] == [3] * 5
+
+
+def test_a_leader_of_an_older_version_answers_without_a_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for one gets the executors alone, and does not wait in vain."""
+    monkeypatch.setattr(Scheduler, "place", lambda self, task_id: None)
+    judicator = world.judicator()
+    (id,) = world.submit(judicator, world.new())
+    wait_until(lambda: isinstance(world.ask(judicator, ListExecutors()), ExecutorViews), what="a leader")
+    calls = [judicator.bus.call(ListExecutors(place_of=of)) for of in (id, "", "f" * 24)]
+    wait_until(lambda: all(call() for call in calls), what="every answer")
+    assert [call()[0].place for call in calls] == [None] * 3
 
 
 def test_a_refused_task_does_not_hold_up_its_neighbours(world: World) -> None:

@@ -63,8 +63,8 @@ def test_status_says_in_time_what_it_knows_of_a_judicator_that_hangs(cluster: Lo
     assert ended.returncode == 0
     assert "judicator-1" in ended.stdout
     assert "the cluster does not answer all: no answer about" in ended.stdout
-    # 1.5 s of patience, and the start of a command on a busy machine; a gateway's own is 10 s.
-    assert took_s < 5
+    # 1.5 s of patience, and the start of a command on a busy machine; without it a gateway's own 10 s pass.
+    assert took_s < 9
 
 
 @pytest.mark.timeout(200)
