@@ -12,14 +12,11 @@ import pymongo
 from pymongo.read_concern import ReadConcern
 
 from khala.core.commands import TaskCounts
-from khala.core.task import TERMINAL, State
 from khala.store.mongo.background import Background
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.schema import OWNER_INDEX, QUEUE_INDEX, TASKS
-from khala.store.mongo.selection import UNFINISHED
+from khala.store.mongo.selection import EVERY_STATE, FINISHED, UNFINISHED
 
-EVERY_STATE = [state.value for state in State]
-FINISHED = sorted(state.value for state in TERMINAL)
 LONGEST_S = 120.0
 """How long a count in the background may take."""
 
@@ -31,7 +28,7 @@ class MongoCounts:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tasks_counted = connection.collection(TASKS)
+        self._tasks = connection.collection(TASKS)
         self._many_counts: Background[Mapping[str, int]] = Background()
         self._many_found: Background[int] = Background()
 
@@ -61,7 +58,7 @@ class MongoCounts:
         """How many tasks `wanted` finds, and whether that is only the least. Where no index answers it,
         `first` is the part that is looked at when it is asked, unless that is all."""
         with self._connection.reading("count tasks"):
-            found = self._tasks_counted.count_documents(first or wanted, limit=self.many + 1)
+            found = self._tasks.count_documents(first or wanted, limit=self.many + 1)
         if first is None and found <= self.many:
             return found, False
         known = self._many_found.latest(str(wanted), lambda: self._all_found(wanted))
@@ -74,7 +71,7 @@ class MongoCounts:
 
     def _all_found(self, wanted: Document) -> int:
         with self._connection.reading("count many tasks"), pymongo.timeout(LONGEST_S):
-            return self._tasks_counted.count_documents(wanted)
+            return self._tasks.count_documents(wanted)
 
     def _per_state(
         self, owner: str | None, states: Sequence[str], limit: int | None = None
@@ -88,7 +85,7 @@ class MongoCounts:
         if limit is not None:
             steps.append({"$limit": limit})
         steps.append({"$group": {"_id": "$state", "tasks": {"$sum": 1}}})
-        tasks = self._tasks_counted.with_options(read_concern=ReadConcern("snapshot"))
+        tasks = self._tasks.with_options(read_concern=ReadConcern("snapshot"))
         within_s = LONGEST_S if limit is None else self._connection.settings.timeout_s
         with self._connection.reading("count tasks"), pymongo.timeout(within_s):
             return {row["_id"]: row["tasks"] for row in tasks.aggregate(steps, hint=index)}

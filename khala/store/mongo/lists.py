@@ -16,12 +16,12 @@ from khala.core.commands import SearchTasks, TaskPage
 from khala.core.messages import QueuedTask
 from khala.core.task import ACTIVE, State
 from khala.store.interface import QueueKey
-from khala.store.mongo.client import Connection, Document
+from khala.store.mongo.client import Document
 from khala.store.mongo.counting import MongoCounts
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
 from khala.store.mongo.jobs import range_of
-from khala.store.mongo.schema import CANCELS_INDEX, JOBS, QUEUE_INDEX, TASKS
+from khala.store.mongo.schema import CANCELS_INDEX, JOBS, QUEUE_INDEX
 from khala.store.mongo.selection import Key, between, filter_of, index_of
 from khala.store.views import PagePlan, page_of, plan_page, token_of
 
@@ -33,10 +33,6 @@ class MongoLists(MongoCounts):
     """The reading half of TaskStore. A search that no index answers looks at `looks_at_most` tasks a page."""
 
     looks_at_most = 5_000
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        self._tasks = connection.collection(TASKS)
 
     def scan_queue(self, after: tuple[float, str], limit: int) -> Sequence[QueuedTask]:
         """See TaskStore."""

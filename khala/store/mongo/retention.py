@@ -13,15 +13,14 @@ from typing import Any
 from pymongo import ASCENDING, DeleteMany, DeleteOne
 
 from khala.core.retention import DueJob, DueTask, FinishedTask, Standing
-from khala.core.task import ACTIVE, TERMINAL, State, Task
+from khala.core.task import ACTIVE, State, Task
 from khala.store.mongo.client import Connection, Document
 from khala.store.mongo.documents import PROJECTIONS, PURGED_AT, task_of, tombstone_pipeline
 from khala.store.mongo.jobs import ids_of, range_of
 from khala.store.mongo.removals import JOB, TASK, due_again, due_at, id_of, key_of
 from khala.store.mongo.schema import JOBS, OUTPUTS, QUEUE_INDEX, REMOVALS, TASKS
-from khala.store.mongo.selection import UNFINISHED
+from khala.store.mongo.selection import FINISHED, UNFINISHED
 
-FINISHED = sorted(state.value for state in TERMINAL)
 _FINISHED_TASK: Document = dict.fromkeys(
     ("created_at", "finished_at", "job_id", "spec.ttl_after_finished_s"), 1
 )

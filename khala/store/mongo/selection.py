@@ -9,6 +9,8 @@ from khala.store.mongo.schema import CREATED_INDEX, OWNER_INDEX, QUEUE_INDEX, US
 
 EVER: Document = {"$gte": float("-inf")}
 """Any time: what has none is no task but a tombstone."""
+EVERY_STATE = [state.value for state in State]
+FINISHED = sorted(state.value for state in TERMINAL)
 UNFINISHED = [state.value for state in State if state not in TERMINAL]
 LAST_CHARACTER = "\U0010ffff"
 
@@ -20,7 +22,7 @@ def filter_of(query: SearchTasks) -> Document:
         wanted["spec.user"] = query.user
     if query.owner is not None:
         # With every state named, the index (owner, state, created_at) gives the order of time by merging.
-        wanted |= {"owner": query.owner, "state": {"$in": [state.value for state in State]}}
+        wanted |= {"owner": query.owner, "state": {"$in": EVERY_STATE}}
     if query.states:
         wanted["state"] = {"$in": [state.value for state in query.states]}
     if query.name_prefix:
