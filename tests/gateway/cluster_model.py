@@ -73,6 +73,7 @@ class ClusterModel:
         self._codec = Codec(max_frame_bytes=FRAME_BYTES)
         self._uploads: dict[str, bytearray] = {}
         self._changed = threading.Condition()
+        self._abandoned: list[Any] = []
 
     # --- what the gateway uses -------------------------------------------------------------------
 
@@ -84,7 +85,14 @@ class ClusterModel:
         if self._tokens and not isinstance(command, c.Ping):
             self._authorise(command.caller)
         handler = getattr(self, "handle_" + re.sub("(?<!^)([A-Z])", r"_\1", type(command).__name__).lower())
-        reply = await asyncio.to_thread(handler, command)
+        try:
+            reply = await asyncio.to_thread(handler, command)
+        except asyncio.CancelledError:
+            # The loop's end waits for its threads; this one waits for nobody.
+            with self._changed:
+                self._abandoned.append(command)
+                self._changed.notify_all()
+            raise
         if error := self.trouble_after(command):
             raise error
         return self._back_over_the_wire(command, reply)
@@ -207,7 +215,7 @@ class ClusterModel:
         deadline = time.monotonic() + command.wait_s
         with self._changed:
             while command.wait_s and not self._all_finished(command.task_ids):
-                if not self._changed.wait(deadline - time.monotonic()):
+                if not self._wait(command, deadline):
                     break
         return c.TaskViews(tasks=tuple(self.store.read(command.task_ids, command.view)))
 
@@ -248,10 +256,16 @@ class ClusterModel:
                 part = read_part(self.store, command)
                 if part.complete or command.offset < part.size:
                     return part
-                if not command.wait_s or not self._changed.wait(deadline - time.monotonic()):
+                if not command.wait_s or not self._wait(command, deadline):
                     return part
 
     # --- the rest --------------------------------------------------------------------------------
+
+    def _wait(self, command: Any, deadline: float) -> bool:
+        """Wait for a change; False when it is too late for one, or nobody waits for the answer any more."""
+        if any(each is command for each in self._abandoned):
+            return False
+        return self._changed.wait(deadline - time.monotonic())
 
     def _all_finished(self, ids: tuple[str, ...]) -> bool:
         return all(task.control.state in TERMINAL for task in self.store.read(ids, "minimal"))
