@@ -31,8 +31,9 @@ from khala.store.memory_tasks import TaskTable
 
 @dataclass(frozen=True, slots=True)
 class MemoryBackup:
-    """What a restored store has of an earlier one."""
+    """What a restored store has of an earlier one, which was of that generation."""
 
+    generation: int
     tasks: TaskTable
     outputs: Mapping[StreamKey, bytes]
     removals: RemovalTable
@@ -318,7 +319,7 @@ class MemoryStore(MemoryRetention):
         """Tasks and output as they are now."""
         with self._lock:
             outputs = {key: bytes(stream) for key, stream in self._outputs.items()}
-            return MemoryBackup(self._tasks.copy(), outputs, self._removals.copy())
+            return MemoryBackup(self._epoch.generation, self._tasks.copy(), outputs, self._removals.copy())
 
     def restore(self, backup: MemoryBackup) -> int:
         """Be as the backup is, in a new generation (P4), which is the answer. As with real ones, nobody else

@@ -228,6 +228,20 @@ def test_recall_for_an_idle_executor_within_a_second() -> None:
     assert bench.assigned_to() == {"waits": "e2"}
 
 
+def test_what_fits_nowhere_keeps_no_executor_idle() -> None:
+    """A task that waits for an executor of another kind is no reason to leave others where they wait."""
+    bench = LeaderBench()
+    bench.join("e1")
+    bench.submit("fits nowhere", constraints={"gpu": "yes"})
+    bench.submit("runs")
+    bench.submit("waits")
+    bench.started("runs")
+    bench.join("e2")
+    bench.sent.clear()
+    bench.later(1.0, ticks=4)
+    assert [recall.task_id for recall in bench.take_sent(RecallAttempt)] == ["waits"]
+
+
 def test_no_recall_without_need() -> None:
     """Not when nobody is idle, when it fits nowhere else, or while others wait in the queue."""
     bench = LeaderBench()

@@ -11,7 +11,7 @@ from khala.core.messages import AssignTask, RecallAttempt
 from khala.core.scheduling.placement import Room, place
 from khala.core.scheduling.queue import TaskQueue
 from khala.core.scheduling.shares import HALF_LIFE_S, Shares
-from khala.core.task import Demand, Task, TaskControl, TaskSpec
+from khala.core.task import Demand, Resources, Task, TaskControl, TaskSpec
 
 
 def test_use_fades_by_half_and_what_is_held_counts() -> None:
@@ -75,8 +75,8 @@ def submit(bench: LeaderBench, *task_ids: str, owner: str, **fields: object) -> 
     at = bench.boot_s
     for task_id in task_ids:
         bench.store.insert(
-            [Task(id=task_id, spec=TaskSpec(), owner=owner, created_at=at, control=TaskControl(queued_at=at),
-                  **fields)]  # type: ignore[arg-type]
+            [Task(id=task_id, owner=owner, created_at=at, control=TaskControl(queued_at=at),
+                  **({"spec": TaskSpec()} | fields))]  # type: ignore[arg-type]
         )  # fmt: skip
     bench.rescan()
 
@@ -104,6 +104,19 @@ def test_a_newcomer_waits_for_what_runs_and_not_for_what_was_sent_ahead() -> Non
     assert assigned(bench)[4] == "b"
     bench.later(2.0, ticks=10)
     assert len(recalled(bench)) == 2, "what was sent after the newcomer's task stays"
+
+
+def test_a_newcomer_is_given_room_though_anothers_task_fits_nowhere() -> None:
+    bench = LeaderBench()
+    bench.join("e1", slots=2)
+    submit(bench, *(f"a{n}" for n in range(9)), owner="ann")
+    for task_id in ("a0", "a1"):
+        bench.started(task_id)
+    elsewhere = TaskSpec(resources=Resources(cpus=0.5), constraints={"gpu": "yes"})
+    submit(bench, "impossible", owner="abe", spec=elsewhere)
+    submit(bench, "b", owner="bob")
+    bench.later(1.0, ticks=5)
+    assert recalled(bench) == ["a2", "a3"]
 
 
 def test_a_newcomer_who_was_sent_behind_others_comes_first() -> None:

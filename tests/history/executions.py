@@ -58,6 +58,7 @@ class ExecutionHistories:
     generation: int = 0
     limits: dict[str, TaskInserted] = field(default_factory=dict)
     begun: dict[Attempt, str] = field(default_factory=dict)
+    given: dict[Attempt, int] = field(default_factory=dict)
     ended: dict[Attempt, str] = field(default_factory=dict)
     outcomes: dict[Attempt, Outcome] = field(default_factory=dict)
     starts: Counter[str] = field(default_factory=Counter)
@@ -72,13 +73,15 @@ class ExecutionHistories:
         self.limits[record.task_id] = record
 
     def restored(self, record: StoreRestored) -> None:
-        """Attempts that the store does not know any more never were, whatever becomes of them."""
+        """Attempts that the store does not know any more never were, whatever becomes of them; so with those
+        that a generation gave which the backup is older than, though it knows others of their number."""
         self.generation = record.generation
         self.received.clear()
         self.processes.clear()
-        for known in (self.begun, self.ended, self.outcomes):
-            for key in [key for key in known if not _happened(key, record.stored)]:
-                del known[key]  # type: ignore[attr-defined]
+        for key in list(self.begun):
+            if self.given[key] > record.origin or not _happened(key, record.stored):
+                for known in (self.begun, self.given, self.ended, self.outcomes):
+                    known.pop(key, None)  # type: ignore[attr-defined]
         self.executed &= self.begun.keys()
         self.starts = Counter(task_id for task_id, _ in self.begun)
 
@@ -108,7 +111,7 @@ class ExecutionHistories:
             return
         if record.fact == Fact.START:
             require(key not in self.begun, "I9", "{} began at {} and {}", key, self.begun.get(key), executor)
-            self.begun[key] = executor
+            self.begun[key], self.given[key] = executor, record.epoch.generation
             self.starts[record.task_id] += 1
             most = self.limits[record.task_id].max_attempts
             count = self.starts[record.task_id]

@@ -75,11 +75,12 @@ class EpochTaken:
 
 @dataclass(frozen=True, slots=True)
 class StoreRestored:
-    """The store is a backup's: it has these tasks, and a new generation. What else was is lost, by an
-    operator's word."""
+    """The store is a backup's, which was made in the generation `origin`: it has these tasks, and a new
+    generation. What else was is lost, by an operator's word."""
 
     at: float
     generation: int
+    origin: int
     stored: Mapping[str, TaskControl]
 
 

@@ -105,7 +105,7 @@ class Storage:
         ever = tuple(self.world.checker.tasks.submitted)
         stored = {task.id: task.control for task in self.memory.read(ever, "minimal")}
         self.world.inserted = set(stored)
-        self.world.record(StoreRestored(self.clockwork.now_s, generation, stored))
+        self.world.record(StoreRestored(self.clockwork.now_s, generation, backup.generation, stored))
         for client in self.world.clients:
             client.submit_again(stored)
 

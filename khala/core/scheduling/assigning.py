@@ -10,7 +10,7 @@ from khala.core.messages import AbortAttempt, AssignTask, RecallAttempt
 from khala.core.scheduling.holding import timeout_of
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
 from khala.core.scheduling.placement import place
-from khala.core.scheduling.queue import signature_of
+from khala.core.scheduling.queue import Signature, signature_of
 from khala.core.task import TERMINAL, State, TaskSpec
 
 PLACE_LIMIT = 1_000
@@ -135,7 +135,7 @@ def stop_if_cancelled(ledger: Ledger, entry: Entry) -> None:
 def recall_for_idle(ledger: Ledger) -> None:
     """Take back tasks that wait ahead at a busy executor while a suitable one is idle."""
     idle = [e for e in ledger.executors.values() if e.room.open and e.room.taken_slots < e.room.slots]
-    if not idle or any(ledger.shares.may_take(*lane[1:]) for lane in ledger.queue.lanes()):
+    if not idle or any(_fits_one(signature, idle) for signature in _wanted(ledger)):
         return
     free = sum(e.room.slots - e.room.taken_slots for e in idle)
     waited = ledger.at.boot_s - RECALL_AFTER_S
@@ -146,7 +146,9 @@ def recall_for_idle(ledger: Ledger) -> None:
         for entry in reversed(executor.entries.values()):
             if free <= 0 or surplus <= 0:
                 break
-            if not _may_recall(entry, waited) or not _fits_one(entry, idle):
+            if not _may_recall(entry, waited) or not _fits_one(
+                signature_of(entry.demand, entry.suspect), idle
+            ):
                 continue
             free -= 1
             surplus -= 1
@@ -175,13 +177,20 @@ def recall_for_newcomers(ledger: Ledger) -> None:
 
 
 def _make_room(ledger: Ledger, waited: float) -> None:
-    """Take back what waits ahead at one executor, while somebody who holds nothing waits in the queue."""
+    """Take back what waits ahead at one executor, while somebody who holds nothing waits in the queue.
+
+    What fits nowhere waits for an executor of its kind, and keeps nobody else from room that is there.
+    """
     shares, now = ledger.shares, ledger.at.boot_s
     lanes = [lane for lane in ledger.queue.lanes() if not shares.held(lane[1]) and shares.may_take(*lane[1:])]
-    if not lanes:
+    for signature in dict.fromkeys(
+        lane[0] for lane in sorted(lanes, key=lambda lane: (shares.rank(lane[1], now), lane))
+    ):
+        able = [e for e in ledger.executors.values() if e.room.open and e.room.could_ever_fit(signature)]
+        if able:
+            break
+    else:
         return
-    signature = min(lanes, key=lambda lane: (shares.rank(lane[1], now), lane))[0]
-    able = [e for e in ledger.executors.values() if e.room.open and e.room.could_ever_fit(signature)]
     if any(executor.room.fits_now(signature) for executor in able):
         return
     ahead = (
@@ -214,6 +223,10 @@ def _may_recall(entry: Entry, waited: float) -> bool:
     )
 
 
-def _fits_one(entry: Entry, idle: list[ExecutorEntry]) -> bool:
-    signature = signature_of(entry.demand, entry.suspect)
+def _wanted(ledger: Ledger) -> set[Signature]:
+    """What the waiting tasks need whose owners and jobs may have one more."""
+    return {lane[0] for lane in ledger.queue.lanes() if ledger.shares.may_take(*lane[1:])}
+
+
+def _fits_one(signature: Signature, idle: list[ExecutorEntry]) -> bool:
     return any(e.room.could_ever_fit(signature) and e.room.fits_now(signature) for e in idle)
