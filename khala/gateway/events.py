@@ -67,7 +67,9 @@ async def _lines(call: Call, task: Task, after: int) -> AsyncIterator[bytes]:
             said_at = time.monotonic()
             yield REMARK
         try:
-            task = await read_task(call, task.id, "basic")
+            now = await read_task(call, task.id, "minimal")
+            if now.control.rev != task.control.rev:
+                task = await read_task(call, task.id, "basic")
         except Unavailable:
             continue  # the reader waits with us until the cluster answers again
         except Refusal as error:

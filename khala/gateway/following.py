@@ -1,7 +1,8 @@
 """An output stream as server-sent events, while it grows: `output` events and one `end`.
 
 Runs on the event loop. More is asked for only when what was sent has left for the client: a slow
-reader holds one part, and its task never knows. An event's id is the offset behind it, from where a
+reader holds one part, and its task never knows. Parts begin small and grow with what the reader has taken,
+so that whoever comes and goes costs little. An event's id is the offset behind it, from where a
 reader goes on after a break; when the reader did not name an attempt, the id does: `OFFSET@ATTEMPT`.
 """
 
@@ -20,10 +21,14 @@ from khala.core.transfers import OutputPart
 from khala.errors import Refusal
 from khala.gateway.exchange import Call
 from khala.gateway.outputs import OutputName, read_part
-from khala.gateway.sse import IDLE_S, REMARK, event, send_events
+from khala.gateway.sse import BUFFER_BYTES, IDLE_S, REMARK, buffer_at_most, event, send_events
 
 SOONEST_S = 0.5
+FIRST_PART_BYTES = 16 * 1024
 PART_BYTES = 128 * 1024
+TAKEN_PER_PART = 8
+"""A part is at most so many-th of what the reader has taken: more than fits between it and us."""
+BUFFERED_PARTS = 4
 LONGEST_CHARACTER = 4
 _ID = re.compile(r"(\d{1,15})(?:@(\d{1,9}))?")
 
@@ -51,10 +56,13 @@ async def follow(call: Call, name: OutputName, offset: int, *, tail: int | None)
 
 async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[bytes]:
     named = bool(name.attempt)
-    held = b""
+    held, begin, room = b"", offset, FIRST_PART_BYTES
     while True:
         asked_at = time.monotonic()
-        part = await read_part(call, name, offset + len(held), PART_BYTES, wait_s=IDLE_S)
+        if room < PART_BYTES and offset - begin >= room * TAKEN_PER_PART:
+            room *= 2
+            buffer_at_most(call, max(room * BUFFERED_PARTS, BUFFER_BYTES))
+        part = await read_part(call, name, offset + len(held), room, wait_s=IDLE_S)
         name = replace(name, attempt=part.attempt)
         over = part.complete and part.offset + len(part.data) >= part.size
         data, held = _whole_characters(held + part.data, over=over)

@@ -6,6 +6,8 @@ Runs on the event loop. The next event is asked for only when the one before it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import orjson
@@ -15,6 +17,8 @@ from khala.gateway.exchange import Call
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 IDLE_S = 15.0
 REMARK = b":\n\n"
+BUFFER_BYTES = 32 * 1024
+"""What the kernel may keep for a reader that has not proved to take more; it may double this."""
 
 
 async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
@@ -24,6 +28,7 @@ async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
     )
     followers, me = call.request.app.ctx.followers, asyncio.current_task()
     followers.add(me)
+    buffer_at_most(call, BUFFER_BYTES)
     try:
         await response.send(b"retry: 1000\n\n")
         async for event in events:
@@ -31,6 +36,13 @@ async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
     finally:
         followers.discard(me)
     await response.eof()
+
+
+def buffer_at_most(call: Call, size: int) -> None:
+    """Let the kernel keep about `size` bytes for this reader, instead of the megabytes it would grow to."""
+    sock = call.request.transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # the reader has gone
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
 def event(kind: str, data: object, *, id: str = "") -> bytes:

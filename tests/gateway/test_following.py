@@ -192,8 +192,20 @@ def test_a_reader_that_does_not_read_holds_little(gateway: Gateway) -> None:
 
         with gateway.http.stream("GET", log_of(id)) as answer:
             assert sum(len(data) for data in answer.iter_bytes()) == 64 << 20
-        asked = [c.length for c in gateway.cluster.seen if isinstance(c, GetOutput)]
-        assert 0 < asked.count(following.PART_BYTES) * following.PART_BYTES < 8 << 20
+        asked = [c.length for c in gateway.cluster.seen if isinstance(c, GetOutput) and c.wait_s]
+        assert 0 < sum(asked) < 1 << 20
+        assert set(asked) == {following.FIRST_PART_BYTES}
+
+
+def test_a_reader_that_takes_is_given_more(gateway: Gateway) -> None:
+    id = gateway.submit()
+    gateway.cluster.succeed(id, bytes(4 << 20))
+    with followed(gateway, id) as events:
+        taken = sum(len(each.content) for each in events if each.kind == "output")
+    assert taken == 4 << 20
+    asked = [c.length for c in gateway.cluster.seen if isinstance(c, GetOutput) and c.wait_s]
+    assert asked == sorted(asked)
+    assert (asked[0], asked[-1]) == (following.FIRST_PART_BYTES, following.PART_BYTES)
 
 
 def test_a_reader_who_goes_away_is_let_go(gateway: Gateway) -> None:

@@ -24,7 +24,7 @@ LONGEST_S = 120.0
 class MongoCounts:
     """The counting part of TaskStore. More than `many` tasks are counted in the background."""
 
-    many = 20_000
+    many = 10_000
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
