@@ -1,11 +1,11 @@
 """What isolation costs, and what it is worth: beside plain processes and beside bwrap, in the same run.
 
-    python bench/isolation.py [--tasks 200] [--repeats 3] [--json FILE]
+    python bench/isolation.py [--tasks 200] [--repeats 5] [--json FILE]
 
 First the time of one `/bin/true` at each level that holds here, through an executor's launchers and
 nothing else, next to subprocess.run of the same and of bwrap with the same kind of box; taken in
 turns, medians of all. Then how much longer a neighbour's fixed piece of work takes while slot 0 is
-attacked, as a ratio; on a machine with as many CPUs as busy slots 1.0 is perfect. Run it as root.
+attacked, as a ratio of medians; on a machine with as many CPUs as busy slots 1.0 is perfect. Run it as root.
 """
 
 from __future__ import annotations
@@ -116,10 +116,11 @@ def slowdown(pair: Slots, level: Isolation, repeats: int) -> dict[str, float]:
         assert result is not None and result.execute is not None
         return result.execute.wall_time_s
 
-    ratios: dict[str, list[float]] = {name: [] for name in ATTACKS}
+    alone: list[float] = []
+    beside: dict[str, list[float]] = {name: [] for name in ATTACKS}
     for _ in range(repeats):
         for name, (script, limits) in ATTACKS.items():
-            alone = took()
+            alone.append(took())
             bounds = {
                 "wall_time_s": ATTACK_S, "processes": limits.processes or 64,
                 "memory_bytes": limits.memory_bytes, "output_bytes": limits.output_bytes,
@@ -127,17 +128,17 @@ def slowdown(pair: Slots, level: Isolation, repeats: int) -> dict[str, float]:
             }  # fmt: skip
             command = Command(shell=script, limits=Limits(**bounds))  # type: ignore[arg-type]
             pair.start(0, TaskSpec(execute=command, isolation=level))
-            ratios[name].append(took() / alone)
+            beside[name].append(took())
             pair.abort(0)
             pair.end(0)
-    return {name: statistics.median(found) for name, found in ratios.items()}
+    return {name: statistics.median(found) / statistics.median(alone) for name, found in beside.items()}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with slots() as (pair, host):

@@ -1,6 +1,7 @@
 """`make faults SEED=N MINUTES=M`: a cluster under load and under seeded faults, judged again and again.
 
-PYTHONPATH=.:tests python -m faults.run --seed 7 --minutes 20 [--judicators 3] [--rate 25] [--dry-run]
+PYTHONPATH=.:tests python -m faults.run --seed 7 --minutes 20 [--judicators 3] [--rate 25] [--longest 3]
+    [--dry-run]
 
 It prints the seed and each fault with its time, so that it can be compared with another run of the same
 seed; `--dry-run` prints the schedule only. Every two minutes all is healed, and the history is judged. On
@@ -33,10 +34,16 @@ class Soak:
     """One run; `minutes` of faults in rounds that each end with a judgement."""
 
     def __init__(
-        self, cluster: LocalCluster, seed: int, minutes: float, words: list[str], rate: float
+        self,
+        cluster: LocalCluster,
+        seed: int,
+        minutes: float,
+        words: list[str],
+        rate: float,
+        longest_s: float,
     ) -> None:
         self._length_s = minutes * 60
-        self._trial = Trial(cluster, seed, rate=rate)
+        self._trial = Trial(cluster, seed, rate=rate, longest_s=longest_s)
         self._nemesis = Nemesis(self._trial, words)
         self._strokes = schedule(seed, self._length_s)
         self._readings: list[Reading] = []
@@ -110,6 +117,7 @@ def main() -> int:
     words.add_argument("--executors", type=int, default=4)
     words.add_argument("--slots", type=int, default=3)
     words.add_argument("--rate", type=float, default=25.0, help="submits a second")
+    words.add_argument("--longest", type=float, default=3.0, help="seconds that one task takes at most")
     words.add_argument("--dry-run", action="store_true", help="print the schedule and end")
     asked = words.parse_args()
     print(f"seed {asked.seed}, {asked.minutes:g} minutes, {len(FAULTS)} kinds of faults", flush=True)
@@ -127,7 +135,7 @@ def run(cluster: LocalCluster, asked: argparse.Namespace, size: list[str]) -> in
     """Bring it up, try it, take it down."""
     try:
         cluster.up(*size)
-        soak = Soak(cluster, asked.seed, asked.minutes, size, asked.rate)
+        soak = Soak(cluster, asked.seed, asked.minutes, size, asked.rate, asked.longest)
         try:
             print(f"seed {asked.seed}: {summary(soak.run())}")
         finally:
