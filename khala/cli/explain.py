@@ -11,6 +11,9 @@ import click
 from khala.cli.connecting import cluster_options, connect
 from khala.cli.exits import Exit
 from khala.cli.output import print_json, print_table
+from khala.sizes import shown_size
+
+_SIZES = frozenset({"memory", "output_size", "disk"})
 
 
 @click.command()
@@ -51,11 +54,13 @@ def explain(task_id: str, data_dir: Path | None, as_json: bool) -> int:
 
 def _rows(phase: str, usage: Mapping[str, Mapping[str, Any]]) -> list[tuple[object, ...]]:
     return [
-        (phase, name.replace("_", " "), _number(each["used"]), _number(each["limit"]))
+        (phase, name.replace("_", " "), _shown(name, each["used"]), _shown(name, each["limit"]))
         for name, each in usage.items()
         if each["used"] is not None
     ]
 
 
-def _number(value: float | None) -> str:
-    return "-" if not value else f"{value:.15g}"
+def _shown(name: str, value: float | None) -> str:
+    if not value:
+        return "-"
+    return shown_size(int(value)) if name in _SIZES else f"{value:.15g}"

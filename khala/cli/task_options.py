@@ -12,10 +12,18 @@ import click
 from khala.errors import ConfigurationError
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+_MAX_USER = 2**31 - 1
 
 _OPTIONS = (
     click.option("--name", default="", help="A name to find the task by."),
     click.option("--label", "labels", multiple=True, metavar="K=V", help="A label; may be repeated."),
+    click.option(
+        "--user-id",
+        type=click.IntRange(0, _MAX_USER),
+        default=0,
+        metavar="N",
+        help="A number to find it by, as KV2's user id; its owner is whose the token is.  [default: 0]",
+    ),
     click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Higher runs sooner."),
     click.option(
         "--env", "variables", multiple=True, metavar="K=V", help="An environment variable; repeatable."
@@ -38,9 +46,36 @@ _OPTIONS = (
     click.option("--compile-limit", type=float, metavar="SECONDS", help="Wall time for --compile."),
     click.option("--limit", type=float, metavar="SECONDS", help="Wall time for the command."),
     click.option("--cpus", type=float, metavar="N", help="CPUs that it occupies.  [default: 1]"),
-    click.option("--memory", metavar="SIZE", help="Memory that it occupies, as 512M."),
+    click.option(
+        "--memory", metavar="SIZE", help="Memory that it occupies, as 512M (MiB) or 2G (GiB).  [default: 0]"
+    ),
+    click.option(
+        "--constraint",
+        "constraints",
+        multiple=True,
+        metavar="K=V",
+        help="Run only where an executor has this label; repeatable, then all of them.",
+    ),
+    click.option(
+        "--isolation",
+        type=click.Choice(("none", "basic", "strict")),
+        help="How far it is kept apart; strict hides the host's files, processes and network."
+        "  [default: basic]",
+    ),
+    click.option("--network", is_flag=True, help="Leave it the network, under --isolation strict."),
     click.option(
         "--max-attempts", type=int, metavar="N", help="Starts after losses of executors.  [default: 5]"
+    ),
+    click.option(
+        "--expected-output",
+        metavar="FILE",
+        help="What it should print, in UTF-8; the verdict says whether it did.",
+    ),
+    click.option(
+        "--checker",
+        type=click.Choice(("exact", "trim", "tokens", "float")),
+        help="How both are compared: trim passes over blanks at the ends of lines and of the output, tokens"
+        " over all blanks, float over last digits too.  [default: trim]",
     ),
 )
 
@@ -67,10 +102,18 @@ def build_task(
     cpus: float | None,
     memory: str | None,
     max_attempts: int | None,
+    user_id: int,
+    constraints: Sequence[str],
+    isolation: str | None,
+    network: bool,
+    expected_output: str | None,
+    checker: str | None,
 ) -> dict[str, Any]:
     """The JSON object of `POST /tasks`. An empty `command` leaves only the compile phase."""
     env = _pairs(variables, "--env")
     task: dict[str, Any] = {"name": name, "labels": _pairs(labels, "--label"), "priority": priority}
+    task |= {"user": user_id, "constraints": _pairs(constraints, "--constraint")}
+    task |= {"isolation": isolation or "", "network": network}
     task["inputs"] = [_input(text) for text in input_files]
     task["outputs"] = [{"glob": glob} for glob in outputs]
     if compile_command:
@@ -81,7 +124,23 @@ def build_task(
     task["resources"] = {key: value for key, value in resources.items() if value is not None}
     if max_attempts is not None:
         task["retry"] = {"max_attempts": max_attempts}
-    return {key: value for key, value in task.items() if value not in ("", 0, {}, [])}
+    asked = {key: value for key, value in task.items() if value not in ("", 0, {}, [])}
+    return asked | _expectation(expected_output, checker)
+
+
+def _expectation(file: str | None, checker: str | None) -> dict[str, str]:
+    """What it should print, which may be nothing, and how that is compared."""
+    if file is None:
+        if checker is not None:
+            raise ConfigurationError("--checker: give --expected-output too, which it compares with")
+        return {}
+    try:
+        expected = Path(file).read_bytes().decode()
+    except OSError as failure:
+        raise ConfigurationError(f"--expected-output: cannot read {file}: {failure.strerror}") from failure
+    except UnicodeDecodeError as failure:
+        raise ConfigurationError(f"--expected-output: {file} is not text in UTF-8") from failure
+    return {"expected_output": expected} | ({"checker": checker} if checker else {})
 
 
 def _limits(wall_time_s: float | None) -> dict[str, float]:

@@ -12,6 +12,7 @@ from khala.cli.each import tell_each
 from khala.cli.exits import Exit, note
 from khala.cli.output import moment, print_json, print_table
 from khala.client import STATES, DifferenceView, OutputView, PhaseView, TaskPageView, TaskView
+from khala.sizes import MIB
 
 
 @click.command()
@@ -63,8 +64,7 @@ def _print_difference(difference: DifferenceView) -> None:
 
 def _print_phase(name: str, phase: PhaseView) -> None:
     end = f"signal {phase.signal}" if phase.signal is not None else f"exit code {phase.exit_code}"
-    megabytes = phase.max_rss_bytes / 1e6
-    click.echo(f"{name}   {end}, {phase.wall_time_s:.3f} s, at most {megabytes:.1f} MB")
+    click.echo(f"{name}   {end}, {phase.wall_time_s:.3f} s, at most {phase.max_rss_bytes / MIB:.1f} MiB")
     _print_output("stdout", phase.stdout)
     _print_output("stderr", phase.stderr)
 

@@ -31,7 +31,7 @@ def parse_size(text: str, source: str) -> int:
     """Bytes from `1048576`, `512M`, `8G`, `8GiB`; the units are powers of 1024."""
     found = _SIZE.fullmatch(text)
     if not found:
-        raise _wrong(source, text, "a size such as 512M or 8G")
+        raise _wrong(source, text, "a size such as 512M or 8G (1G is 1024 MiB)")
     return int(float(found.group(1)) * _SIZE_UNITS[found.group(2).upper()])
 
 

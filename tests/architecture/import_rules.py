@@ -9,7 +9,8 @@ from dataclasses import dataclass
 # Package → the packages of Khala that it may import (itself, and khala's version, always).
 ALLOWED: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
-    "core": frozenset({"errors"}),
+    "sizes": frozenset(),
+    "core": frozenset({"errors", "sizes"}),
     "config": frozenset({"core", "errors"}),
     "bus": frozenset({"core", "errors"}),
     "store": frozenset({"core", "errors"}),
@@ -20,7 +21,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "gateway": frozenset({"bus", "core", "errors"}),
     "client": frozenset({"core", "errors"}),
     "local": frozenset({"config", "services", "client", "errors"}),
-    "cli": frozenset({"client", "local", "node", "config", "errors"}),
+    "cli": frozenset({"client", "local", "node", "config", "errors", "sizes"}),
     "node": frozenset(
         {
             "actors",

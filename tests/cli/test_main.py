@@ -17,6 +17,7 @@ from client.gateway_stand_in import Answer
 from khala.cli import main as cli
 from khala.cli.exits import Exit, code_of
 from khala.cli.main import _COMMANDS
+from khala.cli.task_options import task_options
 from khala.errors import ConfigurationError, Fault, OutcomeUnknown, Refusal, Unavailable
 
 ROLES = {"judicator", "executor", "gateway"}
@@ -75,6 +76,15 @@ def test_each_family_of_errors_has_its_code(error: Exception, code: Exit) -> Non
         (["run", "--env", "nothing", "--", "true"], 2, "--env: 'nothing' is not a pair"),
         (["run", "--input-file", "/no/such", "--", "true"], 2, "cannot read /no/such"),
         (["run", "--memory", "much", "--", "true"], 2, "--memory: 'much' is not a size"),
+        (["run", "--constraint", "gpu", "--", "true"], 2, "--constraint: 'gpu' is not a pair"),
+        (["run", "--isolation", "much", "--", "true"], 2, "'none', 'basic', 'strict'"),
+        (["run", "--user-id", "-1", "--", "true"], 2, "--user-id"),
+        (
+            ["run", "--expected-output", "/no/such", "--", "true"],
+            2,
+            "--expected-output: cannot read /no/such",
+        ),
+        (["run", "--checker", "exact", "--", "true"], 2, "--checker: give --expected-output too"),
         (["submit"], 2, "give a command after --"),
         (["job", "submit"], 2, "give a command after --"),
         (["job", "submit", "--", "true"], 2, "give one of --range, --values and --csv"),
@@ -125,6 +135,16 @@ def test_a_reader_that_goes_away_is_no_error(khala: Khala) -> None:
     )
     assert ended.stderr == ""
     assert ended.stdout.strip() in ("0", "141")
+
+
+def test_every_option_of_a_task_is_documented() -> None:
+    @task_options
+    def command() -> None:
+        """Takes them."""
+
+    options = {opt for each in command.__click_params__ for opt in each.opts}  # type: ignore[attr-defined]
+    documented = re.findall(r"^\| `(--[a-z-]+)", (ROOT / "docs/task-options.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted(options)
 
 
 def test_run_loads_no_more_than_it_needs() -> None:

@@ -148,6 +148,53 @@ def test_submit_takes_files_and_a_compile_command(khala: Khala, gateway: Gateway
     assert seen.body["resources"] == {"cpus": 2.0, "memory": 1 << 30}
 
 
+def test_submit_says_where_and_how_it_runs_and_for_whom(khala: Khala, gateway: Gateway) -> None:
+    served = gateway(Answer(201, {"id": ID}))
+    words = ["--constraint", "gpu=a100", "--constraint", "zone=b=c", "--isolation", "strict", "--network"]
+    assert khala("submit", *words, "--user-id", "42", "--", "true", url=served.url).code == 0
+    (seen,) = served.seen
+    command = {"command": ["true"], "env": {}, "limits": {}}
+    assert seen.body == {
+        "constraints": {"gpu": "a100", "zone": "b=c"},
+        "isolation": "strict",
+        "network": True,
+        "user": 42,
+        "execute": command,
+    }
+
+
+@pytest.mark.parametrize("text", ["1\n2\n", "ä", ""])
+@pytest.mark.parametrize("checker", ["", "tokens"])
+def test_submit_sends_what_is_expected_even_if_it_is_nothing(
+    khala: Khala, gateway: Gateway, tmp_path: Path, text: str, checker: str
+) -> None:
+    (tmp_path / "expected").write_text(text)
+    served = gateway(Answer(201, {"id": ID}))
+    words = ["--expected-output", str(tmp_path / "expected"), *(["--checker", checker] if checker else [])]
+    assert khala("submit", *words, "--", "true", url=served.url).code == 0
+    body = served.seen[0].body
+    assert (body["expected_output"], body.get("checker", "")) == (text, checker)
+
+
+def test_what_is_expected_must_be_text(khala: Khala, tmp_path: Path) -> None:
+    (tmp_path / "expected").write_bytes(b"\xff")
+    ended = khala("submit", "--expected-output", str(tmp_path / "expected"), "--", "true")
+    assert (ended.code, "is not text in UTF-8" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["run"], ["submit"], ["map"], ["job", "submit"]])
+def test_every_way_to_make_a_task_has_its_options(khala: Khala, command: list[str]) -> None:
+    told = khala(*command, "--help").out
+    for option in ("--constraint", "--isolation", "--network", "--expected-output", "--checker", "--user-id"):
+        assert option in told
+    assert "512M (MiB)" in " ".join(told.split())
+
+
+def test_sizes_are_told_in_the_unit_in_which_they_are_given(khala: Khala, gateway: Gateway) -> None:
+    task = _done(execute={"max_rss": 3 << 19})
+    assert "at most 1.5 MiB" in khala("show", ID, url=gateway(Answer(200, task)).url).out
+
+
 def test_submit_sends_a_list_as_a_batch(khala: Khala, gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "tasks.json"
     file.write_text(json.dumps([{"execute": {"command": "true"}}, {}]))
@@ -242,9 +289,9 @@ def test_explain_names_what_keeps_each_executor(khala: Khala, gateway: Gateway) 
 
 def test_explain_shows_use_beside_limits(khala: Khala, gateway: Gateway) -> None:
     usage = {
-        "execute": {"memory": {"used": 1000000, "limit": 2000000}, "processes": {"used": None, "limit": 5}}
+        "execute": {"memory": {"used": 1000000, "limit": 512 << 20}, "processes": {"used": None, "limit": 5}}
     }
     told = {"id": ID, "state": "failed", "exit_reason": "memory_limit", "usage": usage}
     shown = khala("explain", ID, url=gateway(Answer(200, told)).url).out
     assert "failed (memory limit)" in shown
-    assert "1000000" in shown and "2000000" in shown and "processes" not in shown
+    assert "1000000 bytes" in shown and "512 MiB" in shown and "processes" not in shown

@@ -28,7 +28,8 @@ def test_each_obstacle_is_named() -> None:
     )
     worst = executor(memory_bytes=50, draining=True, labels={"gpu": "b", "os": "l"})
     assert obstacles(demand, worst) == (
-        "is draining", "has 2 of 4 cpus", "has 50 of 100 bytes of memory", "does not hold isolation strict",
+        "is draining", "has 2 of 4 cpus", "has 50 bytes of memory, not 100 bytes",
+        "does not hold isolation strict",
         "has label 'gpu' as 'b', not 'a'", "has no label 'zone'",
     )  # fmt: skip
     assert obstacles(Demand(), executor(slots=0)) == ("has not reported yet",)

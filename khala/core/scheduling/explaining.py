@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from khala.core.commands import ExecutorView, QueuePlace
 from khala.core.dependencies import Dependency
 from khala.core.task import TERMINAL, Demand, State, TaskControl
+from khala.sizes import shown_size
 
 EXAMPLES = 3
 NO_EXECUTOR = "no executor is connected"
@@ -26,7 +27,8 @@ def obstacles(demand: Demand, executor: ExecutorView) -> tuple[str, ...]:
     if demand.cpus > executor.cpus:
         found.append(f"has {executor.cpus:g} of {demand.cpus:g} cpus")
     if executor.memory_bytes and demand.memory_bytes > executor.memory_bytes:
-        found.append(f"has {executor.memory_bytes} of {demand.memory_bytes} bytes of memory")
+        has, asked = shown_size(executor.memory_bytes), shown_size(demand.memory_bytes)
+        found.append(f"has {has} of memory, not {asked}")
     if demand.isolation not in executor.isolation:
         found.append(f"does not hold isolation {demand.isolation}")
     for name, wanted in sorted(demand.constraints.items()):

@@ -78,12 +78,17 @@ def _what_was_exceeded(exit_reason: str, guard: Guard) -> str:
     return {
         "wall_time_limit": f"ran longer than its wall time limit of {limits.wall_time_s:g} s",
         "cpu_time_limit": f"used more CPU time than its limit of {limits.cpu_time_s:g} s",
-        "memory_limit": f"used more memory than its limit of {limits.memory_bytes} bytes",
-        "output_limit": f"wrote more output than its limit of {limits.output_bytes} bytes",
-        "disk_limit": f"filled its workspace beyond its limit of {limits.disk_bytes} bytes",
-        "file_size_limit": f"wrote a file larger than its limit of {limits.file_size_bytes} bytes",
+        "memory_limit": f"used more memory than its limit of {_size(limits.memory_bytes)}",
+        "output_limit": f"wrote more output than its limit of {_size(limits.output_bytes)}",
+        "disk_limit": f"filled its workspace beyond its limit of {_size(limits.disk_bytes)}",
+        "file_size_limit": f"wrote a file larger than its limit of {_size(limits.file_size_bytes)}",
         "process_limit": f"wanted more processes than its limit of {limits.processes}",
     }[exit_reason]
+
+
+def _size(size_bytes: int) -> str:
+    """As `khala.sizes` tells it, which no launcher loads."""
+    return f"{round(size_bytes / 2**20, 3):.15g} MiB" if size_bytes >= 2**20 else f"{size_bytes} bytes"
 
 
 def _signal_name(number: int) -> str:
