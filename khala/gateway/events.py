@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 
 from sanic.response import HTTPResponse
@@ -20,7 +19,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.reading import read_task
 from khala.gateway.routes import Route
-from khala.gateway.sse import IDLE_S, REMARK, event, send_events
+from khala.gateway.sse import event, send_with_beats
 from khala.gateway.views import event_view
 
 LOOK_EVERY_S = 1.0
@@ -48,24 +47,20 @@ async def list_events(call: Call, id: str) -> HTTPResponse | None:
     if not wanted and "text/event-stream" not in accepts:
         return json_response({"events": [event_view(event) for event in task.events]})
     after = _last_rev(str(call.request.headers.get("last-event-id") or ""))
-    await send_events(call, _lines(call, task, after))
+    await send_with_beats(call, _lines(call, task, after))
     return None
 
 
 async def _lines(call: Call, task: Task, after: int) -> AsyncIterator[bytes]:
-    said_at = time.monotonic()
     while True:
         for line in task.events:
             if line.rev > after:
-                after, said_at = line.rev, time.monotonic()
+                after = line.rev
                 yield event(line.kind, event_view(line), id=str(line.rev))
         if task.control.state in TERMINAL:
             yield event("end", {"state": task.control.state})
             return
         await asyncio.sleep(LOOK_EVERY_S)
-        if time.monotonic() - said_at > IDLE_S:
-            said_at = time.monotonic()
-            yield REMARK
         try:
             now = await read_task(call, task.id, "minimal")
             if now.control.rev != task.control.rev:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import orjson
 
@@ -19,6 +19,9 @@ IDLE_S = 15.0
 REMARK = b":\n\n"
 BUFFER_BYTES = 32 * 1024
 """What the kernel may keep for a reader that has not proved to take more; it may double this."""
+BEAT_S = 7.0
+"""A browser shows a page no remark, but this event; the site counts on one in 20 s (`live.js`)."""
+BEAT = b"event: beat\ndata: {}\n\n"
 
 
 async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
@@ -43,6 +46,28 @@ def buffer_at_most(call: Call, size: int) -> None:
     sock = call.request.transport.get_extra_info("socket")
     with contextlib.suppress(OSError):  # the reader has gone
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+
+async def send_with_beats(call: Call, events: AsyncIterator[bytes]) -> None:
+    """As `send_events`, with an event that says only that the gateway lives when there is no other."""
+    async with contextlib.aclosing(_with_beats(events)) as beating:
+        await send_events(call, beating)
+
+
+async def _with_beats(events: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """`events`, and a beat whenever none came for `BEAT_S`, whatever they wait for."""
+    coming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=BEAT_S)
+            said = coming.result() if done else BEAT
+            if said is None:
+                return
+            yield said
+            if done:
+                coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
 
 
 def event(kind: str, data: object, *, id: str = "") -> bytes:

@@ -22,7 +22,7 @@ from khala.gateway.cluster import cluster_view, executors_view
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query
 from khala.gateway.routes import Route
-from khala.gateway.sse import IDLE_S, REMARK, event, send_events
+from khala.gateway.sse import event, send_with_beats
 from khala.gateway.views import time_view
 
 Json = dict[str, Any]
@@ -128,7 +128,7 @@ async def watch(call: Call) -> HTTPResponse | None:
         await looks.now(call, topics[0])  # who may not look gets an ordinary answer
     except Unavailable as error:
         first.append(_unavailable(error))
-    await send_events(call, _changes(call, looks, topics, first))
+    await send_with_beats(call, _changes(call, looks, topics, first))
     return None
 
 
@@ -136,7 +136,7 @@ async def _changes(call: Call, looks: Looks, topics: list[str], first: list[byte
     for said in first:
         yield said
     shown: dict[str, bytes] = {}
-    lost, said_at = bool(first), time.monotonic()
+    lost = bool(first)
     while True:
         try:
             news = {topic: event(topic, await looks.now(call, topic)) for topic in topics}
@@ -151,11 +151,7 @@ async def _changes(call: Call, looks: Looks, topics: list[str], first: list[byte
             for topic, told in news.items():
                 if lost or told != shown.get(topic):
                     yield told
-                    said_at = time.monotonic()
             shown, lost = news, False
-        if time.monotonic() - said_at > IDLE_S:
-            yield REMARK
-            said_at = time.monotonic()
         await asyncio.sleep(min(EVERY_S[topic] for topic in topics))
 
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.cluster_model import succeeded
 from gateway.conftest import Gateway, problem
 
-from khala.gateway import events
+from khala.gateway import events, sse
 
 Line = tuple[str, str, dict[str, object]]
 
@@ -68,6 +68,19 @@ def test_a_story_is_followed_to_its_end_and_resumed(gateway: Gateway) -> None:
         assert [id for id, kind, _ in read(answer) if kind != "end"] == ["4"]
     headers["last-event-id"] = "x"
     problem(gateway.http.get(path(id), headers=headers), 400, "malformed")
+
+
+def test_who_waits_long_hears_that_the_gateway_lives(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "BEAT_S", 0.05)
+    id = gateway.submit()
+    with gateway.http.stream("GET", path(id), params={"follow": 1}) as answer:
+        lines = read(answer)
+        assert next(lines)[1] == "submitted"
+        assert next(lines)[1:] == ("beat", {})
+        gateway.cluster.succeed(id)
+        assert [kind for _, kind, _ in lines if kind != "beat"][-1] == "end"
 
 
 def test_a_purged_task_ends_its_followers(gateway: Gateway) -> None:

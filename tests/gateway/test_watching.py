@@ -13,7 +13,7 @@ from gateway.test_events import read
 
 from khala.core.commands import CountTasks, TaskCounts
 from khala.errors import Unavailable
-from khala.gateway import watching
+from khala.gateway import sse, watching
 from khala.gateway.watching import Throughput
 
 PATH = "/api/v1/events"
@@ -49,6 +49,15 @@ def test_what_does_not_change_is_not_said_again(gateway: Gateway) -> None:
         assert next(events) == ("unavailable", {"detail": "nobody is there"})
         gateway.cluster.trouble = lambda command: None
         assert next(events)[0] == "executors"
+
+
+def test_who_waits_long_hears_that_the_gateway_lives(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "BEAT_S", 0.05)
+    with watched(gateway, "executors") as events:
+        assert next(events)[0] == "executors"
+        assert [next(events), next(events)] == [("beat", {})] * 2
 
 
 def test_a_watcher_may_come_while_no_judicator_answers(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+from freezing import freeze
 from playwright.sync_api import Browser, Page, expect
 from wait import wait_until
 from web.browser import Visitor
@@ -82,6 +83,24 @@ def test_the_page_goes_on_when_the_gateway_comes_back(site: Site, visit: Visit) 
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Now").click()
     expect(page.locator(".standing")).to_contain_text("It was cancelled")
+
+
+def test_a_gateway_that_hangs_is_noticed_and_the_page_goes_on_with_it(site: Site, visit: Visit) -> None:
+    """It keeps its connections and takes new ones, but has no beats: noticed in 20 to 25 s."""
+    page = visit().open("/tasks?name_prefix=thawed")
+    expect(page.get_by_role("heading", name="No task is like that")).to_be_visible()
+    notice = page.get_by_text("The gateway does not answer.")
+    hanging = site.cluster.processes("gateway-1")
+    try:
+        for process in hanging:
+            freeze(process.pid)
+        expect(notice).to_be_visible(timeout=90_000)
+    finally:
+        for process in hanging:
+            process.resume()
+    expect(notice).to_be_hidden(timeout=90_000)
+    site.finish(name="thawed")
+    expect(page.get_by_role("link", name="thawed")).to_be_visible(timeout=90_000)
 
 
 def last_tick(page: Page) -> int:

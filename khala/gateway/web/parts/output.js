@@ -86,7 +86,7 @@ function Stream({ task, stream }) {
             live = follow(data.next_attempt);
           }
         },
-      });
+      }, { beats: false });
     }
   }, [path]);
 
