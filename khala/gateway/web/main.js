@@ -27,6 +27,14 @@ const VIEWS = {
   nowhere: [Nowhere, "Not found"],
 };
 
+const FORMS = ["new", "newjob"];
+
+function OnlyLooks() {
+  return html`<section class="empty"><h1>Your role only looks</h1>
+    <p>A viewer reads everything and runs nothing. An administrator can make you a user.</p>
+    <p class="actions"><a class="button main" href="/tasks">To the tasks</a></p></section>`;
+}
+
 function Nowhere() {
   return html`<section class="empty"><h1>There is nothing at this address</h1>
     <p>No page of this site is at <code>${location.pathname}</code>.</p>
@@ -34,7 +42,7 @@ function Nowhere() {
 }
 
 function App() {
-  const { status } = useStore(session);
+  const { status, me } = useStore(session);
   const { name, id } = useStore(route);
   const [View, title] = VIEWS[name];
   const shown = useRef(null);
@@ -45,6 +53,7 @@ function App() {
     shown.current = name + id;
   }, [name, id]);
   if (status !== "in") return html`<${SignIn} />`;
+  if (me.role === "viewer" && FORMS.includes(name)) return html`<${Shell} view=${name}><${OnlyLooks} /></${Shell}>`;
   return html`<${Shell} view=${name}><${View} key=${name + id} id=${id} /></${Shell}>`;
 }
 

@@ -7,6 +7,11 @@ import { Store } from "./ui.js";
 /** `status`: "starting", "in", "out" or "unreachable"; `me` as /api/v1/me has it. */
 export const session = new Store({ status: "starting", me: null, problem: null });
 
+/** What one's role may not do is left out by the style: `.acts` needs a user, `.operates` an administrator. */
+session.readers.add(({ me }) => {
+  document.documentElement.dataset.role = me?.role ?? "";
+});
+
 signedOut.readers.add((out) => {
   if (out && session.value.status === "in") {
     session.set({ status: "out", me: null, problem: new Problem({ code: "ended", detail: "Your session has ended. Sign in again." }) });

@@ -52,5 +52,5 @@ function Executor({ executor }) {
     ${executor.running.length > 0 && html`<details><summary>Running (${executor.running.length})</summary><ul>${executor.running.map((id) => html`<li key=${id}><a href=${`/tasks/${id}`}><code>${id}</code></a></li>`)}</ul></details>`}
     ${Object.keys(executor.layers).length > 0 && html`<details><summary>How it keeps tasks apart</summary><dl class="pairs">${Object.entries(executor.layers).map(([name, told]) => html`<dt>${name}</dt><dd>${told || "yes"}</dd>`)}</dl></details>`}
     <p class="actions"><a class="button quiet" href=${`/tasks?executor=${encodeURIComponent(executor.id)}`}>Its tasks</a>
-      <button onClick=${drain} disabled=${asked}>${executor.draining ? "Let it take tasks" : "Drain"}</button></p>`;
+      <button class="operates" onClick=${drain} disabled=${asked}>${executor.draining ? "Let it take tasks" : "Drain"}</button></p>`;
 }

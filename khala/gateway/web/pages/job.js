@@ -53,7 +53,7 @@ function Head({ job, reload }) {
       <p class="soft"><code class="id">${job.id}</code><${Copy} text=${job.id} label="Copy the id" />
         ${job.owner && html` by ${job.owner},`} created <${Time} at=${job.created_at} />
         ${job.retried_from && html`, again after <a href=${`/jobs/${job.retried_from}`}>${job.retried_from.slice(-6)}</a>`}</p></div>
-    <p class="actions">${isOver(job) ? html`<${Again} job=${job} />` : html`<button class="danger" onClick=${cancel} disabled=${job.cancel_requested}><${Icon} name="slash" />Cancel</button>`}</p>
+    <p class="actions acts">${isOver(job) ? html`<${Again} job=${job} />` : html`<button class="danger" onClick=${cancel} disabled=${job.cancel_requested}><${Icon} name="slash" />Cancel</button>`}</p>
   </header>`;
 }
 

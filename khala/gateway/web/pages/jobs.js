@@ -10,7 +10,7 @@ import { finishedOf, Progress, useEnding } from "../parts/progress.js";
 const PAGE = 25;
 
 export function Jobs() {
-  return html`<header class="title"><h1>Jobs</h1><p class="actions"><a class="button main" href="/jobs/new"><${Icon} name="plus" />New job</a></p></header>
+  return html`<header class="title"><h1>Jobs</h1><p class="actions acts"><a class="button main" href="/jobs/new"><${Icon} name="plus" />New job</a></p></header>
     <${List} />`;
 }
 
@@ -29,7 +29,7 @@ function List() {
 function Nothing() {
   return html`<${Empty} title="No jobs yet">
     <p>A job is one command for many values: the cluster makes a task of each, and gathers their results in a table.</p>
-    <p><a class="button main" href="/jobs/new">New job</a></p></${Empty}>`;
+    <p class="acts"><a class="button main" href="/jobs/new">New job</a></p></${Empty}>`;
 }
 
 function Table({ jobs }) {

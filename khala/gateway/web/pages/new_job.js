@@ -55,7 +55,7 @@ function Form({ form, setForm }) {
       </fieldset>
       <${About} field=${field} title="About each task" name="Name of each task" hint="It may hold values, as in run {index}" />
       <${Trouble} problem=${problem} />
-      <p class="actions"><button class="main" disabled=${busy}><${Icon} name="run" />${busy ? "Sending…" : "Create the job"}</button></p>
+      <p class="actions acts"><button class="main" disabled=${busy}><${Icon} name="run" />${busy ? "Sending…" : "Create the job"}</button></p>
       <${JobCommands} job=${job} />
     </div>
   </form>`;

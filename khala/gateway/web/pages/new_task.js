@@ -41,7 +41,7 @@ function Form({ form, setForm }) {
     <div class="stack">
       <${About} field=${field} title="About it" name="Name" hint="To find it by" />
       <${Trouble} problem=${problem} />
-      <p class="actions"><button class="main" disabled=${busy}><${Icon} name="run" />${busy ? "Sending…" : "Run it"}</button></p>
+      <p class="actions acts"><button class="main" disabled=${busy}><${Icon} name="run" />${busy ? "Sending…" : "Run it"}</button></p>
       <${Commands} task=${task} />
     </div>
   </form>`;

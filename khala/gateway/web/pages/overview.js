@@ -79,7 +79,7 @@ function FirstRun() {
       setBusy(false);
     }
   };
-  return html`<section class="card first-run">
+  return html`<section class="card first-run acts">
     <div><h2>Run a first program</h2>
       <p>This C++ program reads a line and prints it. The cluster compiles it, runs it with${" "}
         <code>Hello World!</code> as its input, and checks what it printed.</p>

@@ -18,7 +18,7 @@ export function Tasks() {
   const { search } = useStore(route);
   const filters = Object.fromEntries([...new URLSearchParams(search)].filter(([name]) => FILTERS.includes(name)));
   const key = JSON.stringify(filters);
-  return html`<header class="title"><h1>Tasks</h1><p class="actions"><a class="button main" href="/new"><${Icon} name="plus" />New task</a></p></header>
+  return html`<header class="title"><h1>Tasks</h1><p class="actions acts"><a class="button main" href="/new"><${Icon} name="plus" />New task</a></p></header>
     <${Filters} key=${`f${key}`} filters=${filters} />
     <${List} key=${key} filters=${filters} />`;
 }
@@ -93,7 +93,7 @@ function List({ filters }) {
 function Nothing({ filtered }) {
   return filtered
     ? html`<${Empty} title="No task is like that"><p><a class="button" href="/tasks">Show all tasks</a></p></${Empty}>`
-    : html`<${Empty} title="No tasks yet"><p>What is submitted appears here.</p><p><a class="button main" href="/new">New task</a></p></${Empty}>`;
+    : html`<${Empty} title="No tasks yet"><p>What is submitted appears here.</p><p class="acts"><a class="button main" href="/new">New task</a></p></${Empty}>`;
 }
 
 function Bulk({ tasks, selected, setSelected, reload, total }) {
@@ -112,8 +112,8 @@ function Bulk({ tasks, selected, setSelected, reload, total }) {
     });
   };
   return html`<div class="bulk">
-    <label class="check"><input type="checkbox" checked=${all} disabled=${!open.length} onChange=${() => setSelected(all ? new Set() : new Set(open.map(({ id }) => id)))} /> Select what is not finished</label>
-    <button class="danger" disabled=${!chosen.length} onClick=${cancel}><${Icon} name="slash" />Cancel ${chosen.length || ""}</button>
+    <label class="check acts"><input type="checkbox" checked=${all} disabled=${!open.length} onChange=${() => setSelected(all ? new Set() : new Set(open.map(({ id }) => id)))} /> Select what is not finished</label>
+    <button class="danger acts" disabled=${!chosen.length} onClick=${cancel}><${Icon} name="slash" />Cancel ${chosen.length || ""}</button>
     <span class="soft end">${total ? count(total, "task") : ""}</span>
   </div>`;
 }

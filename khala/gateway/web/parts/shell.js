@@ -36,7 +36,7 @@ export function Shell({ view, children }) {
       <a class="brand" href="/"><${Icon} name="khala" /> Khala</a>
       <nav aria-label="Pages">
         ${LINKS.map(
-          ([address, name, title, icon]) => html`<a href=${address} aria-current=${name === current ? "page" : null}>
+          ([address, name, title, icon]) => html`<a href=${address} class=${name === "new" ? "acts" : null} aria-current=${name === current ? "page" : null}>
             <${Icon} name=${icon} /><span>${title[0]}<span class="wide">${title[1]}</span></span></a>`,
         )}
         <a href="/docs"><${Icon} name="code" /><span>API</span></a>

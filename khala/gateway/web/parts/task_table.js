@@ -12,9 +12,9 @@ export function TaskTable({ tasks, label, selected = null, setSelected, ofJob = 
     setSelected(next);
   };
   return html`<${Scroll} label=${label}><table class="tasks">
-    <thead><tr>${selected && html`<th><span class="unseen">Selected</span></th>`}${ofJob && html`<th class="number">No.</th>`}<th>State</th><th>Task</th><th>Result</th>${!ofJob && html`<th>User</th>`}<th>Executor</th><th>${ofJob ? "Finished" : "Created"}</th><th class="number">Took</th></tr></thead>
+    <thead><tr>${selected && html`<th class="acts"><span class="unseen">Selected</span></th>`}${ofJob && html`<th class="number">No.</th>`}<th>State</th><th>Task</th><th>Result</th>${!ofJob && html`<th>User</th>`}<th>Executor</th><th>${ofJob ? "Finished" : "Created"}</th><th class="number">Took</th></tr></thead>
     <tbody>${tasks.map((task) => html`<tr key=${task.id}>
-      ${selected && html`<td class="pick">${!isOver(task) && html`<input type="checkbox" aria-label=${`Select ${task.name || task.id}`} checked=${selected.has(task.id)} onChange=${() => toggle(task.id)} />`}</td>`}
+      ${selected && html`<td class="pick acts">${!isOver(task) && html`<input type="checkbox" aria-label=${`Select ${task.name || task.id}`} checked=${selected.has(task.id)} onChange=${() => toggle(task.id)} />`}</td>`}
       ${ofJob && html`<td class="pick number">${number(task.job_index)}</td>`}
       <td class="state-cell"><${State} task=${task} /></td>
       <td class="name"><a href=${`/tasks/${task.id}`}>${task.name || (ofJob ? `Task ${number(task.job_index)}` : html`<code>${task.id}</code>`)}</a></td>
