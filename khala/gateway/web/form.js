@@ -23,8 +23,9 @@ export function taskOf(form) {
   const bounded = typeof memory === "number" ? Math.round(memory * MIB) : memory;
   const inputs = [...(rest.inputs ?? []), ...input(form, "source", form.compileFile, ""), ...input(form, "data", form.dataFile, "data/")];
   const archives = [...(rest.archives ?? []), ...archive(form.compileFile, ""), ...archive(form.dataFile, "data")];
+  const limits = (old, timeout) => lean({ ...old?.limits, wall_time: numeric(timeout), memory: bounded }, ["wall_time", ...Object.keys(old?.limits ?? {})]);
   const phase = (old, command, timeout) =>
-    command === "" ? null : lean({ ...old, command, limits: lean({ ...old?.limits, wall_time: numeric(timeout), memory: bounded }) }, ["command"]);
+    command === "" ? null : lean({ ...old, command, limits: limits(old, timeout) }, ["command"]);
   const compile = phase(rest.compile, words(form.compileCommand, rest.compile), form.compileTimeout);
   const execute = phase(rest.execute, words(form.executeCommand, rest.execute), form.executeTimeout);
   if (execute && form.executeInput) execute.stdin = form.executeInput;

@@ -20,7 +20,7 @@ export function specOf(task) {
     checker: task.checker === "trim" ? undefined : task.checker,
     checker_tolerance: task.checker_tolerance === 1e-6 ? undefined : task.checker_tolerance,
     outputs: task.output_globs.map(({ glob, required }) => (required ? { glob, required } : { glob })),
-    retry: task.retry.max_attempts === 5 ? {} : task.retry,
+    retry: retry(task.retry),
     queue_timeout: task.queue_timeout,
     ttl_after_finished: task.ttl_after_finished,
     depends_on: task.depends_on,
@@ -34,7 +34,9 @@ export function specOf(task) {
 /** A command as it is read; one that is a list with its words apart. */
 export const shown = (command) => (typeof command === "string" ? command : command.map((word) => JSON.stringify(word)).join(" "));
 
-const phase = (told) => told && lean({ ...told, limits: lean(told.limits) }, ["command"]);
+const phase = (told) => told && lean({ ...told, limits: lean(told.limits, Object.keys(told.limits)) }, ["command"]);
+
+const retry = (told) => (told.max_attempts === 5 && told.on.join() === "executor_lost" && !told.backoff ? {} : told);
 
 const input = ({ mode, encoding, ...rest }) => ({
   ...rest,

@@ -96,7 +96,7 @@ function Head({ task, reload }) {
       <p class="soft"><code class="id">${task.id}</code><${Copy} text=${task.id} label="Copy the id" />
         ${task.owner && html` by ${task.owner},`} created <${Time} at=${task.created_at} />
         ${task.retried_from && html`, again after <a href=${`/tasks/${task.retried_from}`}>${task.retried_from.slice(-6)}</a>`}</p></div>
-    <p class="actions">
+    <p class="actions acts">
       ${over
         ? html`<button onClick=${rerun}><${Icon} name="run" />Run again</button>`
         : html`<button class="danger" onClick=${cancel} disabled=${task.cancel_requested}><${Icon} name="slash" />Cancel</button>`}
@@ -165,6 +165,8 @@ function Files({ task }) {
 /** What was asked for. */
 function Asked({ task }) {
   const labels = Object.entries(task.labels);
+  const constraints = Object.entries(task.constraints);
+  const { cpus, memory } = task.resources;
   return html`<section class="card"><h2>What was asked</h2>
     ${task.compile && html`<h3>Compile</h3><${Code} label="compile command" text=${shown(task.compile.command)} />`}
     ${task.execute && html`<h3>Execute</h3><${Code} label="execute command" text=${shown(task.execute.command)} />`}
@@ -175,7 +177,11 @@ function Asked({ task }) {
       <dt>User</dt><dd>${task.user}</dd>
       <dt>Priority</dt><dd>${task.priority}</dd>
       ${labels.length > 0 && html`<dt>Labels</dt><dd>${labels.map(([key, value]) => html`<a key=${key} class="chip" href=${`/tasks?label=${encodeURIComponent(`${key}=${value}`)}`}>${key}=${value}</a> `)}</dd>`}
-      <dt>Isolation</dt><dd>${task.isolation}, ${task.network ? "with network" : "without network"}</dd>
+      ${constraints.length > 0 && html`<dt>Runs where</dt><dd>${constraints.map(([key, value]) => html`<span key=${key} class="chip">${key}=${value}</span> `)}</dd>`}
+      ${cpus !== 1 && html`<dt>CPUs</dt><dd>${number(cpus)}</dd>`}
+      ${memory > 0 && html`<dt>Memory</dt><dd>${bytes(memory)}</dd>`}
+      ${task.isolation !== "basic" && html`<dt>Isolation</dt><dd>${task.isolation}</dd>`}
+      ${(task.network || task.isolation === "strict") && html`<dt>Network</dt><dd>${task.network ? "yes" : "no"}</dd>`}
       <dt>Attempts</dt><dd>at most ${task.retry.max_attempts}</dd>
       ${task.queue_timeout !== null && html`<dt>Waits</dt><dd>at most ${duration(task.queue_timeout)} at a time</dd>`}
       ${task.depends_on.length > 0 && html`<dt>Starts when</dt><dd>${task.depends_on.map(({ task_id: other, condition }) => html`<div key=${other}><a href=${`/tasks/${other}`}><code>${other}</code></a> has ${condition}</div>`)}</dd>`}
