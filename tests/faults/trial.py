@@ -25,7 +25,7 @@ from faults.load import Load
 from faults.oplog import writes
 from faults.recording import Recorder, Struck
 from faults.remains import remains
-from faults.stored import settled
+from faults.stored import settled, unix_s
 from faults.witness import Witness
 from faults.workload import Workload
 from history.checker import check
@@ -222,7 +222,7 @@ class Trial:
         self.recorder.add(Healed(time.time()))
         self.load.finish()
         self.wait_rest()
-        tasks, counts = self.tasks(), self.ask("stats")["tasks"]
+        tasks, counts = self.tasks(), self._counts()
         history = self.history(tasks)
         left = self._remains(tasks)
         try:
@@ -251,6 +251,18 @@ class Trial:
             tasks = self.tasks()
             kept = self.keep(self.history(tasks), tasks, str(unrest))
             raise Violation("I20", f"{unrest}; the history is kept in {kept}") from unrest
+
+    def _counts(self) -> Mapping[str, int]:
+        """How many tasks are in each state, counted from now on: of many, a count is some seconds old."""
+        since = time.time()
+
+        def counted() -> Mapping[str, int] | None:
+            stats = self.ask("stats")
+            at = stats["counted_at"]
+            fresh = not stats["at_least"] and (at is None or unix_s(at) >= since)
+            return stats["tasks"] if fresh else None
+
+        return wait_until(counted, timeout_s=ASK_WITHIN_S, what="a count of now")
 
     def tasks(self) -> list[Task]:
         """Every stored task, whole."""
