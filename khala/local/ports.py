@@ -1,7 +1,9 @@
 """Which TCP ports a local cluster uses: chosen once, then kept, because etcd and mongod remember them.
 
 New ports lie below the kernel's range for outgoing connections (ip(7), ip_local_port_range), so
-that no passing connection sits on one when a server is started again.
+that no passing connection sits on one when a server is started again. `HeldPorts` are bound, not
+listened on, as long as the cluster runs: its servers may listen there all the same (socket(7),
+SO_REUSEADDR), and no other cluster that starts meanwhile chooses one of them.
 """
 
 from __future__ import annotations
@@ -17,10 +19,43 @@ _LOWEST, _HIGHEST = 20_000, 32_000
 _TRIES = 500
 
 
+class HeldPorts:
+    """Ports that nobody else chooses as new ones until their `release`."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def release(self) -> None:
+        """Hold none any longer."""
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    def take(self, port: int) -> bool:
+        """Hold a port that nobody uses, holds or has used lately; False if somebody does."""
+        return self._hold(port, anew=True)
+
+    def keep(self, port: int) -> None:
+        """Hold a port on which a server could listen now."""
+        self._hold(port, anew=False)
+
+    def _hold(self, port: int, *, anew: bool) -> bool:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not anew)
+            sock.bind(("127.0.0.1", port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        except OSError:
+            sock.close()
+            return False
+        self._sockets.append(sock)
+        return True
+
+
 def choose_ports(
-    names: Iterable[str], remembered: Mapping[str, int], chance: random.Random
+    names: Iterable[str], remembered: Mapping[str, int], chance: random.Random, held: HeldPorts
 ) -> Mapping[str, int]:
-    """A port for each name: the remembered one, which must be free, or a new free one."""
+    """A port for each name, held from now on: the remembered one, which must be free, or a new free one."""
     chosen: dict[str, int] = {}
     for name in names:
         port = remembered.get(name, 0)
@@ -29,16 +64,21 @@ def choose_ports(
                 f"port {port}, which {name} of this cluster uses, is taken by another program: "
                 "end that program, or give another --data-dir"
             )
-        chosen[name] = port or _new_port(set(chosen.values()) | set(remembered.values()), chance)
+        if port:
+            held.keep(port)
+        chosen[name] = port or _new_port(set(chosen.values()) | set(remembered.values()), chance, held)
     return chosen
 
 
-def choose_gateway_port(wanted: int, host: str, taken: Iterable[int], chance: random.Random) -> int:
-    """`wanted`, if a server can listen on it; 0 means any."""
+def choose_gateway_port(
+    wanted: int, host: str, taken: Iterable[int], chance: random.Random, held: HeldPorts
+) -> int:
+    """`wanted`, if a server can listen on it; 0 means any. It is held from now on."""
     if wanted == 0:
-        return _new_port(set(taken), chance)
+        return _new_port(set(taken), chance, held)
     reason = why_not(wanted, host)
     if reason is None:
+        held.keep(wanted)
         return wanted
     if reason == errno.EADDRINUSE:
         raise ConfigurationError(
@@ -76,9 +116,9 @@ def answers(port: int) -> bool:
     return True
 
 
-def _new_port(taken: set[int], chance: random.Random) -> int:
+def _new_port(taken: set[int], chance: random.Random, held: HeldPorts) -> int:
     for _ in range(_TRIES):
         port = chance.randint(_LOWEST, _HIGHEST)
-        if port not in taken and is_free(port):
+        if port not in taken and is_free(port) and held.take(port):
             return port
     raise ConfigurationError(f"no free TCP port between {_LOWEST} and {_HIGHEST} was found: end some servers")

@@ -21,7 +21,7 @@ from khala.config.host import memory_bytes
 from khala.errors import ConfigurationError
 from khala.local.data_directory import DataDirectory
 from khala.local.plan import ClusterSize, plan_cluster, port_names
-from khala.local.ports import choose_gateway_port, choose_ports
+from khala.local.ports import HeldPorts, choose_gateway_port, choose_ports
 from khala.local.record import ClusterRecord, read_record
 from khala.local.stopping import end_orphans
 from khala.local.supervisor import ClusterSupervisor, Patience, Say
@@ -64,7 +64,7 @@ def run_cluster(
 ) -> None:
     """Run a cluster in this process until it is told to stop. Raises ConfigurationError (nothing was
     changed), StartFailed or Interrupted (nothing is left running)."""
-    directory = DataDirectory.claim(order.data_dir)
+    directory, held = DataDirectory.claim(order.data_dir), HeldPorts()
     try:
         when_claimed(directory)
         before = read_record(directory.path) or ClusterRecord()
@@ -72,7 +72,7 @@ def run_cluster(
             say("ended what an earlier, killed `khala up` had left")
         size = cluster_size(order, before)
         chance = random.Random()
-        ports = _ports(order, size, before, chance)
+        ports = _ports(order, size, before, chance, held)
         token = before.token or f"khala_{secrets.token_urlsafe(32)}"
         founders = before.founders or before.judicators or size.judicators
         plans = plan_cluster(
@@ -112,6 +112,7 @@ def run_cluster(
         directory.discard_if_new()
         raise
     finally:
+        held.release()
         directory.release()
 
 
@@ -130,11 +131,11 @@ def cluster_size(order: UpOrder, before: ClusterRecord) -> ClusterSize:
 
 
 def _ports(
-    order: UpOrder, size: ClusterSize, before: ClusterRecord, chance: random.Random
+    order: UpOrder, size: ClusterSize, before: ClusterRecord, chance: random.Random, held: HeldPorts
 ) -> Mapping[str, int]:
     wanted = before.ports.get("gateway-1", DEFAULT_PORT) if order.port is None else order.port
-    ports = choose_ports(port_names(size), before.ports, chance)
-    return {**ports, "gateway-1": choose_gateway_port(wanted, order.host, ports.values(), chance)}
+    ports = choose_ports(port_names(size), before.ports, chance, held)
+    return {**ports, "gateway-1": choose_gateway_port(wanted, order.host, ports.values(), chance, held)}
 
 
 def _reachable(host: str) -> str:

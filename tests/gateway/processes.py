@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+from services.processes import free_ports
 from wait import wait_until
 
 SCRIPT = Path(__file__).parent / "serve_model.py"
@@ -38,19 +38,13 @@ class GatewayProcess:
 
     def finish(self) -> tuple[int, str]:
         """Wait for its end; exit code and all it wrote."""
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=60)
         return self.process.returncode, out
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def start(**settings: Any) -> GatewayProcess:
     """Start a gateway process; it may not answer yet."""
-    port = settings.setdefault("port", free_port())
+    port = settings.setdefault("port", free_ports(1)[0])
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps({"auth": "none"} | settings)],
         stdout=subprocess.PIPE,
@@ -65,7 +59,7 @@ def gateway_process(**settings: Any) -> Iterator[GatewayProcess]:
     """A gateway process that answers."""
     gateway = start(**settings)
     try:
-        wait_until(lambda: answers(gateway), timeout_s=30, what="the gateway's first answer")
+        wait_until(lambda: answers(gateway), what="the gateway's first answer")
         yield gateway
     finally:
         children = (
@@ -75,16 +69,16 @@ def gateway_process(**settings: Any) -> Iterator[GatewayProcess]:
         )
         gateway.process.terminate()
         try:
-            gateway.process.communicate(timeout=20)
+            gateway.process.communicate(timeout=60)
         except (subprocess.TimeoutExpired, ValueError):
             gateway.process.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, f"processes left behind: {alive}"
 
 
 def answers(gateway: GatewayProcess) -> bool:
     assert gateway.process.poll() is None, gateway.finish()
     try:
-        return httpx.get(f"{gateway.url}/readyz", timeout=5).status_code == 200
+        return httpx.get(f"{gateway.url}/readyz", timeout=60).status_code == 200
     except httpx.TransportError:
         return False

@@ -6,7 +6,6 @@ import contextlib
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 
 import httpx
@@ -14,7 +13,8 @@ import psutil
 import pytest
 from gateway.cluster_model import ClusterModel
 from gateway.conftest import Gateway
-from gateway.processes import GatewayProcess, answers, free_port, gateway_process, start
+from gateway.processes import GatewayProcess, answers, gateway_process, start
+from services.processes import free_ports
 from wait import wait_until
 
 from khala.errors import ConfigurationError
@@ -52,7 +52,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_ipv6(start_gateway: Callable[..., Gateway]) -> None:
     gateway = start_gateway(host="::1")
-    assert httpx.get(f"http://[::1]:{gateway.port}/api/v1/stats", timeout=10).status_code == 200
+    assert httpx.get(f"http://[::1]:{gateway.port}/api/v1/stats", timeout=60).status_code == 200
 
 
 def test_what_the_factory_raises_is_raised_and_the_port_is_free_again() -> None:
@@ -68,16 +68,16 @@ def test_what_the_factory_raises_is_raised_and_the_port_is_free_again() -> None:
 
 def test_a_process_is_quiet_and_ends_on_sigterm() -> None:
     with gateway_process() as gateway:
-        assert httpx.post(f"{gateway.url}/api/v1/tasks", json=TASK, timeout=10).status_code == 201
-        assert httpx.get(f"{gateway.url}/nowhere", timeout=10).status_code == 404
+        assert httpx.post(f"{gateway.url}/api/v1/tasks", json=TASK, timeout=60).status_code == 201
+        assert httpx.get(f"{gateway.url}/nowhere", timeout=60).status_code == 404
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.finish() == (0, "")
 
 
 def test_the_access_log_has_a_line_for_each_answer_and_no_token() -> None:
     with gateway_process(access_log=True) as gateway:
-        httpx.get(f"{gateway.url}/api/v1/stats?token=secret", timeout=10)
-        httpx.get(f"{gateway.url}/no%0Awhere", timeout=10)
+        httpx.get(f"{gateway.url}/api/v1/stats?token=secret", timeout=60)
+        httpx.get(f"{gateway.url}/no%0Awhere", timeout=60)
         gateway.process.send_signal(signal.SIGTERM)
         code, wrote = gateway.finish()
     assert code == 0
@@ -87,12 +87,12 @@ def test_the_access_log_has_a_line_for_each_answer_and_no_token() -> None:
 
 
 def test_a_running_request_is_finished_before_the_end(start_gateway: Callable[..., Gateway]) -> None:
-    gateway = start_gateway()
+    gateway = start_gateway(stop_grace_s=60.0)
     id = gateway.submit()
     answers: list[httpx.Response] = []
 
     def wait() -> None:
-        answers.append(httpx.get(f"{gateway.url}/api/v1/tasks/{id}?wait=20", timeout=30))
+        answers.append(httpx.get(f"{gateway.url}/api/v1/tasks/{id}?wait=60", timeout=60))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -101,7 +101,7 @@ def test_a_running_request_is_finished_before_the_end(start_gateway: Callable[..
     )
     with running_stop(gateway):
         gateway.cluster.succeed(id)
-        waiting.join(20)
+        waiting.join(60)
     assert answers[0].json()["state"] == "succeeded"
 
 
@@ -130,38 +130,34 @@ class running_stop:  # noqa: N801 (reads as a statement)
 
 def test_a_request_that_does_not_end_is_cut_after_the_grace(start_gateway: Callable[..., Gateway]) -> None:
     gateway = start_gateway(stop_grace_s=0.3)
-    sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
     sock.sendall(b"POST /api/v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
     wait_until(lambda: gateway.http.get("/healthz").status_code == 200, what="an answer")
-    began = time.monotonic()
     gateway.stop()
     wait_until(lambda: gateway.stage.closed, what="the end")
     sock.close()
-    assert time.monotonic() - began < 5
 
 
 def test_idle_connections_do_not_delay_the_end(start_gateway: Callable[..., Gateway]) -> None:
-    gateway = start_gateway(stop_grace_s=30)
-    idle = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(50)]
+    gateway = start_gateway(stop_grace_s=600.0)
+    idle = [socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(50)]
     assert gateway.http.get("/healthz").status_code == 200
-    began = time.monotonic()
     gateway.stop()
-    wait_until(lambda: gateway.stage.closed, what="the end")
-    assert time.monotonic() - began < 5
+    wait_until(lambda: gateway.stage.closed, what="the end, long before the grace is over")
     for sock in idle:
         sock.close()
 
 
 def test_several_workers_serve_one_port_and_all_end() -> None:
-    with gateway_process(workers=2, port=free_port()) as gateway:
+    with gateway_process(workers=2, port=free_ports(1)[0]) as gateway:
         for _ in range(10):
-            assert httpx.get(f"{gateway.url}/api/v1/stats", timeout=10).status_code == 200
+            assert httpx.get(f"{gateway.url}/api/v1/stats", timeout=60).status_code == 200
         children = psutil.Process(gateway.process.pid).children(recursive=True)
         assert len(children) >= 2  # and multiprocessing's resource tracker
         gateway.process.send_signal(signal.SIGTERM)
         code, wrote = gateway.finish()
         assert (code, wrote) == (0, "")
-        assert not psutil.wait_procs(children, timeout=10)[1]
+        assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 def workers_of(gateway: GatewayProcess) -> set[int]:
@@ -183,7 +179,7 @@ def test_a_killed_worker_is_replaced_while_the_others_serve() -> None:
         wait_until(
             lambda: len(workers_of(gateway)) == 2 and victim not in workers_of(gateway), what="a new worker"
         )
-        assert httpx.get(f"{gateway.url}/readyz", timeout=20).status_code == 200
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).status_code == 200
         gateway.process.send_signal(signal.SIGTERM)
         code, wrote = gateway.finish()
     assert code == 0
@@ -192,11 +188,11 @@ def test_a_killed_worker_is_replaced_while_the_others_serve() -> None:
 
 def test_workers_end_with_the_process_that_started_them() -> None:
     gateway = start(workers=2)
-    wait_until(lambda: answers(gateway), timeout_s=30, what="the gateway's first answer")
+    wait_until(lambda: answers(gateway), what="the gateway's first answer")
     children = psutil.Process(gateway.process.pid).children(recursive=True)
     gateway.process.kill()
     gateway.finish()
-    _, alive = psutil.wait_procs(children, timeout=15)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 

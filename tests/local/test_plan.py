@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from khala.config import ROLES, resolve
 from khala.errors import ConfigurationError
 from khala.local.plan import ClusterSize, RolePlan, plan_cluster, port_names
-from khala.local.ports import choose_gateway_port, choose_ports, is_free
+from khala.local.ports import HeldPorts, choose_gateway_port, choose_ports, is_free
 from khala.local.record import ClusterRecord
 from khala.local.role_process import describe_exit
 from khala.local.up import UpOrder, cluster_size
@@ -87,23 +88,43 @@ def test_what_was_asked_for_once_holds_the_next_time() -> None:
     assert (fresh.executors, fresh.gateways, fresh.slots) == (1, 1, len(os.sched_getaffinity(0)))
 
 
-def test_ports_are_free_distinct_and_below_the_kernels_range() -> None:
-    ports = choose_ports(["a", "b", "c"], {}, random.Random(1))
+@pytest.fixture
+def held() -> Iterator[HeldPorts]:
+    made = HeldPorts()
+    yield made
+    made.release()
+
+
+def test_ports_are_free_distinct_and_below_the_kernels_range(held: HeldPorts) -> None:
+    ports = choose_ports(["a", "b", "c"], {}, random.Random(1), held)
     assert len(set(ports.values())) == 3
     assert all(is_free(port) and 20_000 <= port <= 32_000 for port in ports.values())
-    assert choose_ports(["a", "b", "c"], ports, random.Random(2)) == ports
+    assert choose_ports(["a", "b", "c"], ports, random.Random(2), held) == ports
 
 
-def test_a_taken_port_is_named() -> None:
+def test_two_clusters_that_start_at_once_choose_different_ports(held: HeldPorts) -> None:
+    """Also while nobody listens there yet, or any more; a server of the cluster may listen all the same."""
+    names, other = ["a", "b", "c"], HeldPorts()
+    ports = choose_ports(names, {}, random.Random(1), held)
+    theirs = choose_ports(names, {}, random.Random(1), other)
+    other.release()
+    assert not set(ports.values()) & set(theirs.values())
+    socket.create_server(("127.0.0.1", ports["a"])).close()
+    assert choose_ports(names, ports, random.Random(1), HeldPorts()) == ports, "its own again"
+    held.release()
+    assert choose_ports(["a"], {}, random.Random(1), held)["a"] in ports.values(), "and free in the end"
+
+
+def test_a_taken_port_is_named(held: HeldPorts) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"port {taken}, which judicator-1.main"):
-            choose_ports(["judicator-1.main"], {"judicator-1.main": taken}, random.Random(1))
+            choose_ports(["judicator-1.main"], {"judicator-1.main": taken}, random.Random(1), held)
         with pytest.raises(ConfigurationError, match=f"port {taken} is taken.*--port 0"):
-            choose_gateway_port(taken, "127.0.0.1", (), random.Random(1))
+            choose_gateway_port(taken, "127.0.0.1", (), random.Random(1), held)
         with pytest.raises(ConfigurationError, match=r"--host: 203\.0\.113\.9 is no IPv4 address"):
-            choose_gateway_port(taken, "203.0.113.9", (), random.Random(1))
-        assert choose_gateway_port(0, "127.0.0.1", (), random.Random(1)) != taken
+            choose_gateway_port(taken, "203.0.113.9", (), random.Random(1), held)
+        assert choose_gateway_port(0, "127.0.0.1", (), random.Random(1), held) != taken
 
 
 @pytest.mark.parametrize(("code", "words"), [(None, ""), (0, "exit code 0"), (-9, "killed by SIGKILL")])

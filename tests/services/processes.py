@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import random
-import socket
 from pathlib import Path
+
+from khala.local.ports import HeldPorts, is_free
+
+HELD = HeldPorts()
+"""Until this process ends: no cluster and no other test takes a port before, or after, who asked for it."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, outside the range of outgoing connections, and drawn by lot
-    so that test runs side by side do not meet."""
+    """Ports on which a server may listen, outside the range of outgoing connections."""
     found: list[int] = []
     while len(found) < count:
         candidate = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-        if candidate not in found:
+        if is_free(candidate) and HELD.take(candidate):
             found.append(candidate)
     return found
 
