@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from khala.execution.cgroup_hosts import MAIN, Places, find_places
 SHARES_PER_SLOT = 512
 WEIGHT = 50
 WANTED = ("pids", "memory", "cpu")
-SWEPT_WITHIN_S = 5.0
+SWEPT_WITHIN_S = 20.0
 
 
 class CgroupTree:
@@ -47,11 +47,12 @@ class CgroupTree:
     def made(cls, places: Places, name: str) -> CgroupTree:
         """Make the folders where it is possible; leftovers of the same name are ended and removed."""
         folders: dict[str, Path] = {}
+        freezers = [parent / name for parent in places.parents.get("freezer", ())]
         refused = ""
         for controller, parents in places.parents.items():
             for parent in parents:
                 try:
-                    _sweep(parent / name)
+                    _sweep(parent / name, freezers)
                     (parent / name).mkdir()
                     if places.version == 2:
                         _hand_down(parent, parent / name)
@@ -100,9 +101,10 @@ class CgroupTree:
 
     def remove(self) -> None:
         """End what is in it, and remove it. May be called again. Fault if something cannot be ended."""
+        freezers = [folder for controller, folder in self._folders.items() if controller == "freezer"]
         for folder in self._folders.values():
             try:
-                _sweep(folder)
+                _sweep(folder, freezers)
             except OSError as error:
                 raise Fault(f"control group {folder} cannot be removed: {error.strerror}") from error
 
@@ -152,19 +154,29 @@ def _groups_below(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _sweep(folder: Path) -> None:
-    """Kill what is in the groups of an earlier life and remove them. OSError if that has no end."""
+def _thaw(freezers: Iterable[Path]) -> None:
+    for folder in freezers:
+        for group in _groups_below(folder):
+            if (group / "freezer.state").exists():
+                (group / "freezer.state").write_text("THAWED")
+
+
+def _sweep(folder: Path, freezers: Iterable[Path]) -> None:
+    """Kill what is in the groups of an earlier life and remove them. OSError if that has no end.
+
+    A launcher that was killed while it ended a task leaves it frozen, and what is frozen does not die:
+    `freezers` are thawed whatever hierarchy `folder` is in.
+    """
     deadline_s = time.monotonic() + SWEPT_WITHIN_S
     for group in _groups_below(folder):
         while True:
+            _thaw(freezers)
             pids = _pids(group)
             if (group / "pids.max").exists() and pids:
                 (group / "pids.max").write_text("0")
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if (group / "freezer.state").exists():
-                (group / "freezer.state").write_text("THAWED")
             try:
                 group.rmdir()
                 break

@@ -29,7 +29,7 @@ def enter(group: TaskGroup) -> None:
         write(file, 0)
 
 
-def started(group: TaskGroup, script: str = "sleep 60") -> subprocess.Popen[bytes]:
+def started(group: TaskGroup, script: str = "sleep 600") -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/bash", "-c", script], preexec_fn=lambda: enter(group))  # noqa: PLW1509
 
 
@@ -63,10 +63,10 @@ def tree(request: pytest.FixtureRequest) -> Iterator[CgroupTree]:
 def test_a_whole_family_is_killed(tree: CgroupTree) -> None:
     group = driver(tree)
     group.open(memory_bytes=0, processes=40)
-    process = started(group, "for i in 1 2 3; do (setsid sleep 60 &) ; done; wait; sleep 60")
+    process = started(group, "for i in 1 2 3; do (setsid sleep 600 &) ; done; wait; sleep 600")
     wait_until(lambda: len(group.pids()) >= 4, what="all are up")
     group.kill()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     wait_until(lambda: not group.pids(), what="none is left")
     group.close()
 
@@ -78,7 +78,7 @@ def test_a_leftover_group_is_cleared(tree: CgroupTree) -> None:
     wait_until(group.pids, what="it is up")
     again = driver(tree)
     again.open(memory_bytes=0, processes=0)
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert again.pids() == []
     again.close()
 
@@ -92,20 +92,26 @@ def test_a_group_is_made_ahead(tree: CgroupTree) -> None:
     other.prepare()
     assert process.poll() is None, "a launcher that is being replaced does no harm"
     group.kill()
-    process.wait(5)
+    process.wait(60)
     wait_until(lambda: not group.pids(), what="none is left")
     group.close()
     group.prepare()
     assert (group.pids(), group.use().processes) == ([], 0)
 
 
-def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree, frozen: bool) -> None:
+    """Also where its launcher was killed while it ended a task."""
     group = driver(tree)
     group.open(memory_bytes=0, processes=0)
     process = started(group)
     wait_until(group.pids, what="it is up")
+    if frozen and "freezer" in tree.controllers:
+        freezer = Path(tree.request(0)["folders"]["freezer"]) / "freezer.state"
+        freezer.write_text("FROZEN")
+        wait_until(lambda: freezer.read_text() == "FROZEN\n", what="it stands still")
     tree.remove()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     tree.remove()
 
 
@@ -118,14 +124,14 @@ def test_limits_peaks_and_events(tree: CgroupTree) -> None:
         return
     group.open(memory_bytes=32 << 20, processes=5)
     refused = started(group, "exec perl -e 'for (1 .. 9) { defined fork or exit 7 } sleep 1'")
-    assert refused.wait(5) == 7
+    assert refused.wait(60) == 7
     assert group.use().processes == 5
     assert group.use().processes_refused >= 1
     group.clear()
     group.open(memory_bytes=32 << 20, processes=5)
     assert group.use().processes == 0, "a fresh group counts anew"
     hog = started(group, "x=$(head -c 90000000 /dev/zero | tr '\\0' x)")
-    hog.wait(5)
+    hog.wait(60)
     use = group.use()
     assert use.memory_kills >= 1
     assert 30 << 20 < use.memory_bytes <= 32 << 20
