@@ -12,7 +12,7 @@ from wait import wait_until
 def freeze(pid: int) -> None:
     """Stop a process and wait until each of its threads is stopped; SIGCONT lets it go on."""
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: set(_states(pid)) == {"T"}, timeout_s=10, what=f"process {pid} to stand still")
+    wait_until(lambda: set(_states(pid)) == {"T"}, what=f"process {pid} to stand still")
 
 
 def _states(pid: int) -> list[str]:

@@ -18,7 +18,7 @@ from wait import wait_until
 from khala.core.task import Isolation
 from khala.execution.probing import HostIsolation, probe_isolation
 
-REUSABLE_WITHIN_S = 2.0
+REUSABLE_WITHIN_S = 30.0
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 

@@ -46,7 +46,7 @@ class Seen:
 
 
 def kept_by(bench: Bench, shell: str, level: Isolation, phase: str, *globs: str) -> Seen:
-    command = Command(shell=shell, limits=Limits(wall_time_s=60))
+    command = Command(shell=shell, limits=Limits(wall_time_s=300))
     spec = TaskSpec(
         compile=command if phase == "compile" else None,
         execute=command if phase == "execute" else None,
@@ -54,7 +54,7 @@ def kept_by(bench: Bench, shell: str, level: Isolation, phase: str, *globs: str)
         outputs=tuple(OutputGlob(glob=glob) for glob in globs),
     )
     job = bench.start(spec)
-    end = bench.end_of(job, timeout_s=90)
+    end = bench.end_of(job, timeout_s=300)
     assert end.outcome.result is not None, end.outcome
     assert bench.root.parent.joinpath("spool").stat().st_mode & 0o777 == 0o700
     spools, offset, files = Spools(bench.root.parent / "spool"), 0, {}

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from abuse.attack import attack, attacking
+from abuse.attack import WALL_S, attack, attacking
 from abuse.conftest import as_root
 from execution.harness import Bench, launcher_pids, leave_behind, mark, processes_marked
 from wait import wait_until
@@ -22,29 +22,28 @@ def test_daemon_that_ignores_sigterm_and_holds_stdout(bench: Bench, level: Isola
     assert left.outcome.succeeded, left.outcome.reason
     assert left.said == "done\n"
     assert processes_marked(name) == []
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < WALL_S / 2
 
 
 def test_abort_ends_a_daemon(bench: Bench, level: Isolation, phase: str) -> None:
     name = mark()
     # A last command would take the shell's place, and its mark with it.
-    attack_ = leave_behind(name) + "trap '' TERM; sleep 30; true"
-    bench.start(attacking(attack_, level, phase, wall_time_s=30.0))
+    attack_ = leave_behind(name) + "trap '' TERM; sleep 300; true"
+    bench.start(attacking(attack_, level, phase, wall_time_s=300.0))
     bench.wait_for(PhaseStarted)
     wait_until(lambda: len(processes_marked(name)) >= 4, what="all are up")
     began = time.monotonic()
     bench.pool.abort(0, kill_grace_s=0.3)
     assert bench.end().outcome.exit_reason is ExitReason.CANCELLED
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     assert processes_marked(name) == []
 
 
 def test_abort_gives_the_task_its_grace(bench: Bench, level: Isolation) -> None:
-    bench.start(attacking("trap 'echo bye; exit 3' TERM; while :; do sleep 0.02; done", level, "execute"))
-    bench.wait_for(PhaseStarted)
-    time_up = time.monotonic() + 0.3
-    wait_until(lambda: time.monotonic() > time_up, what="its trap is set")
-    bench.pool.abort(0, kill_grace_s=1.5)
+    said = "trap 'echo bye; exit 3' TERM; touch ready; while :; do sleep 0.02; done"
+    job = bench.start(attacking(said, level, "execute"))
+    wait_until((bench.workspace_of(job) / "ready").exists, what="its trap is set")
+    bench.pool.abort(0, kill_grace_s=30.0)
     end = bench.end().outcome
     assert end.exit_reason is ExitReason.CANCELLED
     assert end.result is not None
@@ -57,7 +56,7 @@ def test_abort_gives_the_task_its_grace(bench: Bench, level: Isolation) -> None:
 def test_signals_at_everybody(bench: Bench, level: Isolation, phase: str, number: str) -> None:
     before = launcher_pids(bench.root)
     said = f"trap '' TERM; kill -{number} $PPID; kill -{number} 1; echo sent; kill -{number} -1; exit 5"
-    ended = attack(bench, said, level, phase, wall_time_s=1.0)
+    ended = attack(bench, said, level, phase, wall_time_s=5.0)
     assert "sent" in ended.said
     assert launcher_pids(bench.root) == before
     states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in before.values()]
@@ -73,7 +72,7 @@ def test_signals_at_its_group(bench: Bench, level: Isolation) -> None:
 @as_root
 def test_a_neighbour_cannot_be_signalled(bench: Bench, level: Isolation) -> None:
     name = mark()
-    other = bench.start(attacking(f"exec -a {name} sleep 30", level, "execute", wall_time_s=30.0), slot=1)
+    other = bench.start(attacking(f"exec -a {name} sleep 300", level, "execute", wall_time_s=300.0), slot=1)
     wait_until(lambda: processes_marked(name), what="the neighbour is up")
     [pid, *_] = processes_marked(name)
     ended = attack(bench, f"kill -KILL {pid} 2>&1; exit 0", level)
@@ -84,7 +83,7 @@ def test_a_neighbour_cannot_be_signalled(bench: Bench, level: Isolation) -> None
 
 
 def test_stopping_itself(bench: Bench, level: Isolation) -> None:
-    stopped = attack(bench, "kill -STOP $$; sleep 5", level, wall_time_s=0.5)
+    stopped = attack(bench, "kill -STOP $$; sleep 300", level, wall_time_s=0.5)
     assert stopped.why is ExitReason.WALL_TIME_LIMIT
 
 

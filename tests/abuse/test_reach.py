@@ -36,7 +36,7 @@ pool.start()
 look = Command(shell="env; cat /proc/self/environ /proc/*/environ /proc/*/cmdline 2> /dev/null; exit 0")
 spec = TaskSpec(compile=look, execute=look, isolation=Isolation(sys.argv[2]))
 pool.run(0, Job(task_id="0" * 24, attempt=1, spec=spec))
-while not isinstance(event := events.get(timeout=20), JobEnded):
+while not isinstance(event := events.get(timeout=60), JobEnded):
     pass
 pool.close()
 print(event.outcome)
@@ -109,7 +109,7 @@ def test_no_credential_in_the_environment(open_folder: Path, level: Isolation, h
 def test_other_workspaces(bench: Bench, level: Isolation, phase: str) -> None:
     other = bench.start(
         attacking(
-            "echo private > file; chmod -R 777 .; touch ready; sleep 30", level, "execute", wall_time_s=30.0
+            "echo private > file; chmod -R 777 .; touch ready; sleep 300", level, "execute", wall_time_s=300.0
         ),
         slot=1,
     )
@@ -128,7 +128,7 @@ def test_other_workspaces(bench: Bench, level: Isolation, phase: str) -> None:
 
 @as_root
 def test_a_closed_workspace_stays_closed(bench: Bench, level: Isolation, phase: str) -> None:
-    spec = attacking("echo private > file; touch ready; sleep 30", level, "execute", wall_time_s=30.0)
+    spec = attacking("echo private > file; touch ready; sleep 300", level, "execute", wall_time_s=300.0)
     other = bench.start(spec, slot=1)
     wait_until((bench.workspace_of(other, 1) / "ready").exists, what="the other one is up")
     place = bench.workspace_of(other, 1)

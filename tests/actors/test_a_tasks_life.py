@@ -76,12 +76,12 @@ def test_a_missing_file_is_the_tasks_failure_and_the_slot_takes_the_next(world: 
 
 def test_a_pending_and_a_running_task_are_cancelled(world: World) -> None:
     judicator = world.judicator()
-    (waiting,) = world.submit(judicator, world.new("sleep 60"))
+    (waiting,) = world.submit(judicator, world.new("sleep 600"))
     assert world.ask(judicator, CancelTasks(task_ids=(waiting, "f" * 24))).results[1].answer == "not_found"
     (task,) = world.finished(judicator, [waiting])
     assert task.control.state == State.CANCELLED
     world.executor()
-    (running,) = world.submit(judicator, world.new("sleep 60"))
+    (running,) = world.submit(judicator, world.new("sleep 600"))
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     assert world.ask(judicator, CancelTasks(task_ids=(running,))).results[0].answer == "requested"
     (task,) = world.finished(judicator, [running])
@@ -206,7 +206,7 @@ def test_an_output_longer_than_is_kept_is_not_judged(world: World) -> None:
     command = Command(shell="head -c 70000000 /dev/zero", limits=Limits(output_bytes=100_000_000))
     new = world.new(expected_output=b"42")
     new = replace(new, spec=replace(new.spec, execute=command))
-    (task,) = world.finished(judicator, world.submit(judicator, new), timeout_s=30.0)
+    (task,) = world.finished(judicator, world.submit(judicator, new))
     assert task.result and task.result.verdict == Verdict.NOT_JUDGED
     assert (
         task.control.reason == "not judged: the output of 70000000 bytes was not kept whole on the executor"

@@ -60,7 +60,7 @@ def town(world: World) -> Town:
         world.store.put_user(name, role, None, world.clock().unix_s)
         callers[name] = person(world, name)
     tasks = {
-        name: world.submit(judicator, world.new("sleep 60"), token=f"token of {name}")[0]
+        name: world.submit(judicator, world.new("sleep 600"), token=f"token of {name}")[0]
         for name in ("ann", "bob")
     }
     return Town(world, judicator, callers, tasks)
@@ -190,7 +190,7 @@ def test_a_users_name_is_plain(town: Town, name: str) -> None:
 def test_a_full_queue_refuses_what_is_new_and_knows_what_is_stored(town: Town) -> None:
     world = town.world
     town.ask("root", PutUser, name="ann", quota=Quota(queued=3))
-    tasks = tuple(replace(world.new("sleep 60"), request_digest="d") for _ in range(4))
+    tasks = tuple(replace(world.new("sleep 600"), request_digest="d") for _ in range(4))
     answers: list[str] = []
 
     def submitted() -> bool:

@@ -88,7 +88,7 @@ def test_what_is_open_stays_and_a_new_leader_goes_on(world: World) -> None:
     ids = run(world, judicator, world.new(), world.new())
     other = world.judicator()
     judicator.coordination.resign()
-    wait_until(lambda: world.store.holder == other.name, timeout_s=15.0, what="another leader")
+    wait_until(lambda: world.store.holder == other.name, what="another leader")
     del world.trouble.always["purge_tasks"]
     wait_until(lambda: purged(world, ids), what="the purge by the new leader")
     assert stored(world, pending) == [True]

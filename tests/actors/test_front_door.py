@@ -83,7 +83,7 @@ def test_commands_are_taken_by_rpc_only(world: World) -> None:
     wait_until(lambda: judicator.name in executor.bus.peers(), what="the connection")
     stray = SubmitTasks(tasks=(world.new(),))
     executor.bus.send(f"{judicator.name}/judicator", stray, sender="executor")
-    (id,) = world.submit(judicator, world.new("sleep 60"))
+    (id,) = world.submit(judicator, world.new("sleep 600"))
     executor.bus.send(f"{judicator.name}/submissions", CancelTasks(task_ids=(id,)), sender="executor")
     received = judicator.bus.stats().received
     wait_until(lambda: judicator.bus.stats().received > received, what="more from the executor")
@@ -108,7 +108,7 @@ def test_many_submits_are_few_writes(world: World) -> None:
 
 def test_small_reads_are_gathered(world: World) -> None:
     judicator = world.judicator()
-    ids = world.submit(judicator, *(world.new("sleep 60") for _ in range(60)))
+    ids = world.submit(judicator, *(world.new("sleep 600") for _ in range(60)))
     world.trouble.hold("read")
     calls = [judicator.bus.call(GetTasks(task_ids=(id,))) for id in ids]
     wait_until(lambda: world.trouble.calls["read"], what="the first read")
@@ -188,7 +188,7 @@ def test_whoever_waits_when_the_node_stops_is_told(world: World) -> None:
     (id,) = world.submit(judicator, world.new())
     replies = judicator.bus.call(GetTasks(task_ids=(id,), wait_s=100.0))
     world.ask(judicator, Ping())
-    judicator.supervisor.stop(timeout=10.0)
+    judicator.supervisor.stop(timeout=60)
     assert "stopping" in replies()[0].detail
 
 
@@ -199,8 +199,8 @@ def test_the_leader_that_does_not_answer_is_not_waited_for(world: World) -> None
     judicator.bus.set_peers({"gone": "gone:1"})
     replies = judicator.bus.call(ListExecutors())
     world.ask(judicator, Ping())
-    world.clock.ahead_s += 2.0
-    world.clock.ahead_s += 2.0
+    world.clock.advance(2.0)
+    world.clock.advance(2.0)
     assert "in time" in wait_until(replies)[0].detail
 
 

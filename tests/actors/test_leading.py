@@ -111,7 +111,7 @@ def test_unavailable_and_unknown_lose_nothing(world: World) -> None:
     world.trouble.next["commit"] = faults * 3
     world.trouble.next["read"] = [StoreFault.UNAVAILABLE] * 3
     ids = world.submit(judicator, *(world.new() for _ in range(10)))
-    tasks = world.finished(judicator, ids, timeout_s=30.0)
+    tasks = world.finished(judicator, ids)
     assert {(task.control.state, task.control.starts) for task in tasks} == {(State.SUCCEEDED, 1)}
     for id in ids:
         world.ended_once(id)
@@ -184,7 +184,7 @@ def test_lost_hints_are_found_by_the_rescan(world: World) -> None:
     world.executor()
     leads_with(world, first, 1)
     world.network.mute(second.name, first.name)
-    ids = world.submit(second, world.new(), world.new("sleep 60"))
+    ids = world.submit(second, world.new(), world.new("sleep 600"))
     wait_until(lambda: world.store.counts().get("running"), what="a running task")
     world.ask(second, CancelTasks(task_ids=(ids[1],)))
     tasks = world.finished(second, ids)
@@ -196,7 +196,7 @@ def test_drops_duplicates_and_delays_leave_one_outcome_each(world: World) -> Non
     world.executor()
     world.plan(drop=0.2, duplicate=0.3, delay_s=(0.0, 0.02))
     ids = world.submit(judicator, *(world.new() for _ in range(30)))
-    tasks = world.finished(judicator, ids, timeout_s=30.0)
+    tasks = world.finished(judicator, ids)
     assert {(task.control.state, task.control.starts) for task in tasks} == {(State.SUCCEEDED, 1)}
     for id in ids:
         world.ended_once(id)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from actors.world import Node, World
+from store.samples import task
 from wait import wait_until
 
 from khala.core.access import token_digest
@@ -20,10 +22,12 @@ from khala.store.memory_calls import StoreFault
 
 @pytest.fixture
 def judicator(world: World) -> Node:
-    """One that leads."""
+    """One that leads; it knows the task of `piece`, whose output it would sweep otherwise."""
+    world.store.insert([replace(task(1, constraints={"place": "nowhere"}), id=TASK)])
     return world.judicator()
 
 
+TASK = "a" * 24
 LINES = b"".join(b"line %d\n" % number for number in range(1, 300_001))
 LONG = "seq -f 'line %.0f' 1 300000"
 
@@ -55,7 +59,7 @@ def test_a_long_output_is_stored_whole(world: World, judicator: Node) -> None:
 
 def test_output_is_stored_while_its_task_runs(world: World, judicator: Node) -> None:
     world.executor()
-    (task_id,) = world.submit(judicator, world.new("echo now; echo not >&2; exec sleep 60"))
+    (task_id,) = world.submit(judicator, world.new("echo now; echo not >&2; exec sleep 600"))
     wait_until(lambda: stored(world, task_id) == b"now\n", what="live output")
     wait_until(lambda: stored(world, task_id, stream="stderr") == b"not\n", what="live output")
     wait_until(lambda: state_of(world, task_id) == State.RUNNING, what="its start is recorded, maybe after")
@@ -105,7 +109,7 @@ def test_pieces_are_written_in_batches(world: World, judicator: Node) -> None:
 
 
 def piece(offset: int = 0, data: bytes = b"data", **other: object) -> PutOutput:
-    plain = {"task_id": "a" * 24, "attempt": 1, "phase": "execute", "stream": "stdout"}
+    plain = {"task_id": TASK, "attempt": 1, "phase": "execute", "stream": "stdout"}
     return PutOutput(**{**plain, "offset": offset, "data": data, **other})
 
 
@@ -142,7 +146,7 @@ def test_output_of_another_generation_is_refused(world: World, judicator: Node) 
         assert (answer.code, answer.field) == ("superseded", "epoch")
     assert world.ask(judicator, piece(0, b"01234", epoch=Epoch(own, 99))) == OutputStored(next_offset=5)
     assert world.ask(judicator, piece(5, b"5")) == OutputStored(next_offset=6)
-    assert stored(world, "a" * 24) == b"012345"
+    assert stored(world, TASK) == b"012345"
 
 
 def test_one_batch_of_two_generations(world: World, judicator: Node) -> None:
@@ -197,7 +201,7 @@ def read_all(world: World, node: Node, task_id: str, **other: Any) -> bytes:
     """Follow a stream to its end."""
     data = b""
     while True:
-        part = world.ask(node, get(task_id, len(data), wait_s=20.0, **other), timeout_s=25.0)
+        part = world.ask(node, get(task_id, len(data), wait_s=30.0, **other))
         assert isinstance(part, OutputPart), part
         assert part.offset == len(data)
         data += part.data
@@ -209,7 +213,7 @@ def read_all(world: World, node: Node, task_id: str, **other: Any) -> bytes:
 def test_a_stream_is_followed_to_its_end(world: World, judicator: Node, command: str) -> None:
     """From before its task has an executor."""
     (task_id,) = world.submit(judicator, world.new(command))
-    first = judicator.bus.call(get(task_id, wait_s=20.0))
+    first = judicator.bus.call(get(task_id, wait_s=30.0))
     world.executor()
     data = read_all(world, judicator, task_id)
     assert data == {LONG: LINES, "echo short": b"short\n", "true": b""}[command]
@@ -224,8 +228,8 @@ def test_a_stream_is_followed_to_its_end(world: World, judicator: Node, command:
 
 def test_a_follower_hears_of_more_at_once(world: World, judicator: Node) -> None:
     world.executor()
-    (task_id,) = world.submit(judicator, world.new("echo one; read line; echo two; exec sleep 60"))
-    part = world.ask(judicator, get(task_id, wait_s=20.0))
+    (task_id,) = world.submit(judicator, world.new("echo one; read line; echo two; exec sleep 600"))
+    part = world.ask(judicator, get(task_id, wait_s=30.0))
     assert (part.data, part.complete, part.state) == (b"one\ntwo\n"[: part.size], False, part.state)
     assert world.ask(judicator, get(task_id, 0, attempt=1)).data.startswith(b"one\n")
 
@@ -239,7 +243,7 @@ def test_a_wait_without_news_ends_in_time(world: World, judicator: Node) -> None
 def test_what_another_judicator_stored_is_found(world: World, judicator: Node) -> None:
     """No message tells: it is looked for."""
     (task_id,) = world.submit(judicator, world.new("true"))
-    answer = judicator.bus.call(get(task_id, attempt=1, wait_s=20.0))
+    answer = judicator.bus.call(get(task_id, attempt=1, wait_s=30.0))
     world.ask(judicator, Ping())
     key = StreamKey(task_id=task_id, attempt=1, phase="execute", stream="stdout")
     world.store.put_output([OutputChunk(key=key, offset=0, data=b"elsewhere")])
@@ -249,14 +253,14 @@ def test_what_another_judicator_stored_is_found(world: World, judicator: Node) -
 
 def test_a_lost_attempt_is_complete_and_apart_from_the_next(world: World, judicator: Node) -> None:
     first = world.executor(slots=1)
-    (task_id,) = world.submit(judicator, world.new("echo from attempt $KHALA_ATTEMPT; exec sleep 60"))
+    (task_id,) = world.submit(judicator, world.new("echo from attempt $KHALA_ATTEMPT; exec sleep 600"))
     wait_until(lambda: stored(world, task_id) == b"from attempt 1\n", what="the first attempt's output")
-    follower = judicator.bus.call(get(task_id, 15, attempt=1, wait_s=60.0))
+    follower = judicator.bus.call(get(task_id, 15, attempt=1, wait_s=30.0))
     first.coordination.close()
     world.executor(slots=1)
-    wait_until(follower, timeout_s=20.0, what="the end of the first attempt")
+    wait_until(follower, what="the end of the first attempt")
     assert (follower()[0].data, follower()[0].complete, follower()[0].size) == (b"", True, 15)
-    wait_until(lambda: stored(world, task_id, 2) == b"from attempt 2\n", timeout_s=20.0, what="the second's")
+    wait_until(lambda: stored(world, task_id, 2) == b"from attempt 2\n", what="the second's")
     assert world.ask(judicator, get(task_id, attempt=1)).data == b"from attempt 1\n"
     newest = world.ask(judicator, get(task_id))
     assert (newest.attempt, newest.newest, newest.data, newest.complete) == (2, 2, b"from attempt 2\n", False)

@@ -22,7 +22,7 @@ class Trouble:
         self.calls[method] += 1
         held = self._held.get(method)
         if held is not None:
-            held.wait(20.0)
+            held.wait(120.0)
         if self.crash.get(method, 0) > 0:
             self.crash[method] -= 1
             raise RuntimeError(f"a planted bug in {method}")

@@ -67,6 +67,7 @@ from khala.execution.spools import Spools
 from khala.store.memory import MemoryStore
 
 LEADER_LEASE_S, EXECUTOR_LEASE_S = 3.0, 6.0
+LONGEST_STEP_S = 0.5
 JUDICATOR_TICKS_S = {
     "scheduler": 0.02,
     "judicator": 0.05,
@@ -80,13 +81,25 @@ EXECUTOR_TICKS_S = {"executor": 0.02, "delivery": 0.02, "file-delivery": 0.02, "
 
 
 class Clock:
-    """The host's clocks, and jumps."""
+    """The host's clocks, and jumps. While nobody reads it, it hardly moves: where all stood still for
+    longer than a lease, nobody has lost one."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self._lock = threading.Lock()
+        self._read_s = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def __call__(self) -> Instant:
-        return Instant(time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead_s, time.time())
+        with self._lock:
+            now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+            self.ahead_s -= max(0.0, now_s - self._read_s - LONGEST_STEP_S)
+            self._read_s = now_s
+            return Instant(now_s + self.ahead_s, time.time())
+
+    def advance(self, seconds: float) -> None:
+        """Jump."""
+        with self._lock:
+            self.ahead_s += seconds
 
 
 class TightJournal(Journal):
@@ -126,7 +139,7 @@ class Node:
             clock=self._world.clock,
             gave_up=self.gave_up.append,
         )
-        self.supervisor.ask(AreYouUp(), timeout=10.0)
+        self.supervisor.ask(AreYouUp(), timeout=60)
         self.coordination.start(self.member, lambda view: self.bus.send(f"{self.name}/membership", view))
         self._ticker.start()
 
@@ -136,7 +149,7 @@ class Node:
     def close(self) -> None:
         self._ticker.stop()
         self.coordination.close()
-        self.supervisor.stop(timeout=20.0)
+        self.supervisor.stop(timeout=60)
         self.bus.close()
         for undo in reversed(self._undo):
             undo()
@@ -307,7 +320,7 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time jump, in steps that a renewed lease outlives."""
         for _ in range(round(seconds / 0.5)):
-            self.clock.ahead_s += 0.5
+            self.clock.advance(0.5)
             self.hub.tick()
 
     def plan(self, **faults: Any) -> None:
@@ -316,10 +329,10 @@ class World:
 
     # --- what a client does ----------------------------------------------------------------------
 
-    def ask(self, node: Node, command: object, *, timeout_s: float = 5.0) -> Any:
+    def ask(self, node: Node, command: object) -> Any:
         """Give a command and wait for its one answer."""
         replies = node.bus.call(command)
-        wait_until(replies, timeout_s=timeout_s, what=f"the answer to {type(command).__name__}")
+        wait_until(replies, what=f"the answer to {type(command).__name__}")
         return replies()[0]
 
     def new(self, shell: str = "true", **spec: Any) -> NewTask:
@@ -340,16 +353,18 @@ class World:
         assert [result.error_detail for result in answer.results] == [""] * len(tasks)
         return [result.task_id for result in answer.results]
 
-    def finished(self, node: Node, task_ids: Sequence[str], *, timeout_s: float = 15.0) -> list[Task]:
+    def finished(self, node: Node, task_ids: Sequence[str]) -> list[Task]:
         """Wait for tasks in the way that a client does."""
-        until = time.monotonic() + timeout_s
-        while True:
-            asked = GetTasks(task_ids=tuple(task_ids), wait_s=max(0.1, until - time.monotonic()))
-            answer = self.ask(node, asked, timeout_s=timeout_s + 5.0)
+
+        def found() -> list[Task]:
+            answer = self.ask(node, GetTasks(task_ids=tuple(task_ids), wait_s=15.0))
             states = Counter(task.control.state for task in answer.tasks)
-            if len(answer.tasks) == len(task_ids) and all(t.control.finished_at for t in answer.tasks):
-                return list(answer.tasks)
-            assert time.monotonic() < until, f"not finished: {states}"
+            assert len(answer.tasks) == len(task_ids) and all(t.control.finished_at for t in answer.tasks), (
+                states
+            )
+            return list(answer.tasks)
+
+        return wait_until(found, what="the end of the tasks")
 
     def ended_once(self, task_id: str) -> None:
         """Its story is gap-free, and ends once."""

@@ -131,7 +131,7 @@ def test_a_reader_that_goes_away_is_no_error(khala: Khala) -> None:
     """`khala --help | head -1` must not complain."""
     script = f"{sys.executable} -m khala.cli.main --help | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
+        ["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
     )
     assert ended.stderr == ""
     assert ended.stdout.strip() in ("0", "141")
@@ -151,7 +151,7 @@ def test_run_loads_no_more_than_it_needs() -> None:
     """Slow to load are the web server, the database driver, rich, and the settings of the roles."""
     program = "import sys; from khala.cli.main import main; main(['run', '--help']); print(*sys.modules)"
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
     )
     loaded = set(ended.stdout.splitlines()[-1].split())
     heavy = {
@@ -183,7 +183,7 @@ def test_a_shell_completes_commands_and_options(shell: str, khala: Khala) -> Non
         "COMP_CWORD": "dr" if shell == "fish" else "1",
     }
     ended = subprocess.run(
-        [sys.executable, "-m", "khala.cli.main"], capture_output=True, text=True, cwd=ROOT, timeout=30,
+        [sys.executable, "-m", "khala.cli.main"], capture_output=True, text=True, cwd=ROOT, timeout=60,
         env={**os.environ, **ask}, check=False,
     )  # fmt: skip
     assert "drain" in ended.stdout, ended.stderr
@@ -198,7 +198,7 @@ def test_colours_are_for_terminals_only(khala: Khala, gateway) -> None:  # type:
     for name in ("NO_COLOR", "KHALA_DATA_DIR"):
         environment.pop(name, None)
     subprocess.run(
-        [sys.executable, "-m", "khala.cli.main", "ls"], stdout=terminal, cwd=ROOT, timeout=30, check=True,
+        [sys.executable, "-m", "khala.cli.main", "ls"], stdout=terminal, cwd=ROOT, timeout=60, check=True,
         env=environment,
     )  # fmt: skip
     os.close(terminal)

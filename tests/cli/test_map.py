@@ -155,7 +155,7 @@ def test_values_from_a_pipe_are_run_as_they_come(cluster: tuple[Cluster, str]) -
     process.stdin.write("x\n")
     process.stdin.flush()
     wait_until(lambda: list(served.commands.values()) == ["echo x"], what="the first task")
-    out, _ = process.communicate("y", timeout=20)
+    out, _ = process.communicate("y", timeout=60)
     assert (process.returncode, out) == (0, "echo x\nmore\necho y\nmore\n")
 
 
@@ -165,7 +165,7 @@ def test_ctrl_c_cancels_what_is_not_finished(cluster: tuple[Cluster, str]) -> No
     process = spawn(["map", "sleep", ":::", "1", "2", "3"], {"KHALA_URL": url})
     wait_until(lambda: len(served.commands) == 3, what="the tasks")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert (process.returncode, sorted(served.cancelled)) == (130, ["t0", "t1", "t2"]), said
     assert "khala: 3 tasks were cancelled" in said
 

@@ -113,7 +113,7 @@ def test_ctrl_c_cancels_the_task(gateway: Gateway) -> None:
         )
     )
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == f"khala: cancelling task {ID}\n"
     assert f"/api/v1/tasks/{ID}/cancel" in [seen.path for seen in served.seen]
@@ -122,7 +122,7 @@ def test_ctrl_c_cancels_the_task(gateway: Gateway) -> None:
 def test_run_sends_its_standard_input(gateway: Gateway) -> None:
     served = gateway(Answer(201, {"id": ID}), Answer(200, _done()))
     process = spawn(["run", "--", "cat"], {"KHALA_URL": served.url})
-    process.communicate("ä\n", timeout=20)
+    process.communicate("ä\n", timeout=60)
     assert process.returncode == 0
     assert served.seen[0].body["execute"]["stdin"] == "ä\n"
 

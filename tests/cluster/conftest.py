@@ -120,7 +120,7 @@ def make_cluster(directory: Path, command: Sequence[str] = KHALA) -> Iterator[Lo
         finally:
             cluster.khala("down", timeout_s=UP_S)
             try:
-                wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+                wait_until(lambda: not cluster.processes(), what="the end of every process")
             except AssertionError:
                 for process in cluster.processes():
                     process.send_signal(signal.SIGKILL)

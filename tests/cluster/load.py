@@ -28,7 +28,7 @@ class Load:
 
     def __enter__(self) -> Load:
         self._thread.start()
-        wait_until(lambda: len(self.ids) >= 20, timeout_s=60, what="the load")
+        wait_until(lambda: len(self.ids) >= 20, timeout_s=120, what="the load")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,7 +60,7 @@ def assert_all_ended_once(client: Client, ids: Sequence[str], name: str) -> list
         assert not unfinished, f"{len(unfinished)} of {len(found)} are not finished"
         return found
 
-    found = wait_until(tasks, timeout_s=60, what="every outcome")
+    found = wait_until(tasks, timeout_s=120, what="every outcome")
     assert set(ids) <= {task["id"] for task in found}
     for task in found:
         assert_one_story(task)

@@ -84,7 +84,7 @@ class Roles:
         for process in self.processes.values():
             process.send_signal(signal.SIGKILL)
             process.wait(20)
-        wait_until(lambda: not working_in(str(self.folder)), timeout_s=20, what="the end of every process")
+        wait_until(lambda: not working_in(str(self.folder)), what="the end of every process")
 
 
 def digest(token: str) -> str:
@@ -117,7 +117,7 @@ def begun(roles: Roles) -> Client:
         "--retry-interval=1",
     )  # fmt: skip
     client = Client(roles.gateway_url, TOKEN, patience_s=60)
-    wait_until(lambda: len(client.executors()) == 2, timeout_s=60, what="two executors")
+    wait_until(lambda: len(client.executors()) == 2, timeout_s=120, what="two executors")
     return client
 
 

@@ -48,7 +48,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         waits = f"until test -e {gate}; do sleep 0.2; done"
         running = client.submit({"execute": {"command": waits}, "retry": {"max_attempts": 3}})
         pending = client.submit({"execute": {"command": "echo later"}})
-        wait_until(lambda: client.get(running).state == "running", timeout_s=30, what="it runs")
+        wait_until(lambda: client.get(running).state == "running", what="it runs")
         backup = tmp_path / "a.backup"
         made = json.loads(cluster.khala("backup", str(backup), "--json").stdout)
         assert stat.S_IMODE(backup.stat().st_mode) == 0o600 and made["bytes"] == backup.stat().st_size
@@ -78,7 +78,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
     whole = "".join(f"{number}\n" for number in range(1, 100_001))
     assert other.khala("logs", done["id"]).stdout == whole
-    assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=30).content == CONTENT
+    assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=60).content == CONTENT
 
 
 def assert_reached_through_etcd(cluster: LocalCluster, place: Path) -> None:
@@ -97,7 +97,7 @@ def assert_reached_through_etcd(cluster: LocalCluster, place: Path) -> None:
 
 def upload(gateway: str, token: str) -> str:
     """Store a file; where it is."""
-    stored = requests.post(f"{gateway}/api/v1/files", data=CONTENT, headers=bearer(token), timeout=30)
+    stored = requests.post(f"{gateway}/api/v1/files", data=CONTENT, headers=bearer(token), timeout=60)
     assert stored.status_code == 201, stored.text
     return stored.headers["Location"]
 

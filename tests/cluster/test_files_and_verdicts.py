@@ -79,8 +79,8 @@ def test_run_and_get_by_the_command_line(running: LocalCluster, tmp_path: Path) 
 def test_verdicts_by_the_command_line(running: LocalCluster, client: Client) -> None:
     asked: dict[str, Any] = {"execute": {"command": "seq 1 100000"}, "checker": "tokens"}
     whole = " ".join(map(str, range(1, 100_001)))
-    right = client.run({**asked, "expected_output": whole}, timeout_s=60)
-    wrong = client.run({**asked, "expected_output": whole.replace(" 77777 ", " 0 ")}, timeout_s=60)
+    right = client.run({**asked, "expected_output": whole}, timeout_s=120)
+    wrong = client.run({**asked, "expected_output": whole.replace(" 77777 ", " 0 ")}, timeout_s=120)
     assert (right.state, right.verdict) == (wrong.state, "accepted")
     assert wrong.verdict == "wrong_answer"
     shown = running.khala("show", wrong.id).stdout
@@ -103,20 +103,20 @@ def test_files_survive_their_executor(cluster: LocalCluster, tmp_path: Path) -> 
     digest = hashlib.sha256(b"kept\n").hexdigest().encode()
     with Client(cluster.ready["gateway"], cluster.ready["token"], patience_s=60) as client:
         id = client.submit({"execute": {"command": "sleep 2; echo kept > f"}, "outputs": [{"glob": "f"}]})
-        wait_until(lambda: client.get(id).state == "running", timeout_s=30, what="a running task")
+        wait_until(lambda: client.get(id).state == "running", what="a running task")
         judicator = victim(cluster, "judicator")
         judicator.send_signal(signal.SIGSTOP)
         try:
             (journal,) = cluster.directory.glob("executor-1/**/journal")
-            wait_until(lambda: digest in journal.read_bytes(), timeout_s=30, what="the end in the journal")
+            wait_until(lambda: digest in journal.read_bytes(), what="the end in the journal")
             victim(cluster, "executor").send_signal(signal.SIGKILL)
         finally:
             judicator.send_signal(signal.SIGCONT)
-        task = client.wait(id, timeout_s=60)
+        task = client.wait(id, timeout_s=120)
         assert task.state == "succeeded", task.raw
         (file,) = task.outputs
         assert client.save_output(id, file, tmp_path / "got").read_text() == "kept\n"
-        wait_until(lambda: not spooled(cluster.directory), timeout_s=20, what="an empty spool")
+        wait_until(lambda: not spooled(cluster.directory), what="an empty spool")
 
 
 def spooled(directory: Path) -> list[str]:

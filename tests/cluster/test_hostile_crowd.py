@@ -73,7 +73,7 @@ def crowded(cluster: LocalCluster) -> Iterator[tuple[LocalCluster, Client]]:
 def test_attacks_at_once_harm_nobody(crowded: tuple[LocalCluster, Client]) -> None:
     cluster, client = crowded
     footprint = Footprint(cluster)
-    assert client.run({"execute": {"command": "true"}}, timeout_s=30).state == "succeeded"
+    assert client.run({"execute": {"command": "true"}}, timeout_s=120).state == "succeeded"
     bomb_id = upload(cluster, bomb())
     before, peak, stop = footprint.daemon_bytes(), Peak(footprint), threading.Event()
     watcher = threading.Thread(target=peak.watch, args=(stop,))

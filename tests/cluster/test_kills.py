@@ -59,7 +59,7 @@ def test_everything_finishes_once_although_one_process_is_killed(running: LocalC
         name = f"kill-{kind}-"
         before = restarts(running, kind)
         ids = submit_all(client, name)
-        wait_until(lambda: len(finished(client, name)) >= 20, timeout_s=30, what="the first outcomes")
+        wait_until(lambda: len(finished(client, name)) >= 20, what="the first outcomes")
         victim(running, kind).send_signal(signal.SIGKILL)
 
         def all_finished() -> bool:

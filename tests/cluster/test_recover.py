@@ -58,8 +58,8 @@ def _make_set(places: Sequence[Place]) -> None:
             "priority": 0,
             "votes": int(number == 1),
         }
-        wait_until(lambda member=member: _add(first, member), timeout_s=40, what=f"{place.name} in the set")
-        wait_until(lambda place=place: _hello(place).get("secondary"), timeout_s=40, what=f"{place.name}")
+        wait_until(lambda member=member: _add(first, member), what=f"{place.name} in the set")
+        wait_until(lambda place=place: _hello(place).get("secondary"), what=f"{place.name}")
 
 
 def _add(first: Place, member: dict[str, Any]) -> bool:
@@ -94,7 +94,7 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
     survivor, lost = places[1], (places[0], places[2])
     busy = survivor.recover()
     assert busy.returncode == 2 and "is running on this folder" in busy.stderr
-    wait_until(lambda: _in_step(places), timeout_s=30, what="the survivor in step")
+    wait_until(lambda: _in_step(places), what="the survivor in step")
     survivor.stop()
     refused = survivor.recover()
     assert refused.returncode == 4, refused.stderr
@@ -113,7 +113,9 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
 
     with running(survivor):
         with closing(MongoStore(survivor.settings())) as store:
-            wait_until(lambda: _leads(store, generation), timeout_s=60, what="a leader of the new generation")
+            wait_until(
+                lambda: _leads(store, generation), timeout_s=120, what="a leader of the new generation"
+            )
             assert one(store, 1).control.attempt == 1
             assert [answer.answer for answer in store.insert([task(2, digest="d")])] == ["repeated"]
             store.insert([task(3)])
@@ -124,7 +126,7 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
             (member,) = client.admin.command("replSetGetConfig")["config"]["members"]
             assert (member["host"], member["votes"]) == (mongod_address(survivor.config), 1)
         lost[0].start_mongod()  # by mistake, with its old data
-        wait_until(lambda: _knows_that_it_is_out(lost[0]), timeout_s=30, what="the lost one to learn it")
+        wait_until(lambda: _knows_that_it_is_out(lost[0]), what="the lost one to learn it")
         lost[0].stop()
 
     for file in (survivor.config.data_dir / "etcd" / "data").rglob("db"):
@@ -135,7 +137,7 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
     anew = _generation_in(again.stdout)
     assert anew > generation
     with running(survivor), closing(MongoStore(survivor.settings())) as store:
-        wait_until(lambda: _leads(store, anew), timeout_s=60, what="a leader with an etcd anew")
+        wait_until(lambda: _leads(store, anew), timeout_s=120, what="a leader with an etcd anew")
 
 
 def test_what_never_was_a_judicator_is_no_survivor(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ def test_ctrl_c_cancels_the_task(running: LocalCluster) -> None:
         shown = json.loads(running.khala("ls", "--json", "--name-prefix", "interrupted").stdout)
         return [task for task in shown["tasks"] if task["state"] == "running"]
 
-    (task,) = wait_until(listed, timeout_s=20, what="the task to run")
+    (task,) = wait_until(listed, what="the task to run")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert json.loads(running.khala("show", "--json", task["id"]).stdout)["state"] == "cancelled"
 
@@ -77,7 +77,7 @@ def test_a_batch_from_standard_input(running: LocalCluster) -> None:
     def states() -> set[str]:
         return {json.loads(running.khala("show", "--json", one).stdout)["state"] for one in ids[:3]}
 
-    wait_until(lambda: states() == {"succeeded"}, timeout_s=30, what="the batch")
+    wait_until(lambda: states() == {"succeeded"}, what="the batch")
 
 
 def test_members(running: LocalCluster) -> None:

@@ -36,7 +36,7 @@ def test_up_detached_then_status_then_down(cluster: LocalCluster) -> None:
 
     ended = cluster.khala("down")
     assert ended.returncode == 0
-    wait_until(lambda: not cluster.processes(), timeout_s=10, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
     assert cluster.khala("status").returncode == 3
     assert cluster.khala("run", "--", "true").returncode == 125
 
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_foreground_cluster(cluster: LocalCluster) -> None:
     stops = [line for line in said.splitlines() if line.startswith("stopping")]
     assert stops == ["stopping gateway-1", "stopping executor-1", "stopping judicator-1"]
     assert "administrator's token" in said
-    wait_until(lambda: not cluster.processes(), timeout_s=10, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
 
 
 def test_ctrl_c_during_the_start_leaves_nothing(cluster: LocalCluster) -> None:
@@ -101,13 +101,13 @@ def test_ctrl_c_during_the_start_leaves_nothing(cluster: LocalCluster) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
 
 
 def test_nothing_outlives_a_killed_supervisor(cluster: LocalCluster) -> None:
     ready = cluster.up()
     os.kill(ready["pids"]["supervisor"], signal.SIGKILL)
-    wait_until(lambda: not cluster.processes(), timeout_s=40, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
     again = cluster.up()
     assert again["token"] == ready["token"]
     assert cluster.khala("run", "--", "echo", "hi").stdout == "hi\n"
@@ -118,7 +118,7 @@ def test_down_ends_what_a_killed_supervisor_left(cluster: LocalCluster) -> None:
     os.kill(ready["pids"]["supervisor"], signal.SIGKILL)
     ended = cluster.khala("down", timeout_s=90)
     assert ended.returncode == 0, ended.stderr
-    wait_until(lambda: not cluster.processes(), timeout_s=20, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
 
 
 @pytest.mark.parametrize("role", ["executor-1", "gateway-1", "judicator-1"])
@@ -130,9 +130,9 @@ def test_a_killed_role_is_started_again(cluster: LocalCluster, role: str) -> Non
         (entry,) = [entry for entry in cluster.record().processes if entry.name == role]
         return entry.restarts >= 1 and entry.last_exit == "killed by SIGKILL"
 
-    wait_until(restarted, timeout_s=15, what=f"the restart of {role}")
+    wait_until(restarted, what=f"the restart of {role}")
     with Client(ready["gateway"], ready["token"], patience_s=60) as client:
-        task = client.run({"execute": {"command": "echo hi"}}, timeout_s=60)
+        task = client.run({"execute": {"command": "echo hi"}}, timeout_s=120)
     assert task.state == "succeeded"
 
 

@@ -102,7 +102,7 @@ class Engine:
         with contextlib.suppress(psutil.NoSuchProcess):
             self._init.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._process.kill()  # unshare --kill-child takes the rest along
             self._process.wait()
@@ -152,7 +152,7 @@ def _start(data_root: Path, output: int, *, own_network: bool) -> Engine:
         return children[0] if children else None
 
     try:
-        return Engine(process, wait_until(init, timeout_s=5.0, what="the engine's first process"))
+        return Engine(process, wait_until(init, what="the engine's first process"))
     except (AssertionError, psutil.Error) as why:
         process.kill()
         process.wait()

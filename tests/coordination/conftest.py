@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from coordination.worlds import EtcdWorld, MemoryWorld, World
+from coordination.worlds import CALL_S, EtcdWorld, MemoryWorld, World
 from wait import wait_until
 
 from khala.coordination.etcd_client import EtcdClient
@@ -27,7 +27,7 @@ def etcd_world(etcd_server: EtcdWorld) -> Iterator[EtcdWorld]:
     before = {thread.name for thread in threading.enumerate()}
     yield etcd_server
     etcd_server.forget_nodes()
-    client = EtcdClient(address_of(etcd_server.endpoint), secret=None, timeout_s=5)
+    client = EtcdClient(address_of(etcd_server.endpoint), secret=None, timeout_s=CALL_S)
     for entry in client.read_below("/"):
         client.delete(entry.key)
     client.close()
@@ -39,7 +39,7 @@ def etcd_world(etcd_server: EtcdWorld) -> Iterator[EtcdWorld]:
             if thread.name.startswith(("coordination-", "etcd3_watch")) and thread.name not in before
         ]
 
-    wait_until(lambda: not left(), timeout_s=5, what="the end of the nodes' threads")
+    wait_until(lambda: not left(), what="the end of the nodes' threads")
 
 
 @pytest.fixture(params=["memory", "etcd"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from coordination.worlds import EtcdWorld, Seen, a_member
+from coordination.worlds import CALL_S, EtcdWorld, Seen, a_member
 from wait import wait_until
 
 from khala.coordination.etcd import EtcdCoordination
@@ -48,17 +49,17 @@ def test_nodes_with_the_secret_work(closed: EtcdWorld) -> None:
     node.start(a_member("j1"), Seen())
     other.start(a_member("x1", "executor"), Seen())
     node.campaign()
-    wait_until(lambda: other.view().leader == "j1", timeout_s=1.9)
+    wait_until(lambda: other.view().leader == "j1")
     assert other.shared("cluster", "c1") == "c1"
     other.close()
-    wait_until(lambda: len(node.view().members) == 1, timeout_s=1.5, what="a change, by the watch")
+    wait_until(lambda: len(node.view().members) == 1, what="a change")
     node.close()
 
 
 def test_securing_again_changes_nothing(closed: EtcdWorld) -> None:
     node, seen = closed.node(), Seen()
     node.start(a_member("j1"), seen)
-    wait_until(lambda: node.view().connected, timeout_s=1.9)
+    wait_until(lambda: node.view().connected)
     secure(closed.endpoint, SECRET)
     assert node.shared("again", "1") == "1"
     assert all(view.connected for view in seen.views)
@@ -66,7 +67,7 @@ def test_securing_again_changes_nothing(closed: EtcdWorld) -> None:
 
 
 def test_without_a_password_nothing_is_readable(closed: EtcdWorld) -> None:
-    client = EtcdClient(address_of(closed.endpoint), secret=None, timeout_s=2)
+    client = EtcdClient(address_of(closed.endpoint), secret=None, timeout_s=CALL_S)
     for call in (
         lambda: client.read_below("/khala/"),
         lambda: client.put({"/khala/leader": "me"}),
@@ -90,11 +91,13 @@ def test_wrong_secret_is_refused(closed: EtcdWorld) -> None:
 
 
 def test_khala_reaches_only_its_own_keys(closed: EtcdWorld) -> None:
-    client = EtcdClient(address_of(closed.endpoint), secret=SECRET, timeout_s=2)
+    client = EtcdClient(address_of(closed.endpoint), secret=SECRET, timeout_s=CALL_S)
     with pytest.raises(ConfigurationError, match="permission denied"):
         client.put({"/other": "x"})
     client.close()
-    raw = connect(address_of(closed.endpoint), timeout_s=2, user=KHALA, password=password_of(KHALA, SECRET))
+    raw = connect(
+        address_of(closed.endpoint), timeout_s=CALL_S, user=KHALA, password=password_of(KHALA, SECRET)
+    )
     with pytest.raises(Exception, match="permission denied"):
         raw.add_member(["http://127.0.0.1:9"])
     raw.close()
@@ -108,20 +111,20 @@ def test_tokens_lost_by_a_restart_are_renewed(closed: EtcdWorld) -> None:
     node = closed.node()
     node.start(a_member("j1"), Seen())
     node.campaign()
-    wait_until(lambda: node.leads_until() > closed.now(), timeout_s=2)
+    wait_until(lambda: node.leads_until() > closed.now())
     closed.kill()
-    wait_until(lambda: node.view().connected, timeout_s=3)
-    wait_until(lambda: node.leads_until() > closed.now(), timeout_s=3)
+    wait_until(lambda: node.view().connected)
+    wait_until(lambda: node.leads_until() > closed.now())
     assert node.shared("after", "1") == "1"
     node.close()
 
 
 def test_node_waits_for_a_cluster_that_is_still_open(own_etcd: EtcdWorld, tmp_path: Path) -> None:
-    impatient = EtcdSettings(endpoints=[own_etcd.endpoint], secret=SECRET, start_timeout_s=0.5)
+    impatient = EtcdSettings(endpoints=[own_etcd.endpoint], secret=SECRET, start_timeout_s=4.0)
     with pytest.raises(Unavailable, match="authentication is not enabled"):
         EtcdCoordination(impatient).start(a_member("x1", "executor"), Seen())
     secure(own_etcd.endpoint, SECRET)
-    node = EtcdCoordination(impatient)
+    node = EtcdCoordination(replace(impatient, start_timeout_s=60.0, call_timeout_s=CALL_S))
     node.start(a_member("x1", "executor"), Seen())
     node.close()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
 
 import pytest
-from coordination.worlds import LEASE_S, EtcdWorld, Seen, a_member
+from coordination.worlds import CALL_S, SHORT_S, EtcdWorld, Seen, a_member
 from services.processes import free_ports
 from wait import wait_until
 
@@ -19,7 +18,7 @@ from khala.errors import ConfigurationError, Unavailable
 
 
 def values_of(world: EtcdWorld) -> dict[str, str]:
-    client = EtcdClient(address_of(world.endpoint), secret=world.secret, timeout_s=5)
+    client = EtcdClient(address_of(world.endpoint), secret=world.secret, timeout_s=CALL_S)
     try:
         return {entry.key: entry.value for entry in client.read_below("/")}
     finally:
@@ -34,44 +33,43 @@ def done(call: Callable[[], object]) -> bool:
     return True
 
 
-def leading(world: EtcdWorld) -> EtcdCoordination:
-    node = world.node()
+def leading(world: EtcdWorld, **changes: float) -> EtcdCoordination:
+    node = world.node(**changes)
     node.start(a_member("j1"), Seen())
     node.campaign()
-    wait_until(lambda: node.leads_until() > world.now(), timeout_s=3)
+    wait_until(lambda: node.leads_until() > world.now())
     return node
 
 
-@pytest.mark.timeout(60)
 def test_killed_etcd_comes_back_with_members_and_leader(own_etcd: EtcdWorld) -> None:
-    node, seen = leading(own_etcd), Seen()
+    node, seen = leading(own_etcd, lease_ttl_s=SHORT_S), Seen()
     other = own_etcd.node()
     other.start(a_member("x1", "executor"), seen)
     other.register_judicator("j1", Registration(address="h1:4000"))
     for _ in range(2):
         own_etcd.kill()
-        wait_until(lambda: node.view().connected and other.view().connected, timeout_s=3)
-        wait_until(lambda: node.leads_until() > own_etcd.now(), timeout_s=LEASE_S + 1)
-        wait_until(lambda: other.view().leader == "j1" and len(other.view().members) == 2, timeout_s=3)
+        wait_until(lambda: node.view().connected and other.view().connected)
+        wait_until(lambda: node.leads_until() > own_etcd.now())
+        wait_until(lambda: other.view().leader == "j1" and len(other.view().members) == 2)
     assert other.view().registered == {"j1": Registration(address="h1:4000")}
     assert other.shared("cluster", "c1") == "c1"
 
 
 def test_keys_taken_away_are_put_back(etcd_world: EtcdWorld) -> None:
     node = leading(etcd_world)
-    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=5)
+    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=CALL_S)
     key = member_key(a_member("j1"))
     client.delete(key)
     client.delete(LEADER)
     client.put({"/khala/members/strange": "\xff not JSON"})
-    wait_until(lambda: {key, LEADER} <= set(values_of(etcd_world)), timeout_s=1.9)
-    wait_until(lambda: node.leads_until() > etcd_world.now(), timeout_s=1.9)
+    wait_until(lambda: {key, LEADER} <= set(values_of(etcd_world)))
+    wait_until(lambda: node.leads_until() > etcd_world.now())
     client.close()
 
 
 def test_revoked_lease_is_replaced_with_all_that_hung_on_it(etcd_world: EtcdWorld) -> None:
-    node = leading(etcd_world)
-    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=5)
+    node = leading(etcd_world, lease_ttl_s=12.0)
+    client = EtcdClient(address_of(etcd_world.endpoint), secret=None, timeout_s=CALL_S)
     (lease,) = {entry.lease for entry in client.read_below(LEADER)}
     client.revoke(lease)
     assert client.keep_alive(lease) == 0.0
@@ -79,9 +77,9 @@ def test_revoked_lease_is_replaced_with_all_that_hung_on_it(etcd_world: EtcdWorl
     def replaced() -> bool:
         return {entry.lease for entry in client.read_below(LEADER)} not in ({lease}, set())
 
-    wait_until(replaced, timeout_s=LEASE_S)
-    wait_until(lambda: node.leads_until() > etcd_world.now(), timeout_s=1.9)
-    assert member_key(a_member("j1")) in values_of(etcd_world)
+    wait_until(replaced)
+    wait_until(lambda: node.leads_until() > etcd_world.now())
+    wait_until(lambda: member_key(a_member("j1")) in values_of(etcd_world))
     client.close()
 
 
@@ -92,19 +90,16 @@ def test_live_judicators_are_found_by_kv2_programs(etcd_world: EtcdWorld) -> Non
     assert values_of(etcd_world) == {}
 
 
-def test_changes_are_noticed_quickly(etcd_world: EtcdWorld) -> None:
-    node = etcd_world.node()
+def test_changes_are_noticed_by_the_watch(etcd_world: EtcdWorld) -> None:
+    """And not by the next listing, which is far away."""
+    node = etcd_world.node(lease_ttl_s=600.0, relist_s=600.0)
     node.start(a_member("j1"), Seen())
-    took_s: list[float] = []
     for number in range(7):
         other = etcd_world.node()
         other.start(a_member(f"x{number}", "executor"), Seen())
-        wait_until(lambda: len(node.view().members) == 2, timeout_s=1.9)
-        closed_at = etcd_world.now()
+        wait_until(lambda: len(node.view().members) == 2, what="one more")
         other.close()
-        wait_until(lambda: len(node.view().members) == 1, timeout_s=1.9)
-        took_s.append(etcd_world.now() - closed_at)
-    assert median(took_s) < 0.3, took_s
+        wait_until(lambda: len(node.view().members) == 1, what="one less")
 
 
 def test_dead_endpoint_is_passed_over(etcd_world: EtcdWorld) -> None:

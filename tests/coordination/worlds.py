@@ -21,11 +21,12 @@ from khala.services.etcd import EtcdServer
 from khala.services.executables import find_etcd
 from khala.services.native_process import NativeService, Patience, Phase
 
-LEASE_S = 2.0
+LEASE_S, SHORT_S = 60.0, 3.0  # of most nodes, whom no slow machine loses; of those whose lease is to run out
+CALL_S = 10.0
 
 
 class World(Protocol):
-    def node(self) -> Coordination: ...
+    def node(self, *, lease_ttl_s: float = LEASE_S) -> Coordination: ...
     def now(self) -> float: ...
     def eventually(self, condition: Callable[[], object], *, within_s: float, what: str = "") -> None: ...
     def lose(self, node: Coordination) -> None: ...
@@ -41,8 +42,8 @@ class MemoryWorld:
         self._now = 1000.0
         self.hub = CoordinationHub(clock=self.now)
 
-    def node(self) -> MemoryCoordination:
-        return MemoryCoordination(self.hub, lease_ttl_s=LEASE_S)
+    def node(self, *, lease_ttl_s: float = LEASE_S) -> MemoryCoordination:
+        return MemoryCoordination(self.hub, lease_ttl_s=lease_ttl_s)
 
     def now(self) -> float:
         return self._now
@@ -86,14 +87,14 @@ class EtcdWorld:
         )
         self.service = NativeService(self.server, patience=Patience(stop_grace_s=2, restart_s=0.05))
         self.service.start()
-        self.service.wait_ready(20)
+        self.service.wait_ready(60)
 
     def settings(self, **changes: object) -> EtcdSettings:
-        values = {"endpoints": [self.endpoint], "secret": self.secret, "lease_ttl_s": LEASE_S, **changes}
+        values = {"endpoints": [self.endpoint], "secret": self.secret, "call_timeout_s": CALL_S, **changes}
         return EtcdSettings(**values)  # type: ignore[arg-type]
 
-    def node(self, **changes: object) -> EtcdCoordination:
-        made = EtcdCoordination(self.settings(**changes))
+    def node(self, *, lease_ttl_s: float = LEASE_S, **changes: object) -> EtcdCoordination:
+        made = EtcdCoordination(self.settings(lease_ttl_s=lease_ttl_s, **changes))
         self._nodes.append(made)
         return made
 
@@ -120,8 +121,8 @@ class EtcdWorld:
         assert self.service.pid
         restarts = self.service.restarts
         os.kill(self.service.pid, signal.SIGKILL)
-        wait_until(lambda: self.service.check().restarts > restarts, timeout_s=10)
-        wait_until(lambda: self.service.check().phase is Phase.READY, timeout_s=10)
+        wait_until(lambda: self.service.check().restarts > restarts)
+        wait_until(lambda: self.service.check().phase is Phase.READY)
 
     def forget_nodes(self) -> None:
         for node in self._nodes:

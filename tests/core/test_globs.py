@@ -121,7 +121,7 @@ def test_any_text_is_a_glob_or_refused(glob: str) -> None:
 
 
 def test_no_glob_explodes() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     assert not matches("*a" * 120 + "b", "a" * 250 + "c")
     assert not matches("/".join(["**", "*"] * 15 + ["x"]), "/".join("y" * 32))
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5

@@ -136,7 +136,7 @@ def test_a_huge_bucket_without_room_costs_nothing() -> None:
         queue.push(f"big{n}", Demand(priority=9, created_at=float(n), cpus=64.0))
     queue.push("small", Demand(created_at=1e9))
     offer = room()
-    began = time.perf_counter()
+    began = time.thread_time()
     assert list(place(queue, [("e", offer)], 1_000, Shares(), 0.0)) == [("small", "e")]
-    assert time.perf_counter() - began < 0.05
+    assert time.thread_time() - began < 0.05
     assert len(queue) == 100_000

@@ -43,7 +43,7 @@ def test_the_open_cluster(clean_engine: Engine, tmp_path: Path) -> None:
     assert not published.endswith(":2001")
     members = clean_engine.docker("logs", "judicator-2")
     assert "joins a cluster" in members
-    wait_until(lambda: is_healthy(clean_engine, "judicator-2"), timeout_s=60, what="judicator-2")
+    wait_until(lambda: is_healthy(clean_engine, "judicator-2"), timeout_s=120, what="judicator-2")
     # The second judicator leaves; the first cannot, and ends all the same.
     for name in ("executor-1", "gateway-1", "judicator-2", "judicator-1"):
         stops_in_order(clean_engine, name)
@@ -94,7 +94,7 @@ def test_nothing_is_lost_when_containers_are_killed_paused_cut_off_and_stopped(c
     wait_until(lambda: len(voters(engine)) == 5, timeout_s=120, what="five judicators")
     with load(engine, URL, "faults") as running:
         engine.docker("kill", leader(engine), not_leader(engine), "executor-1", "executor-2")
-        wait_until(lambda: running.finished() >= 10, timeout_s=60, what="tasks that end without them")
+        wait_until(lambda: running.finished() >= 10, timeout_s=120, what="tasks that end without them")
         killed = exited(engine)
         assert len(killed) == 4
         engine.docker("start", *killed)  # other ports of the host
@@ -102,17 +102,17 @@ def test_nothing_is_lost_when_containers_are_killed_paused_cut_off_and_stopped(c
 
         paused = leader(engine)
         engine.docker("pause", paused)
-        wait_until(lambda: leader(engine) != paused, timeout_s=30, what="another leader")
+        wait_until(lambda: leader(engine) != paused, what="another leader")
         engine.docker("unpause", paused)
 
         engine.docker("network", "disconnect", "bridge", "executor-3")
         before = running.finished()
-        wait_until(lambda: running.finished() > before + 10, timeout_s=60, what="tasks that end elsewhere")
+        wait_until(lambda: running.finished() > before + 10, timeout_s=120, what="tasks that end elsewhere")
         engine.docker("network", "connect", "bridge", "executor-3")
 
         for name in ("executor-1", not_leader(engine)):
             stops_in_order(engine, name)
-        wait_until(lambda: len(judicators(engine)) == 4, timeout_s=30, what="one judicator less")
+        wait_until(lambda: len(judicators(engine)) == 4, what="one judicator less")
         engine.docker("restart", "executor-2")
 
 
@@ -169,7 +169,7 @@ def test_what_isolation_a_container_allows_and_what_gives_more(clean_engine: Eng
     )  # fmt: skip
     assert narrow == "512 0.5 1"
     for name in ("least", "user"):
-        wait_until(lambda: is_healthy(clean_engine, name), timeout_s=60, what=name)  # noqa: B023
+        wait_until(lambda: is_healthy(clean_engine, name), timeout_s=120, what=name)  # noqa: B023
         stops_in_order(clean_engine, name)
 
 
@@ -202,14 +202,14 @@ def test_compose(clean_engine: Engine) -> None:
 
     run("up", "--detach")
     try:
-        token = wait_until(lambda: first_token(run("logs", "--no-color")), timeout_s=60, what="the token")
+        token = wait_until(lambda: first_token(run("logs", "--no-color")), timeout_s=120, what="the token")
         with load(clean_engine, URL, "compose", token) as running:
-            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="three judicators")
+            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=120, what="three judicators")
             run("restart", "judicator-2", "executor-1")
             run("up", "--detach", "--scale=executor-1=2")
             done = running.finished()
-            wait_until(lambda: running.finished() > done + 10, timeout_s=60, what="tasks that end")
-            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=60, what="judicator-2 again")
+            wait_until(lambda: running.finished() > done + 10, timeout_s=120, what="tasks that end")
+            wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=120, what="judicator-2 again")
         assert "set aside" not in run("logs", "--no-color", "judicator-2")
     finally:
         run("down", "--volumes")
@@ -227,18 +227,18 @@ def test_swarm(clean_engine: Engine) -> None:
     token = first_token(logs.stdout)
     assert token
     with load(clean_engine, URL, "swarm", token) as running:
-        wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=60, what="two judicators")
+        wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=120, what="two judicators")
         swarm("scale", "executor", "3")
         clean_engine.docker("tag", "khala", "khala:next")
         update = ("service", "update", "--no-resolve-image", "--image=khala:next")
         clean_engine.docker(*update, "--detach", "khala_executor")
         clean_engine.docker(*update, "khala_judicator", timeout_s=240)
-        wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=60, what="two judicators again")
+        wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=120, what="two judicators again")
         done = running.finished()
-        wait_until(lambda: running.finished() > done + 10, timeout_s=60, what="tasks that end")
+        wait_until(lambda: running.finished() > done + 10, timeout_s=120, what="tasks that end")
         swarm("scale", "executor", "1")
         swarm("scale", "judicator", "1")
-        wait_until(lambda: len(judicators(clean_engine, token)) == 1, timeout_s=60, what="one judicator")
+        wait_until(lambda: len(judicators(clean_engine, token)) == 1, timeout_s=120, what="one judicator")
     swarm("stop")
 
 

@@ -78,9 +78,9 @@ def test_kept_also_when_it_failed(keeping: Bench, spools: Spools, shell: str, re
 
 
 def test_kept_after_a_limit_ended_it_and_after_compilation(keeping: Bench, spools: Spools) -> None:
-    limits = Limits(wall_time_s=0.3)
+    limits = Limits(wall_time_s=3.0)
     spec = TaskSpec(
-        execute=Command(shell="echo x > f; sleep 60", limits=limits), outputs=(OutputGlob(glob="f"),)
+        execute=Command(shell="echo x > f; sleep 600", limits=limits), outputs=(OutputGlob(glob="f"),)
     )
     end = keeping.run(spec)
     assert (end.outcome.exit_reason, contents(spools, end)) == (ExitReason.WALL_TIME_LIMIT, {"f": b"x\n"})
@@ -139,7 +139,7 @@ def test_an_abort_ends_the_collection(keeping: Bench) -> None:
     # Globs that take long to try on each name.
     job = keeping.start(asking(shell, *(f"d/{'*a' * 100}{n}" for n in range(100))))
     keeping.wait_for(PhaseStarted)
-    wait_until(_is_collecting, timeout_s=60, what="the child that collects")
+    wait_until(_is_collecting, timeout_s=120, what="the child that collects")
     keeping.pool.abort(0, kill_grace_s=0)
     outcome = keeping.end_of(job).outcome
     assert outcome.exit_reason is ExitReason.CANCELLED

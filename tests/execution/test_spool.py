@@ -79,8 +79,8 @@ def test_output_is_told_while_it_comes(spooling: Bench, spools: Spools) -> None:
 
 
 def test_many_lines_are_told_ten_times_a_second_at_most(spooling: Bench) -> None:
-    spooling.shell("for n in $(seq 1 60); do echo $n; sleep 0.01; done")
-    assert 3 <= len(told_of(spooling)) <= 14
+    result = spooling.shell("for n in $(seq 1 60); do echo $n; sleep 0.01; done")
+    assert 2 <= len(told_of(spooling)) <= 10 * result.wall_time_s + 4
 
 
 def test_what_is_beyond_the_cap_is_told_as_truncated(spooling: Bench, spools: Spools) -> None:
@@ -111,7 +111,7 @@ def test_phases_are_kept_apart(spooling: Bench, spools: Spools) -> None:
 
 
 def test_a_killed_launchers_spool_stays(spooling: Bench, spools: Spools) -> None:
-    job = spooling.start(script("echo so far; sleep 60"))
+    job = spooling.start(script("echo so far; sleep 600"))
     spooling.wait_for(OutputSpooled)
     os.kill(launcher_pids(spooling.root)[0], signal.SIGKILL)
     assert spooling.end_of(job).outcome.result is None

@@ -58,7 +58,7 @@ def forking(open_folder: Path) -> Iterator[Bench]:
 
 
 def looked(bench: Bench) -> str:
-    limits = Limits(open_files=77, file_size_bytes=1 << 20, cpu_time_s=5, wall_time_s=20)
+    limits = Limits(open_files=77, file_size_bytes=1 << 20, cpu_time_s=5, wall_time_s=200)
     command = Command(argv=("/usr/bin/env", "python3", "-I", "-c", LOOK), limits=limits)
     result = executed(bench.run(TaskSpec(execute=command)))
     assert result.exit_code == 0, result.stderr.head.decode()
@@ -118,7 +118,7 @@ def test_an_exec_that_waits_does_not_hold_its_launcher(bench: Bench, open_folder
         job = bench.start(TaskSpec(execute=Command(argv=(str(program),))))
         bench.pool.abort(0, kill_grace_s=0)
         assert bench.end_of(job).outcome.exit_reason == "cancelled"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25, "the kernel breaks a lease after 45 s"
     finally:
         holder.kill()
         holder.communicate()
@@ -133,7 +133,9 @@ def test_nothing_is_lost_where_one_call_does_not_take_all_output(bench: Bench, o
 
 
 def test_output_beyond_its_limit_is_found_at_once(bench: Bench) -> None:
-    command = Command(shell="printf 0123456789; exec sleep 30", limits=Limits(output_bytes=9, wall_time_s=20))
+    command = Command(
+        shell="printf 0123456789; exec sleep 300", limits=Limits(output_bytes=9, wall_time_s=200)
+    )
     result = executed(bench.run(TaskSpec(execute=command)))
     assert (result.exit_reason, result.stdout.head) == (ExitReason.OUTPUT_LIMIT, b"0123456789")
-    assert result.wall_time_s < 10
+    assert result.wall_time_s < 50

@@ -209,10 +209,10 @@ def test_bombs(top: int) -> None:
 
 
 def test_endless_gzip_members_cost_little(top: int) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(BadArchive, match="more than 10000 gzip members"):
         extract(io.BytesIO(gzip.compress(b"") * 300_000), top, (), Caps())
-    assert time.monotonic() - began < 10
+    assert time.thread_time() - began < 10
 
 
 def test_memory_is_bounded(top: int, tmp_path: Path) -> None:

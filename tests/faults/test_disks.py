@@ -85,7 +85,7 @@ def test_an_executors_journal_has_no_room(trial: Trial) -> None:
     with small_disk(data_dir, 8 * MIB), joined(trial, name, data_dir):
         trial.hold(name, constraints={"place": name})
         with trial.fault("journal disk full", name, name), full(data_dir):
-            wait_until(lambda: "no room" in log.read_text(), timeout_s=60, what="a word in its log")
+            wait_until(lambda: "no room" in log.read_text(), timeout_s=120, what="a word in its log")
         trial.wait_running(name)
         verdict = trial.judge()
     assert verdict.struck["journal disk full"]

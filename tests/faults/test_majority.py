@@ -91,7 +91,7 @@ def test_the_leader_stands_still_past_its_time(trio: Trial) -> None:
     lost = victims.leader(trio)
     with trio.fault("stop leader", lost):
         with victims.frozen(victims.role(trio.cluster, lost)):
-            wait_until(lambda: victims.leader(trio) != lost, timeout_s=60, what="another leader")
+            wait_until(lambda: victims.leader(trio) != lost, timeout_s=120, what="another leader")
             trio.wait_progress()
         trio.wait_progress()
     assert trio.judge().struck["stop leader"]

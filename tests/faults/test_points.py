@@ -39,7 +39,7 @@ def test_the_leader_is_paused_where_it_hurts_most(halting_trial: Trial, point: s
     process = victims.role(trial.cluster, lost)
     with trial.fault(kind, lost):
         halt_file(trial.cluster.directory / lost, point).touch()
-        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, timeout_s=60, what=f"a halt: {point}")
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, timeout_s=120, what=f"a halt: {point}")
         try:
             wait_until(lambda: victims.leader(trial) != lost, timeout_s=90, what="another leader")
             trial.wait_progress()

@@ -147,7 +147,7 @@ class Trial:
             busy = {each["id"] for each in self.ask("executors")["executors"] if each["running"]}
             return bool(busy) and busy >= set(executors)
 
-        wait_until(running, timeout_s=60, what=f"running attempts on {executors or 'any executor'}")
+        wait_until(running, timeout_s=120, what=f"running attempts on {executors or 'any executor'}")
 
     def hold(self, executor: str, lasts_s: float = HELD_S, **more: object) -> str:
         """Submit `stop` tasks (with `more` in them) that outlast a lease, until `executor` runs one; its id.
@@ -308,7 +308,7 @@ class Trial:
             return not found
 
         try:
-            wait_until(nothing, timeout_s=10)
+            wait_until(nothing)
         except AssertionError:
             return found
         return []

@@ -43,7 +43,7 @@ def role(cluster: LocalCluster, name: str) -> psutil.Process:
         alive = identity is not None and identity.alive()
         return psutil.Process(identity.pid) if identity is not None and alive else None
 
-    process = wait_until(found, timeout_s=60, what=f"a running {name}")
+    process = wait_until(found, timeout_s=120, what=f"a running {name}")
     assert process is not None
     return process
 
@@ -54,7 +54,7 @@ def leader(trial: Trial) -> str:
     def named() -> str:
         return str(trial.ask("cluster")["leader"] or "")
 
-    return wait_until(named, timeout_s=60, what="a leader")
+    return wait_until(named, timeout_s=120, what="a leader")
 
 
 def primary(trial: Trial) -> str:
@@ -64,7 +64,7 @@ def primary(trial: Trial) -> str:
         shown = trial.ask("judicators")["judicators"]
         return next((str(one["name"]) for one in shown if one["replica_state"] == "primary"), "")
 
-    return wait_until(named, timeout_s=60, what="a primary")
+    return wait_until(named, timeout_s=120, what="a primary")
 
 
 def etcd_leader(cluster: LocalCluster) -> str:
@@ -81,7 +81,7 @@ def etcd_leader(cluster: LocalCluster) -> str:
         except httpx.TransportError:
             return False
 
-    return wait_until(named, timeout_s=60, what="a leading etcd")
+    return wait_until(named, timeout_s=120, what="a leading etcd")
 
 
 def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
@@ -97,7 +97,7 @@ def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
                 continue
         return None
 
-    process = wait_until(found, timeout_s=60, what=f"a running {kind} of {judicator}")
+    process = wait_until(found, timeout_s=120, what=f"a running {kind} of {judicator}")
     assert process is not None
     return process
 
@@ -159,7 +159,7 @@ def kill_everything(cluster: LocalCluster) -> None:
 
 def nothing_left(cluster: LocalCluster) -> None:
     """Wait until no process of the cluster runs."""
-    wait_until(lambda: not cluster.processes(), timeout_s=30, what="the end of every process")
+    wait_until(lambda: not cluster.processes(), what="the end of every process")
 
 
 def up_again(cluster: LocalCluster, *words: str) -> None:

@@ -73,13 +73,13 @@ def running(stage: Stage, **settings: Any) -> Iterator[Gateway]:
     thread = threading.Thread(target=server.run, kwargs={"on_ready": ready.set}, name="gateway")
     thread.start()
     try:
-        assert ready.wait(10), "the gateway did not start"
+        assert ready.wait(60), "the gateway did not start"
         base_url = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=base_url, timeout=20) as http:
+        with httpx.Client(base_url=base_url, timeout=60) as http:
             yield Gateway(stage, port, http, server.stop)
     finally:
         server.stop()
-        thread.join(15)
+        thread.join(60)
     assert not thread.is_alive(), "the gateway did not stop"
     assert stage.closed, "the gateway left its judicators open"
 

@@ -27,7 +27,7 @@ FORM = {
 
 def add(gateway: Gateway, form: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     answer = requests.post(
-        f"{gateway.url}/api/task", data=FORM if form is None else form, **options, timeout=10
+        f"{gateway.url}/api/task", data=FORM if form is None else form, **options, timeout=60
     )
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -41,7 +41,7 @@ def added(gateway: Gateway, form: dict[str, Any] | None = None, **options: Any) 
 
 
 def get(gateway: Gateway, **params: str) -> requests.Response:
-    return requests.get(f"{gateway.url}/api/task", params=params, timeout=10)
+    return requests.get(f"{gateway.url}/api/task", params=params, timeout=60)
 
 
 def task(gateway: Gateway, id: str, **params: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from khala.gateway.guessing import Guesses
 ROLES = ("root", "ann", "eve", "nobody", "stranger")
 """An administrator, the task's owner, a viewer, no token, a token that is not known."""
 ABSENT = "f" * 24
-TASK = {"execute": {"command": "sleep 60"}}
+TASK = {"execute": {"command": "sleep 600"}}
 JOB = {"task": TASK, "array": {"range": {"stop": 2}}}
 JSON = {"content-type": "application/json"}
 
@@ -38,7 +38,7 @@ class Site:
         id = str(self.ask("ann", "POST", "/api/v1/tasks", json=TASK).json()["id"])
         if finished:
             assert self.ask("ann", "POST", f"/api/v1/tasks/{id}/cancel").status_code == 202
-            assert self.ask("ann", "GET", f"/api/v1/tasks/{id}?wait=10").json()["state"] == "cancelled"
+            assert self.ask("ann", "GET", f"/api/v1/tasks/{id}?wait=60").json()["state"] == "cancelled"
         return id
 
     def ask(self, who: str, method: str, path: str, **given: object) -> httpx.Response:

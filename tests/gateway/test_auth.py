@@ -81,7 +81,7 @@ def test_a_cookie_does_not_serve_a_foreign_page(secured: Gateway) -> None:
 
 def refusal_while_sending(gateway: Gateway, head: str, sent_bytes: int) -> bytes:
     """The first answer to a request that announces more than it sends."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as sock:
         sock.sendall(head.encode() + b"x" * sent_bytes)
         return sock.recv(65536)
 

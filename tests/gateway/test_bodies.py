@@ -48,11 +48,11 @@ def test_kv2_forms_over_their_bounds_are_result_3(start_gateway: Callable[..., G
     url = f"{gateway.url}/api/task"
     too_large = {"result": 3, "id": None}
     file = {"compile_source": ("s.zip", b"x" * (3 * MIB))}
-    assert requests.post(url, data=form, files=file, timeout=10).json() == too_large
+    assert requests.post(url, data=form, files=file, timeout=60).json() == too_large
     long = form | {"execute_input": "x" * (MIB + 1)}
-    assert requests.post(url, data=long, timeout=10).json() == too_large
-    assert requests.post(url, data=long, files={"f": b""}, timeout=10).json() == too_large
-    assert requests.post(url, data=form, timeout=10).json()["result"] == 0
+    assert requests.post(url, data=long, timeout=60).json() == too_large
+    assert requests.post(url, data=long, files={"f": b""}, timeout=60).json() == too_large
+    assert requests.post(url, data=form, timeout=60).json()["result"] == 0
 
 
 def test_json_with_too_many_values_is_a_413(gateway: Gateway) -> None:
@@ -68,7 +68,7 @@ def test_too_many_bodies_at_a_time_are_a_503(start_gateway: Callable[..., Gatewa
 
     def crowded() -> bool:
         """Is the second refused? Whichever of the two comes first fits in; so it may take some tries."""
-        with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as first:
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as first:
             first.sendall(head("/api/v1/tasks", 10 * MIB) + b" " * (MIB + MIB // 2))
             answer = gateway.http.post("/api/v1/tasks", content=b" " * MIB + task, headers=JSON)
             if answer.status_code == 201:
@@ -91,7 +91,7 @@ def head(path: str, length: int | str) -> bytes:
 
 def raw(gateway: Gateway, sent: bytes) -> bytes:
     """All that the gateway answers to `sent` before it closes, or pauses."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as sock:
         sock.sendall(sent)
         return sock.recv(65536)
 
@@ -132,7 +132,7 @@ def test_broken_http_is_a_problem_too(gateway: Gateway, sent: bytes, status: int
 
 def test_a_sender_that_goes_away_leaves_nothing(gateway: Gateway) -> None:
     for path in ("/api/v1/tasks", "/api/v1/files", "/api/task"):
-        with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as sock:
             sock.sendall(head(path, 1000) + b"{")
     assert gateway.http.get("/healthz").status_code == 200
     assert gateway.submit()

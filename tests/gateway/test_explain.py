@@ -9,11 +9,11 @@ from datetime import datetime
 import pytest
 from gateway.cluster_model import always, failed, phase_result, succeeded
 from gateway.conftest import Gateway, problem
+from wait import wait_until
 
 from khala.core.commands import ExecutorView, ListExecutors, QueuePlace
 from khala.core.task import ExitReason, Phase, Result
 from khala.errors import Unavailable
-from khala.gateway.explaining import FRESH_S
 
 SMALL = ExecutorView(executor="e1", incarnation="i", slots=2, cpus=2.0, isolation=("none", "basic"))
 
@@ -51,10 +51,7 @@ def test_no_executor_at_all_and_then_one(start_gateway: Callable[..., Gateway]) 
     id = gateway.submit()
     assert reason_of(gateway, id) == "no executor is connected"
     gateway.cluster.executors = (SMALL,)
-    deadline = time.monotonic() + 10 * FRESH_S
-    while reason_of(gateway, id) and time.monotonic() < deadline:
-        continue
-    assert reason_of(gateway, id) == ""
+    wait_until(lambda: not reason_of(gateway, id), what="a look at what is there now")
 
 
 def test_explain_names_each_executor(gateway: Gateway) -> None:

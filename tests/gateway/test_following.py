@@ -232,7 +232,7 @@ def stop_while_followed(gateway: Gateway) -> None:
 
 
 def test_a_stopping_gateway_lets_its_followers_go(start_gateway: Callable[..., Gateway]) -> None:
-    stop_while_followed(start_gateway(stop_grace_s=60.0))
+    stop_while_followed(start_gateway(stop_grace_s=600.0))
 
 
 def test_a_follower_whose_cancel_got_lost_is_let_go_too(
@@ -240,12 +240,12 @@ def test_a_follower_whose_cancel_got_lost_is_let_go_too(
 ) -> None:
     async def stubborn(*_: object) -> AsyncIterator[bytes]:
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        await asyncio.sleep(60)
+            await asyncio.sleep(600)
+        await asyncio.sleep(600)
         yield b""
 
     monkeypatch.setattr(following, "_events", stubborn)
-    stop_while_followed(start_gateway(stop_grace_s=60.0))
+    stop_while_followed(start_gateway(stop_grace_s=600.0))
 
 
 def test_head_does_not_follow(gateway: Gateway, large: str) -> None:

@@ -17,7 +17,7 @@ from khala.errors import OutcomeUnknown
 
 
 def test_the_gateway_says_that_it_works(gateway: Gateway) -> None:
-    answer = requests.get(f"{gateway.url}/api/test", timeout=10)
+    answer = requests.get(f"{gateway.url}/api/test", timeout=60)
     assert (answer.status_code, answer.text) == (200, "Khala gateway server is working.")
 
 
@@ -140,7 +140,7 @@ def test_running_out_of_time_is_told_after_the_real_errors(gateway: Gateway) -> 
 
 def test_cancelling(gateway: Gateway) -> None:
     def cancel(**params: str) -> Any:
-        answer = requests.delete(f"{gateway.url}/api/task", params=params, timeout=10)
+        answer = requests.delete(f"{gateway.url}/api/task", params=params, timeout=60)
         assert answer.status_code == 200
         return answer.json()
 
@@ -215,7 +215,7 @@ def test_a_body_that_is_no_form(gateway: Gateway) -> None:
         (b"&".join(b"a%d=1" % index for index in range(1000)), "application/x-www-form-urlencoded"),
     ):
         answer = requests.post(
-            f"{gateway.url}/api/task", data=content, headers={"content-type": kind}, timeout=10
+            f"{gateway.url}/api/task", data=content, headers={"content-type": kind}, timeout=60
         )
         assert answer.json() == {"result": 4, "id": None}, kind
 
@@ -224,13 +224,13 @@ def test_members(gateway: Gateway) -> None:
     gateway.cluster.executors = (
         ExecutorView(executor="executor-1", incarnation="i", hostname="host-1", reported_at=0.5),
     )
-    assert requests.get(f"{gateway.url}/api/executors", timeout=10).json() == {
+    assert requests.get(f"{gateway.url}/api/executors", timeout=60).json() == {
         "result": 0,
         "executors": [
             {"id": "executor-1", "hostname": "host-1", "report_time": "1970-01-01T00:00:00.500000"}
         ],
     }
-    assert requests.get(f"{gateway.url}/api/judicators", timeout=10).json() == {
+    assert requests.get(f"{gateway.url}/api/judicators", timeout=60).json() == {
         "result": 0,
         "judicators": [{"name": "/judicator/service/j1", "address": "127.0.0.1:4000"}],
     }
@@ -245,7 +245,7 @@ def test_an_unavailable_cluster_is_result_1(gateway: Gateway) -> None:
         ("/api/executors", {"executors": []}),
         ("/api/judicators", {"judicators": []}),
     ):
-        answer = requests.get(gateway.url + path, timeout=10)
+        answer = requests.get(gateway.url + path, timeout=60)
         assert (answer.status_code, answer.json()) == (200, {"result": 1, **empty})
 
 
@@ -260,14 +260,14 @@ def test_an_unknown_outcome_is_result_1(gateway: Gateway) -> None:
 
 
 def test_on_a_secured_cluster_only_the_token_is_new(secured: Gateway) -> None:
-    assert requests.post(f"{secured.url}/api/task", data=FORM, timeout=10).status_code == 401
-    assert requests.get(f"{secured.url}/api/test", timeout=10).status_code == 401
+    assert requests.post(f"{secured.url}/api/task", data=FORM, timeout=60).status_code == 401
+    assert requests.get(f"{secured.url}/api/test", timeout=60).status_code == 401
     headers = {"authorization": f"Bearer {TOKEN}"}
     id = added(secured, headers=headers)
-    answer = requests.get(f"{secured.url}/api/task", params={"id": id, "token": TOKEN}, timeout=10)
+    answer = requests.get(f"{secured.url}/api/task", params={"id": id, "token": TOKEN}, timeout=60)
     assert answer.json()["result"] == 0
     assert (
-        requests.get(f"{secured.url}/api/task?token=wrong", params={"id": id}, timeout=10).status_code == 401
+        requests.get(f"{secured.url}/api/task?token=wrong", params={"id": id}, timeout=60).status_code == 401
     )
 
 

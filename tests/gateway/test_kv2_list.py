@@ -15,7 +15,7 @@ REFUSED = {"result": 4, "pages": 0, "tasks": []}
 
 
 def listed(gateway: Gateway, **params: Any) -> dict[str, Any]:
-    answer = requests.get(f"{gateway.url}/api/task/list", params=params, timeout=20)
+    answer = requests.get(f"{gateway.url}/api/task/list", params=params, timeout=60)
     assert answer.status_code == 200
     return dict(answer.json())
 

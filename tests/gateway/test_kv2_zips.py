@@ -21,7 +21,7 @@ FORM = {"user": "1", "execute_command": "true"}
 
 def send(gateway: Gateway, content: bytes) -> int:
     answer = requests.post(
-        f"{gateway.url}/api/task", data=FORM, files={"compile_source": ("s.zip", content)}, timeout=20
+        f"{gateway.url}/api/task", data=FORM, files={"compile_source": ("s.zip", content)}, timeout=60
     )
     assert answer.status_code == 200
     if answer.json()["result"] != 0:

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def end_of(site: Gateway, id: str) -> Json:
-    task: Json = site.http.get(f"/api/v1/tasks/{id}?wait=15").json()
+    task: Json = site.http.get(f"/api/v1/tasks/{id}?wait=60").json()
     return task
 
 

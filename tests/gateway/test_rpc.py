@@ -40,7 +40,7 @@ class ScriptedClient:
         self.closed = True
 
 
-def ask(client: ScriptedClient, command: Any = CountTasks(), timeout_s: float = 2.0) -> Any:  # noqa: B008
+def ask(client: ScriptedClient, command: Any = CountTasks(), timeout_s: float = 60.0) -> Any:  # noqa: B008
     return asyncio.run(PatientJudicators(client, try_s=0.3).call(command, timeout_s=timeout_s))
 
 
@@ -73,8 +73,8 @@ def test_the_deadline_ends_the_tries() -> None:
     client = ScriptedClient(Unavailable("no leader", retry_after_s=7))
     began = time.monotonic()
     with pytest.raises(Unavailable) as told:
-        ask(client, timeout_s=0.5)
-    assert 0.2 < time.monotonic() - began < 1.5
+        ask(client, timeout_s=5.0)
+    assert 3 < time.monotonic() - began < 25
     assert told.value.retry_after_s == 7
     assert len(client.timeouts_s) > 1
 
@@ -88,13 +88,13 @@ def test_a_doubt_once_raised_stays() -> None:
 
 def test_one_silent_judicator_does_not_use_up_the_deadline() -> None:
     client = ScriptedClient(OutcomeUnknown("no answer within 0.3 s"), REPLY)
-    assert ask(client, timeout_s=5) == REPLY
+    assert ask(client) == REPLY
     assert client.timeouts_s[0] == pytest.approx(0.3)
 
 
 def test_a_wait_gets_its_time_on_top() -> None:
     client = ScriptedClient(REPLY)
-    ask(client, GetTasks(task_ids=(), wait_s=1.0), timeout_s=5)
+    ask(client, GetTasks(task_ids=(), wait_s=1.0))
     assert client.timeouts_s == [pytest.approx(1.3)]
 
 

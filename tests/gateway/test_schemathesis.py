@@ -57,7 +57,7 @@ def test_the_api_is_what_its_document_says(site: Gateway) -> None:
         )
         @given(case=operation.as_strategy())
         def check(case: schemathesis.Case) -> None:
-            answer = case.call(base_url=site.url, timeout=30)
+            answer = case.call(base_url=site.url, timeout=60)
             statuses.add(answer.status_code)
             case.validate_response(answer, checks=CHECKS)
             assert "Traceback" not in answer.text

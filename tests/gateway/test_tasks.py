@@ -126,7 +126,7 @@ def test_waiting_returns_the_finished_task(gateway: Gateway) -> None:
 
     runner = threading.Thread(target=run)
     runner.start()
-    answer = gateway.http.post("/api/v1/tasks?wait=10", json={"execute": {"command": "true"}})
+    answer = gateway.http.post("/api/v1/tasks?wait=60", json={"execute": {"command": "true"}})
     runner.join()
     assert answer.status_code == 201
     assert answer.json()["state"] == "succeeded"

@@ -50,7 +50,7 @@ class RunningCluster:
         """Send a signal, wait for the end; what it said."""
         if number is not None:
             self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=60)
         return said
 
 

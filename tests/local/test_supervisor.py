@@ -88,7 +88,7 @@ def test_a_judicator_that_somebody_stopped_is_started_again_but_not_one_that_lef
         judicator, executor = entries["judicator-1"], entries["executor-1"]
         return judicator.identity is None and executor.restarts == 1 and judicator.restarts == 1
 
-    wait_until(passed_over, timeout_s=30, what="a restart of executor-1 alone")
+    wait_until(passed_over, what="a restart of executor-1 alone")
     cluster.finish(signal.SIGTERM)
 
 

@@ -38,7 +38,7 @@ def test_the_data_of_an_earlier_life_as_root_are_handed_over() -> None:
         (data / "etcd").mkdir(parents=True)
         (data / "link").symlink_to("/etc/passwd")
         ended = subprocess.run(
-            [sys.executable, "-c", _BECOME, str(data)], capture_output=True, text=True, check=True, timeout=30
+            [sys.executable, "-c", _BECOME, str(data)], capture_output=True, text=True, check=True, timeout=60
         )
         owners = {path.lstat().st_uid for path in (data, data / "etcd", data / "link")}
     nobody = pwd.getpwnam("nobody")

@@ -89,4 +89,4 @@ def run() -> Iterator[Callable[..., NativeService]]:
     pids = [pid for service in made for pid in (service.pid, service.guard_pid) if pid]
     for service in made:
         service.stop()
-    wait_until(lambda: not [pid for pid in pids if is_alive(pid)], timeout_s=5, what=f"end of {pids}")
+    wait_until(lambda: not [pid for pid in pids if is_alive(pid)], what=f"end of {pids}")

@@ -27,7 +27,7 @@ def ready_again(service: NativeService, *, restarts: int) -> None:
         assert (state.phase, state.restarts) == (Phase.READY, restarts), state
         return True
 
-    wait_until(seen, timeout_s=15, what="the restarted server")
+    wait_until(seen, what="the restarted server")
 
 
 def test_each_etcd_starts_and_stops(etcd: EtcdServer, run: Run) -> None:
@@ -86,7 +86,7 @@ def test_killed_guard_takes_its_server_along(definition: ServerDefinition, run: 
     pid, guard = service.pid, service.guard_pid
     assert pid and guard
     os.kill(guard, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), timeout_s=5, what="the server's end")
+    wait_until(lambda: not is_alive(pid), what="the server's end")
     ready_again(service, restarts=1)
 
 
@@ -126,9 +126,9 @@ def test_port_taken_while_down_delays_the_restart(definition: ServerDefinition, 
     pid = service.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), timeout_s=5)
+    wait_until(lambda: not is_alive(pid))
     with socket.create_server((place.address, place.port), reuse_port=False):
-        wait_until(lambda: f"port {place.port}" in service.check().detail, timeout_s=5)
+        wait_until(lambda: f"port {place.port}" in service.check().detail)
         assert service.check().phase is Phase.WAITING
     ready_again(service, restarts=1)
 

@@ -64,7 +64,7 @@ def test_killed_node_takes_its_server_along(
 ) -> None:
     pid, guard = servers_of(node)
     node.kill()
-    wait_until(lambda: not is_alive(pid) and not is_alive(guard), timeout_s=5, what="the server's end")
+    wait_until(lambda: not is_alive(pid) and not is_alive(guard), what="the server's end")
 
 
 def test_next_node_waits_for_the_ending_server(
@@ -77,4 +77,4 @@ def test_next_node_waits_for_the_ending_server(
     service.start()
     assert not is_alive(pid)
     service.wait_ready(20)
-    wait_until(lambda: not is_alive(guard), timeout_s=5)
+    wait_until(lambda: not is_alive(guard))

@@ -65,7 +65,7 @@ class Mongod:
         command += ["--logpath", "log", "--logappend"] + (["--keyFile", "key"] if self.secret else [])
         command += [f"--setParameter={each}" for each in self.parameters]
         self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
-        wait_until(self.answers, timeout_s=30, what=f"mongod in {self.folder} to answer")
+        wait_until(self.answers, what=f"mongod in {self.folder} to answer")
 
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[

@@ -38,7 +38,7 @@ class ReplicaSetOf:
             running = [mongod for mongod in self.mongods if mongod.process is not None]
             return [mongod for mongod in running if hello(mongod)["isWritablePrimary"]]
 
-        return wait_until(found, timeout_s=20, what="a primary")[0]
+        return wait_until(found, what="a primary")[0]
 
     def discard(self) -> None:
         """End them all, and remove their data."""
@@ -51,7 +51,7 @@ class ReplicaSetOf:
         members[0]["priority"] = 2
         times = {"electionTimeoutMillis": ELECTION_TIMEOUT_MS, "heartbeatIntervalMillis": HEARTBEAT_MS}
         _answer(first, {"replSetInitiate": {"_id": "rs", "members": members, "settings": times}}, {})
-        wait_until(lambda: hello(first)["isWritablePrimary"], timeout_s=30, what="the first primary")
+        wait_until(lambda: hello(first)["isWritablePrimary"], what="the first primary")
         first.initiate()  # its user
         wait_until(
             lambda: all(hello(each)["secondary"] for each in self.mongods[1:]),

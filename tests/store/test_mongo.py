@@ -186,7 +186,7 @@ def test_a_killed_server_loses_nothing_that_was_acknowledged(own_mongod: Mongod)
     own_mongod.stop(signal.SIGKILL)
     before = len(assigned)
     own_mongod.start()
-    wait_until(lambda: len(assigned) > before + 5, timeout_s=20, what="load after the restart")
+    wait_until(lambda: len(assigned) > before + 5, what="load after the restart")
     stop.set()
     thread.join(30)
     found = {each.id: each for each in store.read(sorted(stored | set(unsure)))}
@@ -231,7 +231,7 @@ def test_a_silent_server_is_unavailable_in_time(own_mongod: Mongod) -> None:
     assert not slow
     assert answers["read"][0] is Unavailable
     assert answers["insert"][0] in (OutcomeUnknown, Unavailable)
-    wait_until(lambda: _answers(store), timeout_s=15, what="the server to answer again")
+    wait_until(lambda: _answers(store), what="the server to answer again")
     store.close()
 
 

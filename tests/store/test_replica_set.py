@@ -103,15 +103,15 @@ def test_members_are_added_without_a_vote_given_it_and_taken_out(fresh: Mongod, 
             assert added is not None
             assert not added.voting
             wait_until(lambda: member(other.address).settled, what="a majority that knows it")  # type: ignore[union-attr]
-            wait_until(lambda: member(other.address).state == "secondary", timeout_s=30, what="the data")  # type: ignore[union-attr]
+            wait_until(lambda: member(other.address).state == "secondary", what="the data")  # type: ignore[union-attr]
             wait_until(lambda: done(lambda: admin.give_vote(other.address)), what="the vote")
             assert member(other.address).voting  # type: ignore[union-attr]
             with pytest.raises(Unavailable, match="does not add"):
                 admin.add("elsewhere.example:3000")
-            wait_until(lambda: done(admin.step_down), timeout_s=20, what="the step down")
-            wait_until(lambda: done(lambda: member(other.address).state == "primary"), timeout_s=20)  # type: ignore[union-attr]
-            wait_until(lambda: done(lambda: admin.remove(fresh.address)), timeout_s=20, what="the removal")
-            wait_until(lambda: done(lambda: len(admin.members()) == 1), timeout_s=20)
+            wait_until(lambda: done(admin.step_down), what="the step down")
+            wait_until(lambda: done(lambda: member(other.address).state == "primary"))  # type: ignore[union-attr]
+            wait_until(lambda: done(lambda: admin.remove(fresh.address)), what="the removal")
+            wait_until(lambda: done(lambda: len(admin.members()) == 1))
             assert member(fresh.address) is None
     finally:
         other.discard()
@@ -134,12 +134,12 @@ def test_a_vote_that_only_the_primary_knows_of_is_not_settled(fresh: Mongod, tmp
                 return next(one for one in looking.members() if one.host == other.address)
 
             admin.add(other.address)
-            wait_until(lambda: added().state == "secondary", timeout_s=30, what="the data")
+            wait_until(lambda: added().state == "secondary", what="the data")
             with other.held("blockHeartbeatReconfigFinish"):
                 giving = pool.submit(admin.give_vote, other.address)
                 wait_until(lambda: added().voting, what="the vote")
                 assert not any(one.settled for one in looking.members())
-            giving.result(timeout=20)
+            giving.result(timeout=60)
             wait_until(lambda: added().settled, what="a majority that knows of it")
             assert added().voting
     finally:

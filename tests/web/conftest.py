@@ -22,7 +22,7 @@ class Site:
         self.cluster = cluster
         self.link = link
         self.url, _, token = link.partition("/#token=")
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     def submit(self, **task: Any) -> str:
         """Create a task; its id."""

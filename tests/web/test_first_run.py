@@ -41,7 +41,7 @@ def test_the_first_program_is_three_clicks_away_and_no_executor_is_told(
     (executor,) = [one for one in new_site.cluster.processes("executor-1") if "executor" in one.cmdline()]
     executor.suspend()
     try:
-        wait_until(lambda: page.get_by_text("No executor is here").is_visible(), timeout_s=40)
+        wait_until(lambda: page.get_by_text("No executor is here").is_visible())
         expect(page.get_by_text("khala executor --etcd-cluster-join-member-client=")).to_be_visible()
     finally:
         executor.resume()

@@ -69,7 +69,7 @@ def test_why_some_failed_is_told_and_those_are_tried_again(site: Site, visit: Vi
 
 def test_the_end_of_a_job_is_shown_though_no_task_changes_with_it(site: Site, visit: Visit) -> None:
     id = site.sweep(name="ending", task={"execute": {"command": "true"}}, array={"range": {"stop": 3}})
-    wait_until(lambda: site.job(id)["finished_at"], timeout_s=30, what="its end")
+    wait_until(lambda: site.job(id)["finished_at"], what="its end")
     told = iter(range(2))
 
     def late(route: Route) -> None:
@@ -120,7 +120,7 @@ def test_every_form_of_values_is_told_as_the_gateway_takes_it(site: Site, visit:
         id = page.url.rpartition("/")[2]
         made_last = site.http.get(f"/api/v1/tasks?job_id={id}&page_size=1&view=basic").json()["tasks"][0]
         assert made_last["execute"]["command"] == last
-        wait_until(lambda id=id: site.job(id)["finished_at"], timeout_s=60, what="the end of the job")
+        wait_until(lambda id=id: site.job(id)["finished_at"], timeout_s=120, what="the end of the job")
 
 
 def test_what_is_wrong_in_the_form_is_told_at_its_field(visit: Visit) -> None:

@@ -51,7 +51,7 @@ def test_output_follows_can_be_paused_and_goes_on(site: Site, visit: Visit) -> N
     expect(page.get_by_text("Paused; there is more below")).to_be_visible()
     before = log.inner_text()
     page.get_by_role("button", name="Follow").click()
-    wait_until(lambda: len(log.inner_text()) > len(before), timeout_s=40)
+    wait_until(lambda: len(log.inner_text()) > len(before))
     page.evaluate(CANCEL_AND_UNDO)
     expect(page.get_by_role("button", name="Undo")).to_be_hidden()
     assert site.state(id) == "running"
