@@ -9,6 +9,7 @@ from khala.execution.launching.cgroup_v1 import LEFT_BYTES
 from khala.execution.pool import cgroup_name
 
 CGROUPS = Path("/sys/fs/cgroup")
+OTHERS = "khala-"
 AS_GOOD_AS_NEW = {
     "cgroup.procs": 0,
     "pids.current": 0,
@@ -21,8 +22,13 @@ AS_GOOD_AS_NEW = {
 
 def groups_of(root: Path) -> list[Path]:
     """The control groups of the executor that has this workspace root; others come and go meanwhile."""
-    name = cgroup_name(root)
-    return [Path(folder) for folder, _, _ in os.walk(CGROUPS) if name in Path(folder).parts]
+    name, found = cgroup_name(root), []
+    for folder, inner, _ in os.walk(CGROUPS):
+        if name in folder.split("/"):
+            found.append(Path(folder))
+        else:  # those of other executors are many
+            inner[:] = [each for each in inner if each == name or not each.startswith(OTHERS)]
+    return found
 
 
 def used_groups(root: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,25 +22,25 @@ REUSABLE_WITHIN_S = 30.0
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
-def leftovers(bench: Bench, uid_base: int) -> dict[str, object]:
+def leftovers(bench: Bench, launchers: Iterable[int], uid_base: int) -> dict[str, object]:
     """All that an attempt might leave: empty values are what a test wants."""
     uids = {uid_base, uid_base + 1} if os.geteuid() == 0 else set()
     status = [path / "status" for path in Path("/proc").iterdir() if path.name.isdigit()]
     found: dict[str, object] = {
         "workspaces": [path.name for path in bench.root.iterdir()],
-        "mounts": [line for line in _mounts_seen_by(bench) if str(bench.root) in line.split()[1]],
+        "mounts": [line for line in _mounts_seen_by(launchers) if str(bench.root) in line.split()[1]],
         "groups": [str(path) for path in used_groups(bench.root)],
         "files": [str(path) for folder in SHARED for path in folder.iterdir() if _owner(path) in uids],
-        "children": [_children(pid) for pid in launcher_pids(bench.root).values() if _children(pid)],
+        "children": [_children(pid) for pid in launchers if _children(pid)],
     }
     if uids:
         found["processes"] = [str(path) for path in status if _uid(path) in uids]
     return found
 
 
-def descriptors(bench: Bench) -> dict[int, int]:
+def descriptors(launchers: Iterable[int]) -> dict[int, int]:
     """How many descriptors each launcher holds."""
-    return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in launcher_pids(bench.root).values()}
+    return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in launchers}
 
 
 def _owner(path: Path) -> int | None:
@@ -51,9 +51,8 @@ def _owner(path: Path) -> int | None:
         return None
 
 
-def _mounts_seen_by(bench: Bench) -> list[str]:
-    pids = launcher_pids(bench.root).values()
-    return [line for pid in pids for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
+def _mounts_seen_by(launchers: Iterable[int]) -> list[str]:
+    return [line for pid in launchers for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
 
 
 def _children(pid: int) -> str:
@@ -106,7 +105,8 @@ def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Itera
 def bench(shared_bench: Bench, uid_base: int) -> Iterator[Bench]:
     """After each attack the slot runs a task again, and nothing is left."""
     shared_bench.shell("true")
-    held, pids = descriptors(shared_bench), launcher_pids(shared_bench.root)
+    pids = launcher_pids(shared_bench.root)
+    held = descriptors(pids.values())
     yield shared_bench
     for slot in (0, 1):
         # Only a test that failed has left anything to abort; the next one shall not fail for it.
@@ -114,9 +114,10 @@ def bench(shared_bench: Bench, uid_base: int) -> Iterator[Bench]:
     began = time.monotonic()
     assert shared_bench.shell("echo again").stdout.head == b"again\n"
     assert time.monotonic() - began < REUSABLE_WITHIN_S
-    assert not {what: found for what, found in leftovers(shared_bench, uid_base).items() if found}
     assert launcher_pids(shared_bench.root) == pids, "no attack ended a launcher"
-    assert descriptors(shared_bench) == held
+    left = leftovers(shared_bench, pids.values(), uid_base)
+    assert not {what: found for what, found in left.items() if found}
+    assert descriptors(pids.values()) == held
     assert shared_bench.events.empty()
     shared_bench.seen.clear()
     shared_bench.ended.clear()

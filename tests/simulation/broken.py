@@ -200,31 +200,37 @@ def acknowledges_early() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One thing that is broken, and the invariants by which it may be found."""
+    """One thing that is broken, and the invariants by which it may be found. `shown_by` is a seed that showed
+    it once, and is tried first: what then changed makes another one show it."""
 
     breaks: tuple[str, ...]
     parts: Parts | None = None
     patch: Callable[[], AbstractContextManager[None]] = nullcontext
+    shown_by: int = 0
 
 
 CASES: dict[str, Case] = {
-    "P1": Case(parts=Parts(storage=UnguardedStorage), breaks=("I11",)),
+    "P1": Case(parts=Parts(storage=UnguardedStorage), breaks=("I11",), shown_by=20),
     "P3": Case(parts=Parts(leading=HintedOnly), breaks=("I20",)),
-    "P4 output": Case(parts=Parts(storage=TakesAnyOutput), breaks=("I17",)),
-    "P4 ends": Case(patch=any_generation_counts, breaks=("I7", "I9")),
-    "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6")),
+    "P4 output": Case(parts=Parts(storage=TakesAnyOutput), breaks=("I17",), shown_by=318),
+    "P4 ends": Case(patch=any_generation_counts, breaks=("I7", "I9"), shown_by=2),
+    "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6"), shown_by=48),
     "P6": Case(parts=Parts(machine=HastyMachine), breaks=("I17",)),
-    "P8": Case(parts=Parts(machine=ObedientMachine), breaks=("I9", "I10")),
-    "P9": Case(parts=Parts(machine=ForgetfulMachine), patch=absent_is_lost, breaks=("I9", "I10", "I12")),
-    "P9 leader": Case(patch=absent_is_lost, breaks=("I9", "I10")),
-    "P9 executor": Case(parts=Parts(machine=ForgetfulMachine), breaks=("I9", "I10", "I12")),
+    "P8": Case(parts=Parts(machine=ObedientMachine), breaks=("I9", "I10"), shown_by=7),
+    "P9": Case(
+        parts=Parts(machine=ForgetfulMachine), patch=absent_is_lost, breaks=("I9", "I10", "I12"), shown_by=14
+    ),
+    "P9 leader": Case(patch=absent_is_lost, breaks=("I9", "I10"), shown_by=14),
+    "P9 executor": Case(parts=Parts(machine=ForgetfulMachine), breaks=("I9", "I10", "I12"), shown_by=118),
     "journal later": Case(parts=Parts(executor=JournalsLater), breaks=("I7",)),
     "journal without epochs": Case(parts=Parts(executor=SpareJournal), breaks=("I12",)),
     "acknowledge a submit early": Case(parts=Parts(judicator=AnswersEarly), breaks=("I1",)),
-    "acknowledge an outcome early": Case(patch=acknowledges_early, breaks=("I9", "I20")),
-    "start without the gate": Case(parts=Parts(machine=StartsAnyway), breaks=("I9",)),
+    "acknowledge an outcome early": Case(patch=acknowledges_early, breaks=("I9", "I20"), shown_by=156),
+    "start without the gate": Case(parts=Parts(machine=StartsAnyway), breaks=("I9",), shown_by=33),
     "capacity not counted": Case(patch=capacity_not_counted, breaks=("I13",)),
-    "unknown taken as saved": Case(parts=Parts(leading=TrustingLeading), breaks=("I9", "I10", "I14", "I20")),
+    "unknown taken as saved": Case(
+        parts=Parts(leading=TrustingLeading), breaks=("I9", "I10", "I14", "I20"), shown_by=47
+    ),
 }
 
 
@@ -232,7 +238,7 @@ def first_violation(name: str, seeds: int) -> tuple[int, str] | None:
     """Run seeds with that case until one violates; returns (seed, why)."""
     case = CASES[name]
     with case.patch():
-        for seed in range(seeds):
+        for seed in (case.shown_by, *range(seeds)):
             failed = run_seed(seed, case.parts).failed
             if failed:
                 return failed[0]
