@@ -22,7 +22,7 @@ class Load:
         self.ids: list[str] = []
         self.failures: list[KhalaError] = []
         self._name = name
-        self._client = Client(gateway, token, patience_s=60)
+        self._client = Client(gateway, token, patience_s=120)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
 
@@ -33,14 +33,14 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join(90)
+        self._thread.join(300)
         self._client.close()
         assert not self.failures
 
-    def goes_on(self, *, timeout_s: float) -> None:
+    def goes_on(self) -> None:
         """Wait until ten more were acknowledged."""
         enough = len(self.ids) + 10
-        wait_until(lambda: len(self.ids) >= enough, timeout_s=timeout_s, what="ten more acknowledged tasks")
+        wait_until(lambda: len(self.ids) >= enough, timeout_s=120, what="ten more acknowledged tasks")
 
     def _run(self) -> None:
         while not self._end.wait(0.03):
@@ -53,20 +53,26 @@ class Load:
 
 def assert_all_ended_once(client: Client, ids: Sequence[str], name: str) -> list[Mapping[str, Any]]:
     """Every acknowledged task is there, succeeded with its own output, and has one story."""
-
-    def tasks() -> list[Mapping[str, Any]]:
-        found = listed(client, name)
-        unfinished = [task["id"] for task in found if task["state"] not in TERMINAL]
-        assert not unfinished, f"{len(unfinished)} of {len(found)} are not finished"
-        return found
-
-    found = wait_until(tasks, timeout_s=120, what="every outcome")
+    found = wait_all_ended(client, name)
     assert set(ids) <= {task["id"] for task in found}
     for task in found:
         assert_one_story(task)
         assert task["state"] == "succeeded", task
         assert task["result"]["execute"]["stdout"]["head"] == f"{task['id']}\n"
     return found
+
+
+def wait_all_ended(client: Client, name: str) -> list[Mapping[str, Any]]:
+    """Wait until every task of that name is over; all of them. What is asked again and again costs little."""
+
+    def tasks() -> list[Mapping[str, Any]]:
+        for state in ("running", "assigned", "pending"):
+            assert not client.list(page_size=1, name_prefix=name, state=state, view="minimal").tasks, state
+        found = listed(client, name)
+        assert all(task["state"] in TERMINAL for task in found), "one was between two states"
+        return found
+
+    return wait_until(tasks, timeout_s=300, what="every outcome")
 
 
 def listed(client: Client, name: str, *, view: str = "full") -> list[Mapping[str, Any]]:

@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
-from typing import Any
 
-import psutil
 import pytest
 from cluster.conftest import LocalCluster
-from cluster.load import TERMINAL, assert_one_story, listed
+from cluster.load import assert_one_story, wait_all_ended
+from cluster.victims import victim
 from wait import wait_until
 
 from khala.client import Client
 
 TASKS = 500
-FINISH_WITHIN_S = 100
+EACH = 50
+"""So many come to their end between one kill and the next."""
+KINDS = ("executor", "gateway", "etcd", "mongod", "judicator")
 
 
 def submit_all(client: Client, name: str) -> list[str]:
-    """Tasks that each take a moment and print their own id."""
-    command = "sleep 0.05; echo $KHALA_TASK_ID"
-    task = {"name": name, "execute": {"command": command}, "retry": {"max_attempts": 5}}
+    """Tasks that each take a moment and print their own id; two at a time, so that they outlast the kills."""
+    command = "sleep 0.25; echo $KHALA_TASK_ID"
+    task = {"name": name, "execute": {"command": command}, "retry": {"max_attempts": 8}}
     answers = client.submit_many([task] * TASKS)
     ids = [answer["id"] for answer in answers]
     assert len(set(ids)) == TASKS
     return ids
 
 
-def finished(client: Client, name: str) -> list[Mapping[str, Any]]:
-    """The finished tasks of that name."""
-    return [task for task in listed(client, name, view="minimal") if task["state"] in TERMINAL]
+def finished(client: Client) -> int:
+    """How many tasks of the cluster are over."""
+    counts = client.stats()["tasks"]
+    return int(counts["succeeded"] + counts["failed"] + counts["cancelled"])
 
 
-def victim(cluster: LocalCluster, kind: str) -> psutil.Process:
-    """The process to kill: a role process by its name, a native server by its program."""
-    entry = next((e for e in cluster.record().processes if e.name == f"{kind}-1"), None)
-    if entry is not None and entry.identity is not None:
-        return psutil.Process(entry.identity.pid)
-    return next(process for process in cluster.processes() if process.name() == kind)
+def restarts(cluster: LocalCluster, client: Client, kind: str) -> int:
+    """How often its keeper started it again: the supervisor a role, the judicator its servers."""
+    for entry in cluster.record().processes:
+        if entry.name == f"{kind}-1":
+            return entry.restarts
+    return sum(judicator["restarts"].get(kind, 0) for judicator in client.judicators())
 
 
-def restarts(cluster: LocalCluster, kind: str) -> int:
-    """How often `khala status` says that it was started again."""
+def told_restarts(cluster: LocalCluster, kind: str) -> int:
+    """The same, as `khala status` says it."""
     shown = json.loads(cluster.khala("status", "--json").stdout)
     for entry in shown["processes"]:
         if entry["name"] == f"{kind}-1":
@@ -52,32 +53,38 @@ def restarts(cluster: LocalCluster, kind: str) -> int:
     return sum(judicator["restarts"].get(kind, 0) for judicator in judicators)
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", ["executor", "gateway", "etcd", "mongod", "judicator"])
-def test_everything_finishes_once_although_one_process_is_killed(running: LocalCluster, kind: str) -> None:
-    with Client(running.ready["gateway"], running.ready["token"]) as client:
-        name = f"kill-{kind}-"
-        before = restarts(running, kind)
-        ids = submit_all(client, name)
-        wait_until(lambda: len(finished(client, name)) >= 20, what="the first outcomes")
+@pytest.fixture
+def client(running: LocalCluster) -> Client:
+    return Client(running.ready["gateway"], running.ready["token"], patience_s=120)
+
+
+def test_everything_finishes_once_although_each_process_is_killed(
+    running: LocalCluster, client: Client
+) -> None:
+    ids = submit_all(client, "kill-")
+    for kind in KINDS:
+        over = finished(client)
+        wait_until(lambda over=over: finished(client) >= over + EACH, timeout_s=300, what="more outcomes")
+        before = restarts(running, client, kind)
+        assert finished(client) < TASKS, f"nothing is left to do while the {kind} is killed"
         victim(running, kind).send_signal(signal.SIGKILL)
-
-        def all_finished() -> bool:
-            count = len(finished(client, name))
-            assert count == TASKS, f"{count} of {TASKS} are finished"
-            return True
-
-        wait_until(all_finished, timeout_s=FINISH_WITHIN_S, what="every outcome")
-        tasks = listed(client, name)
-        assert sorted(task["id"] for task in tasks) == sorted(ids)
-        succeeded = [task for task in tasks if task["state"] == "succeeded"]
-        assert len(succeeded) >= 0.99 * TASKS, [t for t in tasks if t["state"] != "succeeded"][:3]
-        for task in tasks:
-            assert_one_story(task)
-        for task in succeeded:
-            assert task["result"]["execute"]["stdout"]["head"] == f"{task['id']}\n"
-        if kind == "executor":
-            assert any(task["attempt"] > 1 for task in tasks), "no second attempt occurred"
         wait_until(
-            lambda: restarts(running, kind) == before + 1, timeout_s=30, what=f"status tells of the {kind}"
+            lambda kind=kind, before=before: restarts(running, client, kind) > before,
+            timeout_s=300,
+            what=f"the restart of the {kind}",
         )
+        wait_until(
+            lambda kind=kind, before=before: told_restarts(running, kind) > before,
+            timeout_s=120,
+            what=f"status tells of the {kind}",
+        )
+
+    tasks = wait_all_ended(client, "kill-")
+    assert sorted(task["id"] for task in tasks) == sorted(ids)
+    succeeded = [task for task in tasks if task["state"] == "succeeded"]
+    assert len(succeeded) >= 0.99 * TASKS, [t for t in tasks if t["state"] != "succeeded"][:3]
+    for task in tasks:
+        assert_one_story(task)
+    for task in succeeded:
+        assert task["result"]["execute"]["stdout"]["head"] == f"{task['id']}\n"
+    assert any(task["attempt"] > 1 for task in tasks), "no second attempt occurred"
