@@ -48,7 +48,7 @@ class Interrupted(KhalaError):
 class Patience:
     """How long each step may take, in seconds."""
 
-    start_s: float = 90.0
+    start_s: float = 180.0
     stop_s: float = 20.0
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import time
 from pathlib import Path
 
 import pytest
 from client.gateway_stand_in import Answer, ScriptedGateway, serving
+from services.processes import free_ports
 
 from khala.client import Client
 from khala.client.views import FINISHED, STATES, task_view
@@ -45,7 +45,7 @@ def test_retry_after_is_honoured() -> None:
     started = time.monotonic()
     with serving(ScriptedGateway(busy, Answer(201, {"id": ID}))) as gateway, Client(gateway.url) as client:
         assert client.submit(TASK) == ID
-    assert 0.9 < time.monotonic() - started < 5
+    assert 0.9 < time.monotonic() - started < 20
 
 
 def test_patience_ends_with_the_servers_words() -> None:
@@ -77,7 +77,7 @@ def test_a_broken_gateway_is_a_fault_that_names_the_request() -> None:
 def test_an_answer_that_never_comes_is_an_unknown_outcome() -> None:
     with (
         serving(ScriptedGateway(Answer(drop=True))) as gateway,
-        Client(gateway.url, patience_s=0.2) as client,
+        Client(gateway.url, patience_s=3.0) as client,
     ):
         with pytest.raises(OutcomeUnknown, match="no answer from"):
             client.submit(TASK)
@@ -85,9 +85,7 @@ def test_an_answer_that_never_comes_is_an_unknown_outcome() -> None:
 
 
 def test_nobody_there_is_unavailable() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     with Client(f"http://127.0.0.1:{port}", patience_s=0.2) as client:
         with pytest.raises(Unavailable, match=f"cannot reach http://127.0.0.1:{port}"):
             client.stats()
@@ -110,7 +108,7 @@ def test_wait_asks_until_the_task_is_finished() -> None:
 def test_wait_gives_up_after_its_time() -> None:
     with serving(ScriptedGateway(Answer(200, {"id": ID, "state": "pending"}))) as gateway:
         with Client(gateway.url) as client, pytest.raises(Unavailable, match="still pending after 0 s"):
-            client.wait(ID, timeout_s=120)
+            client.wait(ID, timeout_s=0)
 
 
 def test_filters_and_pages_reach_the_server() -> None:

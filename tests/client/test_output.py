@@ -66,7 +66,7 @@ def test_what_is_refused_is_not_tried_again() -> None:
 
 
 def test_patience_ends() -> None:
-    with serving(ScriptedGateway(events(cut=True))) as served, Client(served.url, patience_s=0.3) as client:
+    with serving(ScriptedGateway(events(cut=True))) as served, Client(served.url, patience_s=3.0) as client:
         with pytest.raises(Unavailable):
             list(client.follow(ID))
     assert len(served.seen) >= 2

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from khala.local.record import ClusterRecord, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 KHALA = (sys.executable, "-m", "khala.cli.main")
-UP_S = 100
+UP_S = 300
 
 
 class LocalCluster:
@@ -31,13 +32,13 @@ class LocalCluster:
         self.command = command
         self.ready: Mapping[str, Any] = {}
 
-    def khala(self, *words: str, timeout_s: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def khala(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command about this cluster to its end."""
-        return run_khala(self._words(words), timeout_s=timeout_s, stdin=stdin, command=self.command)
+        return run_khala(self._words(words), stdin=stdin, command=self.command)
 
     def khala_job(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `khala job VERB` about this cluster to its end."""
-        return run_khala(["job", verb, f"--data-dir={self.directory}", *words], timeout_s=60)
+        return run_khala(["job", verb, f"--data-dir={self.directory}", *words])
 
     def spawn(self, *words: str) -> subprocess.Popen[str]:
         """Start a command and let it run."""
@@ -55,7 +56,7 @@ class LocalCluster:
     def up(self, *words: str) -> Mapping[str, Any]:
         """`khala up --detach`, which must succeed."""
         try:
-            ended = self.khala("up", "--detach", "--json", "--port", "0", *words, timeout_s=UP_S)
+            ended = self.khala("up", "--detach", "--json", "--port", "0", *words)
         except subprocess.TimeoutExpired as silent:
             raise AssertionError(f"{silent}\n{self.logs()}") from silent
         assert ended.returncode == 0, f"{ended.stderr}\n{self.logs()}"
@@ -87,7 +88,7 @@ class LocalCluster:
 def run_khala(
     words: Sequence[str],
     *,
-    timeout_s: float = 60,
+    timeout_s: float = UP_S,
     stdin: str = "",
     command: Sequence[str] = KHALA,
     **variables: str,
@@ -118,7 +119,7 @@ def make_cluster(directory: Path, command: Sequence[str] = KHALA) -> Iterator[Lo
         try:
             yield cluster
         finally:
-            cluster.khala("down", timeout_s=UP_S)
+            cluster.khala("down")
             try:
                 wait_until(lambda: not cluster.processes(), what="the end of every process")
             except AssertionError:
@@ -131,6 +132,20 @@ def make_cluster(directory: Path, command: Sequence[str] = KHALA) -> Iterator[Lo
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
     """A cluster of the test's own, not started yet."""
     yield from make_cluster(tmp_path / "cluster")
+
+
+@pytest.fixture
+def gates() -> Iterator[Path]:
+    """A folder in which tasks may wait for files, where every user can see them."""
+    with tempfile.TemporaryDirectory(prefix="khala-gates-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def gate(gates: Path) -> Path:
+    """One such file."""
+    return gates / "open"
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def run_blocks(blocks: Sequence[Block], home: Path, port: int, environment: dict
         script.append(text)
     path = f"{Path(sys.executable).parent}:{environment['PATH']}"
     ended = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=home, timeout=500, check=False, stdin=subprocess.DEVNULL,
+        ["bash", "-c", "\n".join(script)], cwd=home, timeout=580, check=False, stdin=subprocess.DEVNULL,
         env={**environment, "HOME": str(home), "PATH": path},
     )  # fmt: skip
     outputs = sorted(home.glob("out.*"), key=lambda path: int(path.suffix[1:]))

@@ -78,7 +78,7 @@ class Place:
         return MongoSettings(hosts=(mongod_address(self.config),), secret=SECRET)
 
     def recover(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return run_khala(["judicator", "--recover", *self.flags, *more], timeout_s=110)
+        return run_khala(["judicator", "--recover", *self.flags, *more], timeout_s=300)
 
 
 @contextmanager
@@ -90,5 +90,5 @@ def running(place: Place, command: Sequence[str] = KHALA) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        code = process.wait(60)
+        code = process.wait(180)
     assert code == 0

@@ -71,7 +71,7 @@ class Roles:
                 start_new_session=True,
             )
 
-    def stop(self, name: str, *, within_s: float = 45) -> int:
+    def stop(self, name: str, *, within_s: float = 180) -> int:
         """SIGTERM, and its exit code."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
@@ -83,7 +83,7 @@ class Roles:
     def close(self) -> None:
         for process in self.processes.values():
             process.send_signal(signal.SIGKILL)
-            process.wait(20)
+            process.wait(120)
         wait_until(lambda: not working_in(str(self.folder)), what="the end of every process")
 
 
@@ -111,13 +111,13 @@ def begun(roles: Roles) -> Client:
     roles.judicator("j1", "--etcd-cluster-init-independent")
     join = f"--etcd-cluster-join-member-client={roles.etcd_client('j1')}"
     for name in ("x1", "x2"):
-        roles.start("executor", name, join, "--main-task-vacant=1", "--retry-times=20", "--retry-interval=1")
+        roles.start("executor", name, join, "--main-task-vacant=1", "--retry-times=300", "--retry-interval=1")
     roles.start(
-        "gateway", "g1", join, f"--uwsgi-port={roles.http}", "--uwsgi-processes=1", "--retry-times=20",
+        "gateway", "g1", join, f"--uwsgi-port={roles.http}", "--uwsgi-processes=1", "--retry-times=300",
         "--retry-interval=1",
     )  # fmt: skip
-    client = Client(roles.gateway_url, TOKEN, patience_s=60)
-    wait_until(lambda: len(client.executors()) == 2, timeout_s=120, what="two executors")
+    client = Client(roles.gateway_url, TOKEN, patience_s=120)
+    wait_until(lambda: len(client.executors()) == 2, timeout_s=300, what="two executors")
     return client
 
 

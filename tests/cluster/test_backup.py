@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,15 +24,6 @@ def other(tmp_path: Path) -> Iterator[LocalCluster]:
     yield from make_cluster(tmp_path / "other")
 
 
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file for tasks to wait for, where every user can see it."""
-    with tempfile.TemporaryDirectory(prefix="khala-gate-", dir="/var/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder) / "open"
-
-
-@pytest.mark.timeout(300)
 def test_a_restored_cluster_has_everything_and_goes_on(
     cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
 ) -> None:
@@ -70,7 +60,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         ids = (running, pending, once)
         wait_until(
             lambda: [client.get(each).state for each in ids] == ["succeeded"] * 3,
-            timeout_s=60,
+            timeout_s=240,
             what="the end of what was under way",
         )
         assert client.get(running).raw["attempt"] == 2

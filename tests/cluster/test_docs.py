@@ -25,7 +25,6 @@ def home() -> Iterator[Path]:
             yield home
 
 
-@pytest.mark.timeout(600)
 def test_the_tutorial(home: Path) -> None:
     blocks = blocks_of("docs/tutorial.md")
     assert len(blocks) >= 9
@@ -36,7 +35,6 @@ def test_the_tutorial(home: Path) -> None:
     run_blocks([*blocks[:program], token, *blocks[program:]], home, port, environment())
 
 
-@pytest.mark.timeout(600)
 def test_readme_and_the_http_page(home: Path) -> None:
     readme = blocks_of("README.md", "## A first task", "## With Docker")
     assert readme[-1].text.startswith("khala down")

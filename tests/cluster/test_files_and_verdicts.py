@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from cluster.conftest import LocalCluster
-from cluster.test_kills import victim
+from cluster.victims import victim
 from wait import wait_until
 
 from khala.client import Client
@@ -52,7 +52,7 @@ def test_a_tar_gz_in_and_files_out(client: Client, http: httpx.Client, tmp_path:
             "execute": {"command": make},
             "outputs": [{"glob": "out/**", "required": True}],
         },
-        timeout_s=60,
+        timeout_s=240,
     )
     assert task.state == "succeeded", task.raw
     assert task.execute is not None
@@ -96,17 +96,19 @@ def test_a_task_that_nothing_can_take_says_so(running: LocalCluster, client: Cli
     client.cancel(id)
 
 
-def test_files_survive_their_executor(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_files_survive_their_executor(cluster: LocalCluster, gate: Path, tmp_path: Path) -> None:
     """It is killed when the end is in its journal and nobody takes the file. Its next life brings it, or,
     where that comes too late for the lease, the next attempt."""
     cluster.up("--slots", "1")
     digest = hashlib.sha256(b"kept\n").hexdigest().encode()
     with Client(cluster.ready["gateway"], cluster.ready["token"], patience_s=60) as client:
-        id = client.submit({"execute": {"command": "sleep 2; echo kept > f"}, "outputs": [{"glob": "f"}]})
+        waits = f"until [ -e {gate} ]; do sleep 0.05; done"
+        id = client.submit({"execute": {"command": f"{waits}; echo kept > f"}, "outputs": [{"glob": "f"}]})
         wait_until(lambda: client.get(id).state == "running", what="a running task")
         judicator = victim(cluster, "judicator")
         judicator.send_signal(signal.SIGSTOP)
         try:
+            gate.touch()
             (journal,) = cluster.directory.glob("executor-1/**/journal")
             wait_until(lambda: digest in journal.read_bytes(), what="the end in the journal")
             victim(cluster, "executor").send_signal(signal.SIGKILL)

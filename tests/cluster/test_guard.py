@@ -41,7 +41,7 @@ def test_what_works_for_a_killed_test_is_ended(place: Path) -> None:
     assert len(working_in(str(place))) == 1
     test.kill()
     test.wait()
-    wait_until(lambda: not working_in(str(place)), timeout_s=120, what="the end of what it had started")
+    wait_until(lambda: not working_in(str(place)), what="the end of what it had started")
 
 
 def test_a_guard_ends_with_its_block(place: Path) -> None:

@@ -6,12 +6,13 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from cluster.conftest import LocalCluster
-from cluster.test_kills import victim
+from cluster.victims import victim
 from wait import wait_until
 
 from bench.sse import STREAMING, Crowd, following, memory_of
@@ -59,17 +60,20 @@ def test_followed_while_it_runs_and_resumed_by_offset(client: Client) -> None:
     assert (end.state, end.size, end.next_attempt) == ("cancelled", 4, 0)
 
 
-def test_lines_come_as_they_are_written(client: Client) -> None:
-    id = submit(client, "for n in 1 2 3 4 5; do echo line $n; sleep 0.25; done; echo err >&2")
-    pieces = list(client.follow(id))
-    assert len(pieces) >= 4, "it came all at once"
-    data = b"".join(piece.data for piece in pieces if isinstance(piece, OutputPiece))
-    assert data == b"".join(b"line %d\n" % n for n in range(1, 6))
+def test_lines_come_as_they_are_written(client: Client, gates: Path) -> None:
+    waits = f"until [ -e {gates}/$n ]; do sleep 0.02; done"
+    id = submit(client, f"for n in 1 2 3 4 5; do echo line $n; {waits}; done; echo err >&2")
+    pieces = client.follow(id)
+    for n in range(1, 6):
+        piece = next(pieces)
+        assert isinstance(piece, OutputPiece)
+        assert piece.data == b"line %d\n" % n
+        (gates / str(n)).touch()
+    assert not any(isinstance(piece, OutputPiece) for piece in pieces)
     assert read(client, id, stream="stderr") == b"err\n"
     assert stdout_of(client.get(id))["stored"] == 0
 
 
-@pytest.mark.timeout(120)
 def test_64_mib_are_whole(client: Client) -> None:
     id = submit(client, f"yes 0123456789abcdef | tr -d '\\n' | head -c {MUCH}")
     task = client.wait(id, timeout_s=90)
@@ -137,7 +141,6 @@ def test_nothing_is_left_in_the_spool(running: LocalCluster, client: Client) -> 
     wait_until(lambda: not any(any(path.iterdir()) for path in spools), what="empty spools")
 
 
-@pytest.mark.timeout(300)
 def test_readers_that_misbehave_cost_a_gateway_nothing(running: LocalCluster, client: Client) -> None:
     """Silent, slow and vanished ones: memory stays flat, and others are answered. KHALA_SSE_READERS=200 is
     the long form; bench/sse.py measures how long others wait."""
@@ -150,7 +153,7 @@ def test_readers_that_misbehave_cost_a_gateway_nothing(running: LocalCluster, cl
     for round in range(3):
         with crowd.gathered():
             wait_until(
-                lambda round=round: crowd.vanished >= (round + 1) * readers, timeout_s=60, what="the crowd"
+                lambda round=round: crowd.vanished >= (round + 1) * readers, timeout_s=240, what="the crowd"
             )
             for _ in range(20):
                 assert client.stats()["tasks"]["running"] >= 1

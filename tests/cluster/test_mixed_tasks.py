@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 from cluster.conftest import LocalCluster
+from cluster.load import listed
 from wait import wait_until
 
 from khala.client import Client
@@ -67,7 +67,7 @@ def check_signal(task: Task) -> None:
 def check_timeout(task: Task) -> None:
     assert (task["state"], task["exit_reason"]) == ("failed", "wall_time_limit"), task
     assert stdout(task)["head"] == "before\n"
-    assert 0.2 <= task["result"]["execute"]["wall_time"] < 5
+    assert 2.5 <= task["result"]["execute"]["wall_time"] < 60
 
 
 def check_cancelled(task: Task) -> None:
@@ -106,7 +106,7 @@ def execute(command: object, **more: object) -> dict[str, Any]:
 
 
 KINDS: Mapping[str, tuple[int, dict[str, Any], Callable[[Task], None]]] = {
-    "echo": (400, execute('echo "$KHALA_TASK_ID"'), check_echo),
+    "echo": (410, execute('echo "$KHALA_TASK_ID"'), check_echo),
     "compiled": (
         60,
         {
@@ -123,8 +123,8 @@ KINDS: Mapping[str, tuple[int, dict[str, Any], Callable[[Task], None]]] = {
     ),
     "run-failure": (150, execute("exit 7"), check_run_failure),
     "signal": (50, execute("kill -SEGV $$"), check_signal),
-    "timeout": (20, execute("echo before; sleep 60", limits={"wall_time": 0.2}), check_timeout),
-    "cancelled": (20, {"priority": -100, **execute("sleep 120")}, check_cancelled),
+    "timeout": (10, execute("echo before; exec sleep 600", limits={"wall_time": 2.5}), check_timeout),
+    "cancelled": (20, {"priority": -100, **execute("sleep 600")}, check_cancelled),
     "much-output": (
         5,
         execute(f"yes 0123456789abcdef | tr -d '\\n' | head -c {TEN_MIB}"),
@@ -140,7 +140,6 @@ KINDS: Mapping[str, tuple[int, dict[str, Any], Callable[[Task], None]]] = {
 }
 
 
-@pytest.mark.timeout(240)
 def test_a_thousand_mixed_tasks(running: LocalCluster) -> None:
     tasks: list[dict[str, Any]] = []
     for kind, (count, task, _) in KINDS.items():
@@ -159,8 +158,12 @@ def test_a_thousand_mixed_tasks(running: LocalCluster) -> None:
             assert not any(counts.get(state, 0) for state in ("pending", "assigned", "running")), counts
             return True
 
-        wait_until(at_rest, timeout_s=200, what="every outcome")
-        for task, task_id in zip(tasks, ids, strict=True):
-            found = client.get(task_id).raw
-            assert found["name"] == task["name"]
-            KINDS[task["name"].partition(".")[0]][2](found)
+        wait_until(at_rest, timeout_s=500, what="every outcome")
+        names = {task_id: task["name"] for task, task_id in zip(tasks, ids, strict=True)}
+        for kind, (count, _, check) in KINDS.items():
+            found = listed(client, f"{kind}.")
+            assert len(found) == count
+            for task in found:
+                assert names.pop(task["id"]) == task["name"]
+                check(task)
+        assert not names

@@ -72,7 +72,7 @@ def _add(first: Place, member: dict[str, Any]) -> bool:
 
 
 def _hello(place: Place) -> Any:
-    with MongoClient[Any](mongod_address(place.config), directConnection=True, timeoutMS=5000) as client:
+    with MongoClient[Any](mongod_address(place.config), directConnection=True, timeoutMS=60_000) as client:
         return client.admin.command("hello")
 
 
@@ -86,10 +86,9 @@ def _knows_that_it_is_out(place: Place) -> bool:
 
 def _direct(place: Place) -> MongoClient[Any]:
     settings = place.settings()
-    return MongoClient(settings.hosts[0], directConnection=True, timeoutMS=10_000, **login(settings))
+    return MongoClient(settings.hosts[0], directConnection=True, timeoutMS=60_000, **login(settings))
 
 
-@pytest.mark.timeout(280)
 def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> None:
     survivor, lost = places[1], (places[0], places[2])
     busy = survivor.recover()
@@ -114,14 +113,14 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
     with running(survivor):
         with closing(MongoStore(survivor.settings())) as store:
             wait_until(
-                lambda: _leads(store, generation), timeout_s=120, what="a leader of the new generation"
+                lambda: _leads(store, generation), timeout_s=240, what="a leader of the new generation"
             )
             assert one(store, 1).control.attempt == 1
             assert [answer.answer for answer in store.insert([task(2, digest="d")])] == ["repeated"]
             store.insert([task(3)])
             assert store.read([task_id(3)])
         etcd = etcd_server(survivor.config)
-        assert etcd.known_members(5.0) == (etcd.peer_url,)
+        assert etcd.known_members(60.0) == (etcd.peer_url,)
         with _direct(survivor) as client:
             (member,) = client.admin.command("replSetGetConfig")["config"]["members"]
             assert (member["host"], member["votes"]) == (mongod_address(survivor.config), 1)
@@ -137,7 +136,7 @@ def test_a_survivor_goes_on_alone_with_all_that_it_has(places: list[Place]) -> N
     anew = _generation_in(again.stdout)
     assert anew > generation
     with running(survivor), closing(MongoStore(survivor.settings())) as store:
-        wait_until(lambda: _leads(store, anew), timeout_s=120, what="a leader with an etcd anew")
+        wait_until(lambda: _leads(store, anew), timeout_s=240, what="a leader with an etcd anew")
 
 
 def test_what_never_was_a_judicator_is_no_survivor(tmp_path: Path) -> None:

@@ -20,26 +20,25 @@ def roles(tmp_path: Path) -> Iterator[Roles]:
         yield roles
 
 
-@pytest.mark.timeout(240)
 def test_one_grows_to_three_and_shrinks_to_one_under_load(roles: Roles) -> None:
     with begun(roles) as client, Load(roles.gateway_url, TOKEN, "scaled-") as load:
         port = roles.ports("j1")[1]
         roles.judicator("j2", "--etcd-cluster-service=localhost", f"--etcd-cluster-service-port={port}")
         roles.judicator("j3", f"--etcd-cluster-join-member-client={roles.etcd_client('j1')}")
-        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=90, what="three with all the data")
+        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="three with all the data")
         assert set(standing(client)) == {"j1", "j2", "j3"}
-        load.goes_on(timeout_s=10)
+        load.goes_on()
         assert_nobody_joins_with_another_secret(roles)
 
         # The first one leaves too: leader, primary and the address that everybody was given.
         assert roles.stop("j1") == 0
         assert "left the cluster" in roles.log("j1")
         wait_until(lambda: set(standing(client)) == {"j2", "j3"}, what="two")
-        load.goes_on(timeout_s=15)
+        load.goes_on()
         assert roles.stop("j2") == 0
         wait_until(lambda: standing(client) == {"j3": "primary"}, what="one")
-        load.goes_on(timeout_s=15)
-    with Client(roles.gateway_url, TOKEN, patience_s=60) as client:
+        load.goes_on()
+    with Client(roles.gateway_url, TOKEN, patience_s=120) as client:
         assert_all_ended_once(client, load.ids, "scaled-")
 
 
@@ -49,27 +48,26 @@ def assert_nobody_joins_with_another_secret(roles: Roles) -> None:
     other.chmod(0o600)
     join = f"--etcd-cluster-join-member-client={roles.etcd_client('j1')}"
     roles.start("judicator", "stranger", join, secret=other)
-    assert roles.processes.pop("stranger").wait(30) == Exit.USAGE
+    assert roles.processes.pop("stranger").wait(120) == Exit.USAGE
     assert "the cluster secret does not fit" in roles.log("stranger")
 
 
-@pytest.mark.timeout(240)
 def test_one_that_left_comes_back_afresh_and_one_that_was_killed_with_its_data(roles: Roles) -> None:
     with begun(roles) as client:
         join = f"--etcd-cluster-join-member-client={roles.etcd_client('j1')}"
         for name in ("j2", "j3"):
             roles.judicator(name, join)
-        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=90, what="three with all the data")
+        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="three with all the data")
         roles.processes.pop("j2").kill()
         assert client.run({"execute": {"command": "echo still"}}, timeout_s=120).state == "succeeded"
         wait_until(lambda: client.cluster()["survives"] == 0, what="the end of its lease")
         roles.judicator("j2", join)
-        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=120, what="the killed one's return")
+        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="the killed one's return")
         assert not list((roles.folder / "j2").glob("*.aside-*"))
 
         assert roles.stop("j3") == 0
         wait_until(lambda: set(standing(client)) == {"j1", "j2"}, what="two")
         roles.judicator("j3", join)
-        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=120, what="the third one afresh")
+        wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="the third one afresh")
         aside = sorted(path.name.partition(".")[0] for path in (roles.folder / "j3").glob("*.aside-*"))
         assert aside == ["etcd", "mongodb"]

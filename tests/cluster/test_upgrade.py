@@ -49,7 +49,7 @@ def role(cluster: LocalCluster, step: int, name: str, *flags: str) -> Iterator[P
             yield log
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(180)
 
 
 @contextmanager
@@ -66,25 +66,23 @@ def nodes(cluster: LocalCluster, step: int, name: str) -> Iterator[tuple[Client,
         yield stack.enter_context(Client(url, token, patience_s=0.0)), log
 
 
-@pytest.mark.timeout(240)
 def test_executors_and_gateways_one_version_apart_work(running: LocalCluster) -> None:
     with nodes(running, -1, "older") as (older, _), nodes(running, 1, "newer") as (newer, _):
         for client, name in ((older, "older"), (newer, "newer")):
-            wait_until(lambda client=client: _ready(client), timeout_s=120, what=f"the {name} gateway")
+            wait_until(lambda client=client: _ready(client), timeout_s=240, what=f"the {name} gateway")
             task = {"execute": {"command": "echo hi"}, "constraints": {"build": name}}
-            done = client.run(task, timeout_s=120)
+            done = client.run(task, timeout_s=240)
             assert (done.state, done.executor) == ("succeeded", f"e-{name}")
 
 
-@pytest.mark.timeout(240)
 def test_nodes_two_versions_apart_refuse_each_other_in_words(running: LocalCluster) -> None:
     with nodes(running, -2, "old") as old, nodes(running, 2, "new") as new:
         for client, log in (old, new):
-            wait_until(lambda log=log: REFUSAL in log.read_text(), timeout_s=120, what="an executor's words")
-            wait_until(lambda client=client: _refused(client), timeout_s=120, what="a gateway's words")
+            wait_until(lambda log=log: REFUSAL in log.read_text(), timeout_s=240, what="an executor's words")
+            wait_until(lambda client=client: _refused(client), timeout_s=240, what="a gateway's words")
     with Client(running.ready["gateway"], running.ready["token"]) as client:
         assert [executor["id"] for executor in client.executors()] == ["executor-1"]
-        assert client.run({"execute": {"command": "true"}}, timeout_s=120).state == "succeeded"
+        assert client.run({"execute": {"command": "true"}}, timeout_s=240).state == "succeeded"
 
 
 def _refused(client: Client) -> bool:
@@ -100,19 +98,18 @@ def _ready(client: Client) -> bool:
         return False
 
 
-@pytest.mark.timeout(240)
 def test_a_judicator_goes_one_version_up_and_back_on_the_same_data(tmp_path: Path) -> None:
     place, epochs, versions = Place(tmp_path, 1), [0], []
     for step in (-1, 0, -1):
         with places.running(place, build(step)), closing(MongoStore(place.settings())) as store:
-            epoch, version = wait_until(lambda: _led(store, epochs[-1]), timeout_s=120, what="a leader")
+            epoch, version = wait_until(lambda: _led(store, epochs[-1]), timeout_s=240, what="a leader")
         epochs.append(epoch)
         versions.append(version)
     assert versions == [SCHEMA_VERSION - 1, SCHEMA_VERSION, SCHEMA_VERSION]
     for step in (-2, 2):
         ended = subprocess.run(
             [*build(step), "judicator", *place.flags],
-            cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=100, check=False,
+            cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert ended.returncode == 2
         assert f"has schema version {SCHEMA_VERSION}" in ended.stderr

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 from wait import wait_until
 
-READY_S = 40.0
+READY_S = 240.0
 CGROUP_PARENT = "khala-docker-tests"
 NEEDED = ("dockerd", "docker", "containerd", "setpriv", "unshare", "nsenter", "ip", "iptables")
 # The resolver's file may lie in /run, which is covered; the build needs it.
@@ -53,7 +53,7 @@ class Engine:
         self,
         *words: str,
         check: bool = True,
-        timeout_s: float = 60.0,
+        timeout_s: float = 300.0,
         cwd: Path = Path("/"),
         stdin: str = "",
         variables: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ class Engine:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("KHALA_", "DOCKER_", "COMPOSE_"))}
         return {**kept, **variables}
 
-    def docker(self, *words: str, check: bool = True, timeout_s: float = 60.0) -> str:
+    def docker(self, *words: str, check: bool = True, timeout_s: float = 300.0) -> str:
         """Run `docker WORDS`; its output without the last line's end."""
         return self.run("docker", *words, check=check, timeout_s=timeout_s).stdout.strip()
 

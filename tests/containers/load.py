@@ -16,7 +16,7 @@ from typing import Any
 
 from khala.client import Client
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 EVERY_S = 0.1
 COMMAND = "sleep 0.2; echo $KHALA_TASK_ID"
 

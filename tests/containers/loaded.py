@@ -45,7 +45,7 @@ class Load:
     def tasks(self) -> list[Mapping[str, Any]]:
         """All stored tasks of this load."""
         shown = self._engine.run(
-            *LOAD, self._url, "list", self._name, variables=self._variables, timeout_s=90
+            *LOAD, self._url, "list", self._name, variables=self._variables, timeout_s=300
         )
         found: list[Mapping[str, Any]] = json.loads(shown.stdout)
         return found
@@ -54,7 +54,7 @@ class Load:
         """How many tasks of the cluster are in each state; nothing while the gateway cannot tell."""
         token = self._variables["KHALA_TOKEN"]
         shown = ("-H", f"Authorization: Bearer {token}") if token else ()
-        told = self._engine.run("curl", "-fsm", "5", *shown, f"{self._url}/api/v1/stats", check=False)
+        told = self._engine.run("curl", "-fsm", "30", *shown, f"{self._url}/api/v1/stats", check=False)
         found: Mapping[str, int] = json.loads(told.stdout)["tasks"] if told.returncode == 0 else {}
         return found
 
@@ -70,7 +70,7 @@ class Load:
     def end(self) -> None:
         """Submit no more."""
         if self._process.poll() is None:
-            self._printed, _ = self._process.communicate(timeout=120)
+            self._printed, _ = self._process.communicate(timeout=600)
             assert self._process.returncode == 0
 
     def kill(self) -> None:
@@ -87,7 +87,7 @@ def load(engine: Engine, url: str, name: str, token: str = "") -> Iterator[Load]
     try:
         yield running
         running.end()
-        wait_until(running.ended, timeout_s=90, what="the end of every task")
+        wait_until(running.ended, timeout_s=600, what="the end of every task")
         judge(running.acknowledged, running.tasks())
     finally:
         running.kill()

@@ -144,7 +144,7 @@ def run(cluster: LocalCluster, asked: argparse.Namespace, size: list[str]) -> in
         print(f"seed {asked.seed}: {wrong}\n{' '.join(getattr(wrong, '__notes__', []))}", file=sys.stderr)
         return 1
     finally:
-        cluster.khala("down", timeout_s=120)
+        cluster.khala("down")
         shutil.rmtree(cluster.directory.parent, ignore_errors=True)
     return 0
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import httpx
 import psutil
-from cluster.conftest import UP_S, LocalCluster
+from cluster.conftest import LocalCluster
 from faults.trial import Trial
 from freezing import freeze
 from wait import wait_until
@@ -164,7 +164,7 @@ def nothing_left(cluster: LocalCluster) -> None:
 
 def up_again(cluster: LocalCluster, *words: str) -> None:
     """`khala up` on the same data: the gateways keep their ports."""
-    ended = cluster.khala("up", "--detach", "--json", *words, timeout_s=UP_S + 60)
+    ended = cluster.khala("up", "--detach", "--json", *words)
     assert ended.returncode == 0, f"{ended.stderr}\n{cluster.logs()}"
 
 

@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, many_apps_in_a_process: None)
         world.close()
 
 
-@pytest.mark.timeout(120 + EXAMPLES)
+@pytest.mark.timeout(600 + EXAMPLES)
 def test_the_api_is_what_its_document_says(site: Gateway) -> None:
     document = site.http.get("/api/v1/openapi.json").json()
     operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]

@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a cluster of stand-ins in a directory of its own (or a given one)."""
     started: list[RunningCluster] = []
 
-    def begin(directory: Path | None = None, *, executors: int = 1, stop_s: float = 5.0) -> RunningCluster:
+    def begin(directory: Path | None = None, *, executors: int = 1, stop_s: float = 60.0) -> RunningCluster:
         place = directory or tmp_path / "cluster"
         process = subprocess.Popen(
             [sys.executable, DRIVER, place, str(executors), str(stop_s)],

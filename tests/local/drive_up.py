@@ -33,7 +33,7 @@ def main() -> int:
             when_claimed=lambda _: None,
             when_ready=lambda ready: print(json.dumps(dataclasses.asdict(ready)), flush=True),
             command=STAND_IN,
-            patience=Patience(start_s=20.0, stop_s=float(stop_s)),
+            patience=Patience(start_s=120.0, stop_s=float(stop_s)),
         )
     except KhalaError as failure:
         say(f"failed: {failure}")

@@ -18,7 +18,7 @@ def drain():
 lifetime.catch_signals(drain)
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
-    drained.wait(10)
+    drained.wait(60)
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=terminate).start()
 raise SystemExit(lifetime.wait())

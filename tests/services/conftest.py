@@ -15,7 +15,7 @@ from khala.services.executables import Executable, find_etcd, find_mongod
 from khala.services.mongod import MongodServer
 from khala.services.native_process import NativeService, Patience
 
-QUICK = Patience(probe_s=1.0, stop_grace_s=1.5, predecessor_s=4.0, restart_s=0.05, steady_s=60.0)
+QUICK = Patience(probe_s=4.0, stop_grace_s=1.5, predecessor_s=15.0, restart_s=0.05, steady_s=60.0)
 
 
 @pytest.fixture(scope="session")

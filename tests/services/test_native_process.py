@@ -33,7 +33,7 @@ def ready_again(service: NativeService, *, restarts: int) -> None:
 def test_each_etcd_starts_and_stops(etcd: EtcdServer, run: Run) -> None:
     service = run(etcd)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     pid = service.pid
     assert pid and is_alive(pid)
     assert service.check().phase is Phase.READY
@@ -47,7 +47,7 @@ def test_stopped_server_starts_again_on_its_data(definition: ServerDefinition, r
     service = run(definition)
     for _ in range(2):
         service.start()
-        service.wait_ready(20)
+        service.wait_ready(60)
         service.stop()
     assert service.restarts == 0
     assert service.last_exit
@@ -62,14 +62,14 @@ def test_open_mongod_starts(mongod: MongodServer, run: Run) -> None:
     )
     service = run(open_one)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     assert not open_one.files().key_file.exists()
 
 
 def test_killed_server_is_restarted_and_counted(definition: ServerDefinition, run: Run) -> None:
     service = run(definition)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     for number in (1, 2):
         pid = service.pid
         assert pid
@@ -82,7 +82,7 @@ def test_killed_server_is_restarted_and_counted(definition: ServerDefinition, ru
 def test_killed_guard_takes_its_server_along(definition: ServerDefinition, run: Run) -> None:
     service = run(definition)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     pid, guard = service.pid, service.guard_pid
     assert pid and guard
     os.kill(guard, signal.SIGKILL)
@@ -93,7 +93,7 @@ def test_killed_guard_takes_its_server_along(definition: ServerDefinition, run: 
 def test_paused_server_is_unready_and_still_stops(definition: ServerDefinition, run: Run) -> None:
     service = run(definition)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     pid = service.pid
     assert pid
     freeze(pid)
@@ -113,14 +113,14 @@ def test_port_in_use_is_named_with_its_flag(definition: ServerDefinition, run: R
             service.start()
         assert service.pid is None
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
 
 
 def test_port_taken_while_down_delays_the_restart(definition: ServerDefinition, run: Run) -> None:
     place = definition.listening()[0]
     service = run(definition)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     service.stop()
     service.start()
     pid = service.pid
@@ -149,7 +149,7 @@ def test_server_that_cannot_start_tells_its_log(mongod: MongodServer, run: Run) 
         ConfigurationError,
         match=r"(?s)mongod did not start \(exit code 14\).*Unable to read the storage engine metadata",
     ):
-        service.wait_ready(20)
+        service.wait_ready(60)
 
 
 def test_server_that_is_not_ready_in_time_tells_its_log(etcd: EtcdServer, run: Run) -> None:
@@ -173,7 +173,7 @@ def test_log_lines_are_told_and_the_file_stays_small(mongod: MongodServer, run: 
     told: list[str] = []
     service = run(mongod, on_log_line=told.append, max_log_bytes=4096)
     service.start()
-    service.wait_ready(20)
+    service.wait_ready(60)
     wait_until(lambda: service.check() and any("Waiting for connections" in line for line in told))
     files = mongod.files()
     assert files.log.with_name("server.log.1").exists()

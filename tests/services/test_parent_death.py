@@ -24,7 +24,7 @@ from khala.services.executables import find_{kind}
 from khala.services.native_process import NativeService, Patience
 service = NativeService({server}(executable=find_{kind}(), {settings}), patience=Patience(stop_grace_s=2))
 service.start()
-service.wait_ready(20)
+service.wait_ready(60)
 print(service.pid, service.guard_pid, flush=True)
 sys.stdin.read()
 """
@@ -76,5 +76,5 @@ def test_next_node_waits_for_the_ending_server(
     service = run(definition)
     service.start()
     assert not is_alive(pid)
-    service.wait_ready(20)
+    service.wait_ready(60)
     wait_until(lambda: not is_alive(guard))

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import pymongo
 from freezing import freeze
 from pymongo.errors import PyMongoError
+from services.processes import free_ports
 from wait import wait_until
 
 from khala.store.mongo.client import MongoSettings, login
@@ -41,9 +41,7 @@ class Mongod:
         self.parameters = parameters
         self.replica_set = replica_set
         self.secret = secret
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.process: subprocess.Popen[bytes] | None = None
         (folder / "db").mkdir(parents=True, exist_ok=True)
         key = folder / "key"
@@ -72,7 +70,7 @@ class Mongod:
             -2000:
         ]
         try:
-            with pymongo.MongoClient(self.address, directConnection=True, timeoutMS=500) as client:
+            with pymongo.MongoClient(self.address, directConnection=True, timeoutMS=2_000) as client:
                 return bool(client.admin.command("hello")["ok"])
         except PyMongoError:
             return False
@@ -103,7 +101,7 @@ class Mongod:
             self.send(number)
             if number != signal.SIGKILL:
                 self.send(signal.SIGCONT)
-            self.process.wait(30)
+            self.process.wait(120)
             self.process = None
 
     def discard(self) -> None:

@@ -55,7 +55,6 @@ class ReplicaSetOf:
         first.initiate()  # its user
         wait_until(
             lambda: all(hello(each)["secondary"] for each in self.mongods[1:]),
-            timeout_s=30,
             what="the secondaries",
         )
 
@@ -72,6 +71,6 @@ def hello(mongod: Mongod) -> Any:
 
 def _answer(mongod: Mongod, command: str | Document, credentials: Document) -> Any:
     with pymongo.MongoClient[Any](
-        mongod.address, directConnection=True, timeoutMS=5_000, **credentials
+        mongod.address, directConnection=True, timeoutMS=60_000, **credentials
     ) as client:
         return client.admin.command(command)

@@ -57,7 +57,7 @@ def test_uploading_the_same_file_at_once_stores_it_once(store: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert store.read_file(hashlib.sha256(content).hexdigest(), 0, 1) == (3_000_000, b"z")
 
 
@@ -125,7 +125,7 @@ def test_of_many_first_tokens_one_wins(store: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert sorted(won) == [False, False, False, True]
 
 

@@ -217,5 +217,5 @@ def _together(*threads: threading.Thread) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()

@@ -84,5 +84,5 @@ def test_two_at_once_make_one_stream(store: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60.0)
+        thread.join(120)
     assert store.read_output(KEY, 0, 10_000) == whole

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 CHROMIUM = shutil.which("chromium") or ""
 PHONE = {"width": 375, "height": 812}
 DESK = {"width": 1280, "height": 860}
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 
 
@@ -63,6 +63,21 @@ class Visitor:
             for one in found["violations"]
             if one["impact"] in ("serious", "critical")
         ]
+
+
+CANCEL_NOW = """async (name) => {
+    const button = (text) => [...document.querySelectorAll("button")].find((one) => one.textContent === text);
+    button(name).click();
+    for (let frame = 0; frame < 60 && !button("Now"); frame++) await new Promise(requestAnimationFrame);
+    button("Now")?.click();  // unless the seconds are over already
+}"""
+
+
+def cancel_now(page: Page, name: str = "Cancel") -> None:
+    """Click what cancels, and at once that it is meant: within the page, so that a busy machine does not let
+    the seconds for second thoughts pass between both."""
+    expect(page.get_by_role("button", name=name, exact=True)).to_be_enabled()
+    page.evaluate(CANCEL_NOW, name)
 
 
 def reach(page: Page, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from cluster.conftest import UP_S, LocalCluster, make_cluster
+from cluster.conftest import LocalCluster, make_cluster
 from playwright.sync_api import Browser
 from web.browser import CHROMIUM, Visitor, chromium
 
@@ -33,7 +33,7 @@ class Site:
     def finish(self, **task: Any) -> str:
         """Create a task and wait for its end; its id."""
         id = self.submit(**task)
-        assert self.http.get(f"/api/v1/tasks/{id}?wait=20").json()["finished_at"]
+        assert self.http.get(f"/api/v1/tasks/{id}?wait=50").json()["finished_at"]
         return id
 
     def sweep(self, **job: Any) -> str:
@@ -56,7 +56,7 @@ class Site:
 
 def bring_up(cluster: LocalCluster) -> Site:
     """Start it as a user does, and read the link that is printed."""
-    ended = cluster.khala("up", "--detach", "--port", "0", "--slots", "2", timeout_s=UP_S)
+    ended = cluster.khala("up", "--detach", "--port", "0", "--slots", "2")
     assert ended.returncode == 0, f"{ended.stderr}\n{cluster.logs()}"
     found = LINK.search(ended.stderr)
     assert found, ended.stderr

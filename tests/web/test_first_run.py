@@ -13,8 +13,6 @@ from wait import wait_until
 from web.browser import Visitor
 from web.conftest import Site, bring_up
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture
 def new_site(tmp_path: Path) -> Iterator[Site]:
@@ -45,6 +43,6 @@ def test_the_first_program_is_three_clicks_away_and_no_executor_is_told(
         expect(page.get_by_text("khala executor --etcd-cluster-join-member-client=")).to_be_visible()
     finally:
         executor.resume()
-    expect(page.get_by_text("No executor is here")).to_be_hidden(timeout=30_000)
+    expect(page.get_by_text("No executor is here")).to_be_hidden()
     stranger.context.close()
     assert not stranger.complaints

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from wait import wait_until
-from web.browser import PHONE, Visitor, reach
+from web.browser import PHONE, Visitor, cancel_now, reach
 from web.conftest import Site
 
-pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Visitor]
 
 
@@ -87,7 +85,7 @@ def test_the_end_of_a_job_is_shown_though_no_task_changes_with_it(site: Site, vi
 
 def test_a_job_is_cancelled_while_it_is_watched(site: Site, visit: Visit) -> None:
     id = site.sweep(
-        name="endless", task={"execute": {"command": "sleep 300"}}, array={"range": {"stop": 200}},
+        name="endless", task={"execute": {"command": "sleep 3000"}}, array={"range": {"stop": 200}},
         max_parallel=1,
     )  # fmt: skip
     page = visit().open(f"/jobs/{id}")
@@ -95,8 +93,7 @@ def test_a_job_is_cancelled_while_it_is_watched(site: Site, visit: Visit) -> Non
     expect(standing).to_contain_text("Running 0 of 200 tasks finished")
     page.get_by_role("button", name="After").click()
     expect(page.get_by_role("link", name="Task 50", exact=True)).to_be_visible()
-    page.get_by_role("button", name="Cancel", exact=True).click()
-    page.get_by_role("button", name="Now").click()
+    cancel_now(page)
     expect(standing).to_contain_text("Cancelled 200 of 200 tasks finished")
     expect(page.get_by_role("button", name="Retry 200 cancelled")).to_be_visible()
     assert site.job(id)["counts"]["cancelled"] == 200

@@ -14,8 +14,6 @@ from wait import wait_until
 from web.browser import PHONE, Visitor, reach
 from web.conftest import Site
 
-pytestmark = pytest.mark.timeout(600)
-
 Visit = Callable[..., Visitor]
 MOST_TRANSFERRED = 400_000
 MOST_MOVED = 0.05

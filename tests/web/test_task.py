@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import expect
 from wait import wait_until
-from web.browser import Visitor
+from web.browser import Visitor, cancel_now
 from web.conftest import Site
-
-pytestmark = pytest.mark.timeout(600)
 
 Visit = Callable[..., Visitor]
 # Within the page, so that a busy machine does not let the five seconds pass between both.
@@ -26,7 +23,7 @@ CANCEL_AND_UNDO = """async () => {
 def test_a_task_is_watched_to_its_end(site: Site, visit: Visit) -> None:
     id = site.submit(
         name="watched",
-        execute={"command": "echo begin; read -t 20 < go; printf '\\033[31mred\\033[0m end'; exit 3"},
+        execute={"command": "echo begin; read -t 600 < go; printf '\\033[31mred\\033[0m end'; exit 3"},
         inputs=[{"path": "go", "content": "x\n"}],
     )
     page = visit().open(f"/tasks/{id}")
@@ -55,8 +52,7 @@ def test_output_follows_can_be_paused_and_goes_on(site: Site, visit: Visit) -> N
     page.evaluate(CANCEL_AND_UNDO)
     expect(page.get_by_role("button", name="Undo")).to_be_hidden()
     assert site.state(id) == "running"
-    page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Now").click()
+    cancel_now(page)
     expect(page.locator(".standing")).to_contain_text("It was cancelled")
     assert site.state(id) == "cancelled"
 
@@ -102,7 +98,7 @@ def test_a_task_that_waits_tells_its_place_as_it_moves(site: Site, visit: Visit)
     wait_until(lambda: site.explained(second)["place"] == {"before": 1, "exact": True, "waiting": 2})
     assert site.explained(second)["reason"].startswith("no executor can take it")
     (executor,) = site.http.get("/api/v1/executors").json()["executors"]
-    busy = [site.submit(execute={"command": "sleep 300"}) for _ in range(2 * executor["slots"] + 2)]
+    busy = [site.submit(execute={"command": "sleep 3000"}) for _ in range(2 * executor["slots"] + 2)]
     page = visit().open(f"/tasks/{busy[-1]}")
     standing = page.locator(".standing")
     expect(standing).to_contain_text("of its owner come before it")
