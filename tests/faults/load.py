@@ -23,7 +23,7 @@ from khala.core.task import State
 from khala.errors import Fault, KhalaError, OutcomeUnknown, Refusal
 
 TASKS = "/api/v1/tasks"
-PATIENCE_S = 150.0
+PATIENCE_S = 400.0
 CALL_S = 15.0
 PAUSE_S = 0.1
 READ_AMONG = 60

@@ -22,7 +22,7 @@ from khala.local.identity import identity_of
 from khala.local.record import ProcessRecord
 
 NATIVE = ("etcd", "mongod")
-READY_WITHIN_S = 90
+READY_WITHIN_S = 300
 
 
 def entry_of(cluster: LocalCluster, name: str) -> ProcessRecord:
@@ -43,7 +43,7 @@ def role(cluster: LocalCluster, name: str) -> psutil.Process:
         alive = identity is not None and identity.alive()
         return psutil.Process(identity.pid) if identity is not None and alive else None
 
-    process = wait_until(found, timeout_s=120, what=f"a running {name}")
+    process = wait_until(found, timeout_s=300, what=f"a running {name}")
     assert process is not None
     return process
 
@@ -54,7 +54,7 @@ def leader(trial: Trial) -> str:
     def named() -> str:
         return str(trial.ask("cluster")["leader"] or "")
 
-    return wait_until(named, timeout_s=120, what="a leader")
+    return wait_until(named, timeout_s=300, what="a leader")
 
 
 def primary(trial: Trial) -> str:
@@ -64,7 +64,7 @@ def primary(trial: Trial) -> str:
         shown = trial.ask("judicators")["judicators"]
         return next((str(one["name"]) for one in shown if one["replica_state"] == "primary"), "")
 
-    return wait_until(named, timeout_s=120, what="a primary")
+    return wait_until(named, timeout_s=300, what="a primary")
 
 
 def etcd_leader(cluster: LocalCluster) -> str:
@@ -81,7 +81,7 @@ def etcd_leader(cluster: LocalCluster) -> str:
         except httpx.TransportError:
             return False
 
-    return wait_until(named, timeout_s=120, what="a leading etcd")
+    return wait_until(named, timeout_s=300, what="a leading etcd")
 
 
 def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
@@ -97,7 +97,7 @@ def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
                 continue
         return None
 
-    process = wait_until(found, timeout_s=120, what=f"a running {kind} of {judicator}")
+    process = wait_until(found, timeout_s=300, what=f"a running {kind} of {judicator}")
     assert process is not None
     return process
 
@@ -143,7 +143,7 @@ def replaced(cluster: LocalCluster, name: str, before: psutil.Process) -> None:
             and (identity.pid != before.pid)
         )
 
-    wait_until(again, timeout_s=150, what=f"{name} to be started again")
+    wait_until(again, timeout_s=300, what=f"{name} to be started again")
 
 
 def kill_everything(cluster: LocalCluster) -> None:
