@@ -82,7 +82,8 @@ class Trial:
         self._pause = threading.Event()
         self._offers: dict[str, ExecutorOffered] = {}
         self._long_outputs: dict[str, list[OutputSettled]] = {}
-        self.look_at_executors()
+        what = "the leader to know every executor"
+        wait_until(lambda: own.keys() <= self.look_at_executors(), timeout_s=STARTS_WITHIN_S, what=what)
 
     def close(self) -> None:
         """Stop all that this trial runs."""
