@@ -14,7 +14,6 @@ from playwright.sync_api import expect
 from web.browser import Visitor
 from web.conftest import Site
 
-pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Visitor]
 MIB = 1024 * 1024
 RUN = {"command": "cat d/in; printf '%s' \"$WHO\"; cat", "env": {"WHO": "it's"}}

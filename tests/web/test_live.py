@@ -90,13 +90,13 @@ def test_a_gateway_that_hangs_is_noticed_and_the_page_goes_on_with_it(site: Site
     try:
         for process in hanging:
             freeze(process.pid)
-        expect(notice).to_be_visible(timeout=90_000)
+        expect(notice).to_be_visible()
     finally:
         for process in hanging:
             process.resume()
-    expect(notice).to_be_hidden(timeout=90_000)
+    expect(notice).to_be_hidden()
     site.finish(name="thawed")
-    expect(page.get_by_role("link", name="thawed")).to_be_visible(timeout=90_000)
+    expect(page.get_by_role("link", name="thawed")).to_be_visible()
 
 
 def last_tick(page: Page) -> int:

@@ -9,7 +9,6 @@ from playwright.sync_api import Page, Route, expect
 from web.browser import Visitor
 from web.conftest import Site
 
-pytestmark = pytest.mark.timeout(600)
 Visit = Callable[..., Visitor]
 ACTS = ("New task", "New job", "Cancel", "Clone and edit", "Select what is not finished")
 OPERATES = ("Drain",)
