@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -18,7 +20,9 @@ from wait import wait_until
 from khala.core.task import Isolation
 from khala.execution.probing import HostIsolation, probe_isolation
 
-REUSABLE_WITHIN_S = 30.0
+TYPICALLY_WITHIN_S = 2.0
+AT_MOST_S = 30.0
+"""Where the machine itself stands still, two seconds say nothing of Khala."""
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
@@ -89,6 +93,42 @@ def host(open_folder: Path, uid_base: int) -> HostIsolation:
     return probe_isolation(settings_for(open_folder / "probe", uid_base=uid_base))
 
 
+class Typical:
+    """How long something took, again and again: typically it must be quick, and it is never slow."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.took_s: list[float] = []
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Time the block, once."""
+        began = time.monotonic()
+        yield
+        self.took_s.append(time.monotonic() - began)
+        assert self.took_s[-1] < AT_MOST_S, self.what
+
+    def check(self) -> None:
+        """The promise of two seconds, by the median of all."""
+        assert not self.took_s or statistics.median(self.took_s) < TYPICALLY_WITHIN_S, self.what
+
+
+@pytest.fixture(scope="session")
+def reuse() -> Iterator[Typical]:
+    """From the end of an attack to the end of another task in its slot."""
+    reuse = Typical("a slot is reusable within two seconds")
+    yield reuse
+    reuse.check()
+
+
+@pytest.fixture(scope="session")
+def ending() -> Iterator[Typical]:
+    """From a cancel to the outcome."""
+    ending = Typical("a cancel ends the whole tree within two seconds")
+    yield ending
+    ending.check()
+
+
 @pytest.fixture(scope="session")
 def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Iterator[Bench]:
     spool_root = open_folder / "spool"
@@ -102,7 +142,7 @@ def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Itera
 
 
 @pytest.fixture
-def bench(shared_bench: Bench, uid_base: int) -> Iterator[Bench]:
+def bench(shared_bench: Bench, uid_base: int, reuse: Typical) -> Iterator[Bench]:
     """After each attack the slot runs a task again, and nothing is left."""
     shared_bench.shell("true")
     pids = launcher_pids(shared_bench.root)
@@ -111,9 +151,8 @@ def bench(shared_bench: Bench, uid_base: int) -> Iterator[Bench]:
     for slot in (0, 1):
         # Only a test that failed has left anything to abort; the next one shall not fail for it.
         shared_bench.pool.abort(slot, kill_grace_s=0)
-    began = time.monotonic()
-    assert shared_bench.shell("echo again").stdout.head == b"again\n"
-    assert time.monotonic() - began < REUSABLE_WITHIN_S
+    with reuse.timed():
+        assert shared_bench.shell("echo again").stdout.head == b"again\n"
     assert launcher_pids(shared_bench.root) == pids, "no attack ended a launcher"
     left = leftovers(shared_bench, pids.values(), uid_base)
     assert not {what: found for what, found in left.items() if found}
