@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 SEEDS ?= 2000
-JOBS ?= 3
+JOBS ?= 5
 FIRST ?= 0
 
 # What is used beyond Python, as program or library=Debian package: to build vfork.c (Khala works without
@@ -30,7 +30,7 @@ MINUTES ?= 20
 help:
 	@echo "make demo       a cluster on this machine, one task, everything gone again"
 	@echo "make image      the Docker image khala"
-	@echo "make test       all tests but those with a Docker engine, JOBS=3 files at a time"
+	@echo "make test       all tests but those with a Docker engine, JOBS=5 files at a time"
 	@echo "make test-docker   those, with an engine of their own (root; about seven minutes)"
 	@echo "make check      format, lint, types, import rules, drift of generated code, tests"
 	@echo "make lint|types|imports|drift   one of them"
