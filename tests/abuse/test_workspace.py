@@ -20,7 +20,7 @@ TRICKS = {
     "odd names": "touch $'a\\nb' $'\\xff\\xfe' ' ' '-rf' '*' .hidden; mkdir -p '...' $'\\e[31m'",
     "closed folders": "mkdir -p a/b/c; touch a/b/c/f; chmod 0 a/b/c a/b a; chmod 0 .",
     "deep": "perl -e 'for (1 .. 3000) {{ mkdir q(d); chdir q(d) }}'",
-    "wide": "touch f{{1..3000}}",
+    "wide": "touch f{{1..1500}}",
     "workspace replaced": "cd ..; mv $HOME away; rmdir $HOME; ln -s {folder} $HOME; exit 0",
     "immutable": "touch f; chattr +i f; chattr +a .; exit 0",
     "sticky and setgid": "mkdir s; chmod 7777 s; touch s/f; chmod 6777 s/f",

@@ -78,7 +78,7 @@ def stops_in_order(engine: Engine, name: str) -> None:
     environment = json.loads(engine.docker("inspect", "--format={{json .Config.Env}}", name))
     (within_s,) = [text.partition("=")[2] for text in environment if text.startswith("KHALA_STOP_WITHIN=")]
     assert 2 * float(within_s) <= GRACE_S, "and the rest for what is not waited for"
-    engine.docker("stop", "--time=120", name)
+    engine.docker("stop", "-t", "120", name)
     code = engine.docker("inspect", "--format={{.State.ExitCode}}", name)
     assert code == "0", engine.docker("logs", "--tail=20", name)
 
