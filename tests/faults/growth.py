@@ -1,11 +1,12 @@
 """What a cluster holds when all is at rest: memory, threads and descriptors of its processes, leases at etcd.
 
-Two windows of readings are compared by the smallest of each: a process that was started in between
-begins small, and one that leaks never comes back down.
+Two windows of readings are compared, the smallest of the second with the largest of the first: a process that
+was started in between begins small and grows to what it needs, and one that leaks never comes back down.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -24,8 +25,9 @@ MOST = {"memory_bytes": MEMORY_BYTES - 1, "threads": 0, "descriptors": 0}
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one process has."""
+    """What one process has, `age_s` seconds after its start."""
 
+    age_s: float
     memory_bytes: int
     threads: int
     descriptors: int
@@ -37,6 +39,11 @@ class Reading:
 
     processes: Mapping[str, Held]
     leases: int
+
+    def __str__(self) -> str:
+        shown = (f"{name} {held.memory_bytes / 1e6:.1f} MB ({held.age_s:.0f} s old)"
+                 for name, held in self.processes.items())  # fmt: skip
+        return f"{', '.join(shown)}; {self.leases} leases"
 
 
 def read(cluster: LocalCluster) -> Reading:
@@ -60,10 +67,11 @@ def grown(before: Sequence[Reading], after: Sequence[Reading]) -> list[str]:
     wrong = []
     for name in before[0].processes:
         for what, most in MOST.items():
-            old, new = (min(_each(window, name, what), default=0) for window in (before, after))
+            old = max(_each(before, name, what), default=0)
+            new = min(_each(after, name, what), default=0)
             if new - old > most:
                 wrong.append(f"{name}: {old} → {new} {what}")
-    old_leases, new_leases = (min(reading.leases for reading in window) for window in (before, after))
+    old_leases, new_leases = max(one.leases for one in before), min(one.leases for one in after)
     if new_leases > old_leases:
         wrong.append(f"{old_leases} → {new_leases} leases")
     return wrong
@@ -75,4 +83,5 @@ def _each(window: Sequence[Reading], name: str, what: str) -> Iterator[int]:
 
 def _held(process: psutil.Process) -> Held:
     with process.oneshot():
-        return Held(process.memory_info().rss, process.num_threads(), process.num_fds())
+        age_s = time.time() - process.create_time()
+        return Held(age_s, process.memory_info().rss, process.num_threads(), process.num_fds())

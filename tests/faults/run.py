@@ -63,6 +63,7 @@ class Soak:
             verdict = self._judge()
             self._readings.append(read(self._trial.cluster))
             self._tell(f"round {number + 1} of {rounds}: {summary(verdict)}")
+            self._tell(f"at rest: {self._readings[-1]}")
         self._require(verdict)
         return verdict
 
