@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,11 @@ from wait import wait_until
 from khala.actors.executor_messages import Drain
 from khala.core.checking import Checker
 from khala.core.commands import CancelTasks, ExecutorViews, GetTasks, ListExecutors, Ping, SubmitTasks
+from khala.core.journal import JournalRecord
 from khala.core.scheduling.scheduler import Scheduler
 from khala.core.task import Command, ExitReason, InputFile, Limits, State, Verdict
 from khala.core.transfers import PutFileChunk
+from khala.execution.journal import Journal
 
 
 def test_a_task_runs_and_its_outcome_is_read(world: World) -> None:
@@ -181,6 +184,27 @@ def test_a_journal_without_room_holds_everything_and_loses_nothing(world: World)
     world.let_go()
     assert [task.control.starts for task in world.finished(judicator, [running, waiting])] == [1, 1]
     assert not executor.gave_up
+
+
+def test_a_journal_forgets_what_is_settled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that an executor's memory after a start does not depend on how many tasks it ever ran."""
+    monkeypatch.setattr("khala.actors.executor.COMPACT_BYTES", 2_000)
+    sizes: list[tuple[int, int]] = []
+    compact = Journal.compact
+
+    def compacting(journal: Journal, keep: Sequence[JournalRecord]) -> None:
+        before = journal.size_bytes
+        compact(journal, keep)
+        sizes.append((before, journal.size_bytes))
+
+    monkeypatch.setattr(Journal, "compact", compacting)
+    judicator = world.judicator()
+    world.executor()
+    ids = world.submit(judicator, *(world.new("echo something") for _ in range(30)))
+    assert all(task.control.state == State.SUCCEEDED for task in world.finished(judicator, ids))
+    wait_until(
+        lambda: any(after < before / 2 for before, after in sizes), what="a journal that is short again"
+    )
 
 
 def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from cluster.conftest import LocalCluster
@@ -14,14 +15,15 @@ from wait import wait_until
 from khala.client import Client
 
 TASKS = 500
-EACH = 50
+EACH = 10
 """So many come to their end between one kill and the next."""
 KINDS = ("executor", "gateway", "etcd", "mongod", "judicator")
 
 
-def submit_all(client: Client, name: str) -> list[str]:
-    """Tasks that each take a moment and print their own id; two at a time, so that they outlast the kills."""
-    command = "sleep 0.25; echo $KHALA_TASK_ID"
+def submit_all(client: Client, name: str, gate: Path) -> list[str]:
+    """Tasks that print their own id, two at a time. Each takes so long that they outlast the kills, until the
+    gate is open."""
+    command = f"test -e {gate} || sleep 2; echo $KHALA_TASK_ID"
     task = {"name": name, "execute": {"command": command}, "retry": {"max_attempts": 8}}
     answers = client.submit_many([task] * TASKS)
     ids = [answer["id"] for answer in answers]
@@ -59,9 +61,9 @@ def client(running: LocalCluster) -> Client:
 
 
 def test_everything_finishes_once_although_each_process_is_killed(
-    running: LocalCluster, client: Client
+    running: LocalCluster, client: Client, gate: Path
 ) -> None:
-    ids = submit_all(client, "kill-")
+    ids = submit_all(client, "kill-", gate)
     for kind in KINDS:
         over = finished(client)
         wait_until(lambda over=over: finished(client) >= over + EACH, timeout_s=300, what="more outcomes")
@@ -79,6 +81,7 @@ def test_everything_finishes_once_although_each_process_is_killed(
             what=f"status tells of the {kind}",
         )
 
+    gate.touch()
     tasks = wait_all_ended(client, "kill-")
     assert sorted(task["id"] for task in tasks) == sorted(ids)
     succeeded = [task for task in tasks if task["state"] == "succeeded"]
