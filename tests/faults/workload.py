@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from faults.witness import Witness
@@ -32,7 +33,8 @@ class Workload:
     """An endless sequence of orders from a seed; `extra` goes into each task (constraints, for example).
 
     It begins with one of each kind, and one to be cancelled, so that no run is without them.
-    `longest_s` bounds what one task takes, in seconds.
+    `longest_s` bounds what one task takes, in seconds. `next` is for one thread at a time; any may order the
+    rest meanwhile.
     """
 
     def __init__(
@@ -43,13 +45,12 @@ class Workload:
         self._prefix = prefix
         self._longest_s = longest_s
         self._extra = extra
-        self._number = 0
+        self._numbers = count(1)
         self._first = ["", *rng.sample(list(KINDS), len(KINDS))]
 
     def next(self) -> Order:
         """One more task; its name is its key, so that the store tells which key it came by."""
-        rng = self._rng
-        self._number += 1
+        rng, key = self._rng, self._key()
         if self._first:
             kind = self._first.pop()
             cancel = not self._first
@@ -58,40 +59,38 @@ class Workload:
             cancel = rng.random() * 100 < CANCELLED_OF_100
         if cancel:
             kind = rng.choice(("long", "stop", "once"))
-        key = f"{self._prefix}-{self._number}"
         labels = {"kind": kind, **({"cancel": "yes"} if cancel else {})}
         body = {"name": key, "labels": labels, **self._extra, **self._of_kind(kind)}
         return Order(key, body, rng.uniform(0.0, 1.5) if cancel else None)
 
     def lasting(self, seconds: float, **more: object) -> Order:
         """A `stop` task before all others that takes so long and may run where `more` lets it."""
-        self._number += 1
-        key = f"{self._prefix}-{self._number}"
+        key = self._key()
         stop = {"labels": {"kind": "stop"}, "on_disconnect": "stop", "priority": 100}
         body = {"name": key, **stop, **self._extra, **more}
         return Order(key, {**body, **self._execute(self._witness.lasting(seconds))}, None)
 
     def busy(self, seconds: int) -> Order:
         """A task before all others that takes a processor for so long."""
-        self._number += 1
-        key = f"{self._prefix}-{self._number}"
+        key = self._key()
         body = {"name": key, "labels": {"kind": "long"}, "priority": 100, **self._extra}
         spins = f"while ((SECONDS < {seconds})); do for _ in {{1..20000}}; do :; done; say beat; done"
         return Order(key, {**body, **self._execute(spins)}, None)
 
     def urgent(self) -> Order:
         """A short task before all others, however many wait."""
-        self._number += 1
-        key = f"{self._prefix}-{self._number}"
+        key = self._key()
         body = {"name": key, "labels": {"kind": "quick"}, "priority": 100, **self._extra}
         return Order(key, {**body, **self._execute("echo $KHALA_TASK_ID")}, None)
 
     def poison(self, place: str) -> Order:
         """A task for the executor with that label, before all others, which is to die of it."""
-        self._number += 1
-        key = f"{self._prefix}-{self._number}"
+        key = self._key()
         body = {"name": key, "labels": {"kind": "poison"}, "priority": 100, "constraints": {"place": place}}
         return Order(key, {**body, **self._execute("sleep 30")}, None)
+
+    def _key(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
 
     def _of_kind(self, kind: str) -> Mapping[str, Any]:
         rng, witness = self._rng, self._witness
