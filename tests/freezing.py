@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -16,7 +17,9 @@ def freeze(pid: int) -> None:
 
 
 def _states(pid: int) -> list[str]:
-    """The state letter of each thread (proc(5), stat)."""
-    return [
-        stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
+    """The state letter of each thread (proc(5), stat); one that ends meanwhile needs none."""
+    states = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+    return states

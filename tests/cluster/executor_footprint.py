@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 from cluster.conftest import LocalCluster
+from cluster.victims import name_of
 from groups import used_groups
 
 
@@ -20,8 +21,8 @@ class Footprint:
     @property
     def family(self) -> list[psutil.Process]:
         """The zygote and the launchers."""
-        zygote = next(child for child in self.daemon.children() if child.name() == "khala-zygote")
-        launchers = [child for child in zygote.children() if child.name().startswith("khala-slot-")]
+        zygote = next(child for child in self.daemon.children() if name_of(child) == "khala-zygote")
+        launchers = [child for child in zygote.children() if name_of(child).startswith("khala-slot-")]
         return [zygote, *launchers]
 
     def daemon_bytes(self) -> int:
@@ -42,7 +43,7 @@ class Footprint:
         family = {process.pid for process in self.family}
         below = [process for parent in self.family for process in parent.children(recursive=True)]
         return {
-            "workspaces": [str(path) for root in roots for path in root.iterdir()],
+            "workspaces": [str(path) for root in roots for path in _listed(root)],
             "groups": [str(path) for root in roots for path in used_groups(root)],
             "processes": [str(process) for process in below if process.pid not in family],
         }
@@ -54,3 +55,11 @@ class Footprint:
         """
         paths = {fd.resolve() for fd in Path(f"/proc/{self.family[-1].pid}/fd").iterdir()}
         return [path for path in paths if path.is_dir() and path != Path("/")]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Nothing of a workspace that goes just now."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []

@@ -11,4 +11,12 @@ def victim(cluster: LocalCluster, kind: str) -> psutil.Process:
     entry = next((e for e in cluster.record().processes if e.name == f"{kind}-1"), None)
     if entry is not None and entry.identity is not None:
         return psutil.Process(entry.identity.pid)
-    return next(process for process in cluster.processes() if process.name() == kind)
+    return next(process for process in cluster.processes() if name_of(process) == kind)
+
+
+def name_of(process: psutil.Process) -> str:
+    """The name of a process; empty if it has ended meanwhile, as what is started for a moment may have."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""

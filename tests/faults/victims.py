@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import psutil
@@ -105,7 +105,7 @@ def native(cluster: LocalCluster, judicator: str, kind: str) -> psutil.Process:
 def kill(*processes: psutil.Process) -> None:
     """SIGKILL to all of them, as close together as can be."""
     for process in processes:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):  # it has noticed the end of the one before
             process.send_signal(signal.SIGKILL)
 
 
@@ -118,7 +118,7 @@ def frozen(*processes: psutil.Process) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.resume()
 
 
