@@ -109,7 +109,7 @@ def test_files_survive_their_executor(cluster: LocalCluster, gate: Path, tmp_pat
         judicator.send_signal(signal.SIGSTOP)
         try:
             gate.touch()
-            (journal,) = cluster.directory.glob("executor-1/**/journal")
+            journal = cluster.directory / "executor-1" / "journal"
             wait_until(lambda: digest in journal.read_bytes(), what="the end in the journal")
             victim(cluster, "executor").send_signal(signal.SIGKILL)
         finally:
