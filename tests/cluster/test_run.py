@@ -56,7 +56,11 @@ def test_ctrl_c_cancels_the_task(running: LocalCluster) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert json.loads(running.khala("show", "--json", task["id"]).stdout)["state"] == "cancelled"
+    # It waits ten seconds for the end, which is on the way then.
+    wait_until(
+        lambda: json.loads(running.khala("show", "--json", task["id"]).stdout)["state"] == "cancelled",
+        what="the end",
+    )
 
 
 def test_submit_ls_show_cancel(running: LocalCluster) -> None:
