@@ -84,7 +84,7 @@ def test_a_judicator_is_removed_from_everything_and_told(world: World) -> None:
     answer = world.ask(nodes[1], RemoveJudicator(name="j3"))
     assert answer == JudicatorRemoval(name="j3")
     wait_until(nodes[2].removed.is_set, what="that it knows")
-    assert set(shown(world, nodes[0])) == {"j1", "j2"}
+    wait_until(lambda: set(shown(world, nodes[0])) == {"j1", "j2"}, what="that the first one knows too")
     assert world.etcd.names() == ["j1", "j2"]
     assert {member.host for member in world.replica_set.now} == {"j1:3000", "j2:3000"}
 

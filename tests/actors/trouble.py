@@ -17,18 +17,21 @@ class Trouble:
         self.next: dict[str, list[StoreFault]] = {}
         self.crash: dict[str, int] = {}
         self._held: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, method: str) -> StoreFault | None:
-        self.calls[method] += 1
-        held = self._held.get(method)
+        with self._lock:
+            self.calls[method] += 1
+            held = self._held.get(method)
         if held is not None:
             held.wait(120.0)
-        if self.crash.get(method, 0) > 0:
-            self.crash[method] -= 1
-            raise RuntimeError(f"a planted bug in {method}")
-        if self.next.get(method):
-            return self.next[method].pop(0)
-        return self.always.get(method) or self.always.get("*")
+        with self._lock:  # several readers call at once
+            if self.crash.get(method, 0) > 0:
+                self.crash[method] -= 1
+                raise RuntimeError(f"a planted bug in {method}")
+            if self.next.get(method):
+                return self.next[method].pop(0)
+            return self.always.get(method) or self.always.get("*")
 
     def hold(self, method: str) -> None:
         """Let calls of this method wait."""
