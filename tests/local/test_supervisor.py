@@ -9,17 +9,10 @@ from pathlib import Path
 
 from freezing import freeze
 from local.conftest import Start
+from services.processes import is_alive
 from wait import wait_until
 
 from khala.local.stopping import stop_cluster
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_cluster_comes_up_and_stops_in_order(start: Start) -> None:
@@ -37,7 +30,7 @@ def test_a_cluster_comes_up_and_stops_in_order(start: Start) -> None:
     assert cluster.process.returncode == 0
     stops = [line for line in said.splitlines() if line.startswith("stopping")]
     assert stops == [f"stopping {name}" for name in ("gateway-1", "executor-1", "executor-2", "judicator-1")]
-    assert not [pid for pid in pids if _alive(pid)]
+    assert not [pid for pid in pids if is_alive(pid)]
     assert cluster.record().state == "stopped"
     assert cluster.pids() == {}
 
@@ -80,7 +73,11 @@ def test_a_judicator_that_somebody_stopped_is_started_again_but_not_one_that_lef
     known = cluster.directory / "judicator-1" / "judicators.json"
     known.parent.mkdir(exist_ok=True)
     known.write_text('{"etcd_clients": {}, "left": true}')
-    os.kill(cluster.pids()["judicator-1"], signal.SIGTERM)
+    second = cluster.pids()["judicator-1"]
+    wait_until(
+        lambda: _has_sigterm(second, "SigCgt"), what="a judicator that heeds SIGTERM, and does not die of it"
+    )
+    os.kill(second, signal.SIGTERM)
     os.kill(cluster.pids()["executor-1"], signal.SIGKILL)
 
     def passed_over() -> bool:
@@ -97,7 +94,7 @@ def test_the_roles_end_when_the_supervisor_is_killed(start: Start) -> None:
     cluster.wait_ready()
     pids = cluster.pids()
     cluster.finish(signal.SIGKILL)
-    wait_until(lambda: not any(_alive(pid) for pid in pids.values()), what="the end of the orphans")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids.values()), what="the end of the orphans")
     assert not cluster.record().running
     assert stop_cluster(cluster.directory, lambda _: None) is False
     assert cluster.record().state == "stopped"
@@ -111,7 +108,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_down(start: Start, tmp_path: 
     said: list[str] = []
     os.kill(cluster.pids()["executor-1"], signal.SIGCONT)
     stop_cluster(cluster.directory, said.append)
-    assert not [pid for pid in cluster.pids().values() if _alive(pid)]
+    assert not [pid for pid in cluster.pids().values() if is_alive(pid)]
     assert cluster.record().state == "stopped"
 
 
@@ -124,10 +121,10 @@ def test_a_deaf_role_is_killed_after_its_time(start: Start, tmp_path: Path) -> N
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: cluster.pids().get("executor-1", first) != first, what="a stubborn executor")
     deaf = cluster.pids()["executor-1"]
-    wait_until(lambda: _ignores_sigterm(deaf), what="its deafness")
+    wait_until(lambda: _has_sigterm(deaf, "SigIgn"), what="its deafness")
     said = cluster.finish(signal.SIGTERM)
     assert "executor-1 did not stop in time: killing it" in said
-    assert not _alive(deaf)
+    assert not is_alive(deaf)
 
 
 def test_a_second_ctrl_c_kills_at_once(start: Start, tmp_path: Path) -> None:
@@ -138,11 +135,11 @@ def test_a_second_ctrl_c_kills_at_once(start: Start, tmp_path: Path) -> None:
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: cluster.pids().get("gateway-1", first) != first, what="a stubborn gateway")
     pids = cluster.pids()
-    wait_until(lambda: _ignores_sigterm(pids["gateway-1"]), what="its deafness")
+    wait_until(lambda: _has_sigterm(pids["gateway-1"], "SigIgn"), what="its deafness")
     cluster.process.send_signal(signal.SIGINT)
     wait_until(lambda: cluster.record().state == "stopping", what="the stop")
     cluster.finish(signal.SIGINT)
-    assert not [pid for pid in pids.values() if _alive(pid)]
+    assert not [pid for pid in pids.values() if is_alive(pid)]
 
 
 def test_a_role_with_wrong_settings_fails_the_start_and_leaves_nothing(start: Start, tmp_path: Path) -> None:
@@ -192,7 +189,8 @@ def test_down_stops_a_running_cluster(start: Start) -> None:
     assert cluster.process.returncode == 0
 
 
-def _ignores_sigterm(pid: int) -> bool:
+def _has_sigterm(pid: int, which: str) -> bool:
+    """Is it among the signals that a process ignores (SigIgn) or handles (SigCgt; proc(5))?"""
     status = Path(f"/proc/{pid}/status").read_text()
-    ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
-    return bool(int(ignored, 16) & (1 << (signal.SIGTERM - 1)))
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith(which))
+    return bool(int(mask, 16) & (1 << (signal.SIGTERM - 1)))
