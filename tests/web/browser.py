@@ -80,6 +80,20 @@ def cancel_now(page: Page, name: str = "Cancel") -> None:
     page.evaluate(CANCEL_NOW, name)
 
 
+CANCEL_AND_UNDO = """async () => {
+    const button = (name) => [...document.querySelectorAll("button")].find((one) => one.textContent === name);
+    button("Cancel").click();
+    while (!button("Undo")) await new Promise(requestAnimationFrame);
+    button("Undo").click();
+}"""
+
+
+def cancel_and_undo(page: Page) -> None:
+    """Click what cancels, and think again: within the page, as `cancel_now` does."""
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_enabled()
+    page.evaluate(CANCEL_AND_UNDO)
+
+
 def reach(page: Page, name: str) -> None:
     """Press Tab until the control of that name has the focus."""
     for _ in range(60):

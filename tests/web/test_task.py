@@ -7,17 +7,10 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 from wait import wait_until
-from web.browser import Visitor, cancel_now
+from web.browser import Visitor, cancel_and_undo, cancel_now
 from web.conftest import Site
 
 Visit = Callable[..., Visitor]
-# Within the page, so that a busy machine does not let the five seconds pass between both.
-CANCEL_AND_UNDO = """async () => {
-    const button = (name) => [...document.querySelectorAll("button")].find((one) => one.textContent === name);
-    button("Cancel").click();
-    while (!button("Undo")) await new Promise(requestAnimationFrame);
-    button("Undo").click();
-}"""
 
 
 def test_a_task_is_watched_to_its_end(site: Site, visit: Visit) -> None:
@@ -49,7 +42,7 @@ def test_output_follows_can_be_paused_and_goes_on(site: Site, visit: Visit) -> N
     before = log.inner_text()
     page.get_by_role("button", name="Follow").click()
     wait_until(lambda: len(log.inner_text()) > len(before))
-    page.evaluate(CANCEL_AND_UNDO)
+    cancel_and_undo(page)
     expect(page.get_by_role("button", name="Undo")).to_be_hidden()
     assert site.state(id) == "running"
     cancel_now(page)
