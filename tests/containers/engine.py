@@ -91,11 +91,16 @@ class Engine:
     def remove_everything(self) -> None:
         """All containers and volumes; the images stay."""
         self.run("docker", "swarm", "leave", "--force", check=False)
-        containers = self.docker("ps", "--all", "--quiet").split()
-        if containers:
-            self.docker("rm", "--force", "--volumes", *containers)
+        wait_until(self._without_containers, timeout_s=300, what="the end of all containers")
         self.docker("volume", "prune", "--force")
         self.docker("network", "prune", "--force")
+
+    def _without_containers(self) -> bool:
+        """Remove those that are there; a swarm that was left may be removing them too."""
+        containers = self.docker("ps", "--all", "--quiet").split()
+        if containers:
+            self.run("docker", "rm", "--force", "--volumes", *containers, check=False)
+        return not containers
 
     def stop(self) -> None:
         """End it, by SIGTERM to dockerd; what is left ends with the process namespace."""

@@ -40,8 +40,7 @@ def test_the_open_cluster(clean_engine: Engine, tmp_path: Path) -> None:
     assert "mongod: {" in said.stdout
     published = clean_engine.docker("port", "judicator-2", "2001").splitlines()[0]
     assert not published.endswith(":2001")
-    members = clean_engine.docker("logs", "judicator-2")
-    assert "joins a cluster" in members
+    wait_until(lambda: "joins a cluster" in clean_engine.docker("logs", "judicator-2"), what="its joining")
     wait_until(lambda: is_healthy(clean_engine, "judicator-2"), timeout_s=600, what="judicator-2")
     # The second judicator leaves; the first cannot, and ends all the same.
     for name in ("executor-1", "gateway-1", "judicator-2", "judicator-1"):
@@ -132,14 +131,24 @@ def voters(engine: Engine, token: str = "") -> list[Mapping[str, Any]]:
 
 
 def leader(engine: Engine) -> str:
-    """The name, by which Docker knows it too: the beginning of a container's id."""
-    return next((one["name"] for one in judicators(engine) if one["leader"]), "")
+    """The name, by which Docker knows it too: the beginning of a container's id. Waits until one leads and
+    the gateway can tell."""
+
+    def told() -> str:
+        return next((str(one["name"]) for one in judicators(engine) if one["leader"]), "")
+
+    return wait_until(told, timeout_s=300, what="a leader")
 
 
 def not_leader(engine: Engine) -> str:
-    """One that lives, and is not the first judicator, which all others were told of."""
+    """One that lives, and is not the first judicator, which all others were told of. Waits for it."""
     first = engine.docker("inspect", "--format={{.Config.Hostname}}", "judicator-1")
-    return next(one["name"] for one in voters(engine) if not one["leader"] and one["name"] != first)
+
+    def told() -> str:
+        others = [one for one in voters(engine) if not one["leader"] and one["name"] != first]
+        return str(others[0]["name"]) if others else ""
+
+    return wait_until(told, timeout_s=300, what="one that does not lead")
 
 
 def exited(engine: Engine) -> list[str]:
