@@ -120,9 +120,9 @@ class MapRun:
             tasks = [self.task_of(running.row) for running in wanted]
             self._sending = (new_key(), tasks)
             answers = self.client.submit_many(tasks, key=self._sending[0])
-            self._sending = None
             for running, answer in zip(wanted, answers, strict=True):
                 self._submitted(running, answer)
+            self._sending = None  # only now: until it is known by its id, `cancel` finds a task by the key
             self.counts.running = len(self._by_id)
             harvest.add([running.task_id for running in wanted if running.task_id])
             if self._again:
