@@ -72,6 +72,7 @@ def test_members_stay_beyond_a_lease(world: World) -> None:
     node, seen = started(world, a_member("j1"), STAYS_S)
     other, _ = started(world, a_member("j2"), STAYS_S)
     world.eventually(lambda: len(node.view().members) == 2, within_s=SOON_S)
+    world.eventually(lambda: seen.views[-1:] == [node.view()], within_s=SOON_S)  # told after it can be seen
     until = world.now() + STAYS_S + 1
     told = len(seen.views)
     world.eventually(lambda: world.now() > until, within_s=STAYS_S + 30)
@@ -153,7 +154,7 @@ def test_lost_leader_is_replaced(world: World) -> None:
     world.lose(first)
     world.eventually(lambda: second.leads_until() > world.now(), within_s=SOON_S)
     assert world.now() - lost_at > SHORT_S / 3
-    assert second.view().leader == "j2"
+    world.eventually(lambda: second.view().leader == "j2", within_s=SOON_S)
 
 
 def impatient(world: World, *, lease_s: float = LEASE_S, start_s: float = 60.0) -> Coordination:
@@ -181,7 +182,12 @@ def test_leader_without_service_runs_out(world: World) -> None:
         world.bring_back()
     world.eventually(lambda: node.view().connected, within_s=SOON_S)
     world.eventually(lambda: node.leads_until() > world.now(), within_s=SOON_S)
-    assert [view.connected for view in seen.views if view.leader == "j1"][:3] == [True, False, True]
+
+    def told() -> list[bool]:
+        return [view.connected for view in seen.views if view.leader == "j1"][:3]
+
+    world.eventually(lambda: len(told()) == 3, within_s=SOON_S)
+    assert told() == [True, False, True]
 
 
 def test_start_without_service_is_refused(world: World) -> None:
