@@ -15,10 +15,13 @@ from wait import wait_until
 pytestmark = pytest.mark.timeout(PATIENCE_S)
 LEADER_LEASE_S = 3.0
 SLOTS, BUSY_S = 8, 20
+LASTS_S = 8.0
+"""A task that was seen to run still runs when the fault comes."""
 
 
 def test_the_leader_is_killed(trio: Trial) -> None:
     """Another one leads, under a newer epoch."""
+    trio.hold(lasts_s=LASTS_S)
     lost, epoch = victims.leader(trio), trio.ask("cluster")["epoch"]["number"]
     with trio.fault("kill leader", lost):
         victims.kill(victims.role(trio.cluster, lost))
@@ -77,6 +80,7 @@ def test_etcds_leader_is_killed(trio: Trial) -> None:
 
 def test_all_three_of_the_leaders_node_are_killed(trio: Trial) -> None:
     """Python, etcd and mongod at the same time: the computer is gone."""
+    trio.hold(lasts_s=LASTS_S)
     lost = victims.leader(trio)
     processes = [victims.native(trio.cluster, lost, kind) for kind in victims.NATIVE]
     with trio.fault("kill all three", lost):
@@ -103,6 +107,7 @@ def test_two_of_three_are_gone_and_come_back(trio: Trial, kind: str) -> None:
     names = victims.roles(trio.cluster, "judicator")
     lost = [name for name in names if name != victims.leader(trio)][:2]
     fault = f"no majority of {kind}"
+    trio.hold(lasts_s=LASTS_S)
     with trio.fault(fault, "+".join(lost)), victims.gone(trio.cluster, lost, kind):
         began = trio.now()
         if kind == "mongod":

@@ -151,8 +151,9 @@ class Trial:
 
         wait_until(running, timeout_s=300, what=f"running attempts on {executors or 'any executor'}")
 
-    def hold(self, executor: str, lasts_s: float = HELD_S, **more: object) -> str:
-        """Submit `stop` tasks (with `more` in them) that outlast a lease, until `executor` runs one; its id.
+    def hold(self, executor: str = "", lasts_s: float = HELD_S, **more: object) -> str:
+        """Submit `stop` tasks (with `more` in them) that outlast a lease, until `executor` (or, if none is
+        named, any) runs one; its id.
 
         What `wait_running` saw may have ended meanwhile; this goes on for seconds.
         """
@@ -163,9 +164,11 @@ class Trial:
             if len(held) < HELD_MOST:
                 held.add(self.load.submit(self.workload.lasting(lasts_s, **more)))
             running = {e["id"]: e["running"] for e in self.ask("executors")["executors"]}
-            return next((task_id for task_id in running.get(executor, ()) if task_id in held), "")
+            places = [executor] if executor else list(running)
+            return next((id for place in places for id in running.get(place, ()) if id in held), "")
 
-        return wait_until(runs, timeout_s=STARTS_WITHIN_S, what=f"a long task on {executor}")
+        where = executor or "any executor"
+        return wait_until(runs, timeout_s=STARTS_WITHIN_S, what=f"a long task on {where}")
 
     def _ended(self, task_id: str) -> bool:
         return self.ask(f"tasks/{task_id}")["state"] not in ACTIVE
