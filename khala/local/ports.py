@@ -119,6 +119,7 @@ def answers(port: int) -> bool:
 def _new_port(taken: set[int], chance: random.Random, held: HeldPorts) -> int:
     for _ in range(_TRIES):
         port = chance.randint(_LOWEST, _HIGHEST)
-        if port not in taken and is_free(port) and held.take(port):
+        # Held first: who only looks listens for a moment, and another's server may be about to start there.
+        if port not in taken and held.take(port) and is_free(port):
             return port
     raise ConfigurationError(f"no free TCP port between {_LOWEST} and {_HIGHEST} was found: end some servers")

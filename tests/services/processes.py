@@ -16,7 +16,7 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         candidate = random.SystemRandom().randrange(10_000, 32_000)
-        if is_free(candidate) and HELD.take(candidate):
+        if HELD.take(candidate) and is_free(candidate):
             found.append(candidate)
     return found
 
