@@ -105,7 +105,7 @@ def test_nothing_is_lost_when_containers_are_killed_paused_cut_off_and_stopped(c
         engine.docker("unpause", paused)
 
         engine.docker("network", "disconnect", "bridge", "executor-3")
-        before = running.finished()
+        before = wait_until(running.finished, timeout_s=300, what="a count")
         wait_until(lambda: running.finished() > before + 10, timeout_s=600, what="tasks that end elsewhere")
         engine.docker("network", "connect", "bridge", "executor-3")
 
@@ -216,7 +216,7 @@ def test_compose(clean_engine: Engine) -> None:
             wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=600, what="three judicators")
             run("restart", "judicator-2", "executor-1")
             run("up", "--detach", "--scale=executor-1=2")
-            done = running.finished()
+            done = wait_until(running.finished, timeout_s=300, what="a count")
             wait_until(lambda: running.finished() > done + 10, timeout_s=600, what="tasks that end")
             wait_until(lambda: len(voters(clean_engine, token)) == 3, timeout_s=600, what="judicator-2 again")
         assert "set aside" not in run("logs", "--no-color", "judicator-2")
@@ -243,7 +243,7 @@ def test_swarm(clean_engine: Engine) -> None:
         clean_engine.docker(*update, "--detach", "khala_executor")
         clean_engine.docker(*update, "khala_judicator", timeout_s=600)
         wait_until(lambda: len(voters(clean_engine, token)) == 2, timeout_s=600, what="two judicators again")
-        done = running.finished()
+        done = wait_until(running.finished, timeout_s=300, what="a count")
         wait_until(lambda: running.finished() > done + 10, timeout_s=600, what="tasks that end")
         swarm("scale", "executor", "1")
         swarm("scale", "judicator", "1")
