@@ -63,6 +63,12 @@ class LocalCluster:
         self.ready = json.loads(ended.stdout)
         return self.ready
 
+    def told(self, *words: str) -> Any:
+        """What `khala` prints with `--json`; AssertionError, a wait's "not yet", when it prints nothing."""
+        ended = self.khala(*words)
+        assert ended.stdout, ended.stderr
+        return json.loads(ended.stdout)
+
     def record(self) -> ClusterRecord:
         """What the supervisor wrote down last."""
         found = read_record(self.directory)

@@ -28,7 +28,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     cluster: LocalCluster, other: LocalCluster, gate: Path, tmp_path: Path
 ) -> None:
     ready = cluster.up("--slots", "1")
-    done = json.loads(cluster.khala("run", "--json", "--", "seq", "100000").stdout)
+    done = cluster.told("run", "--json", "--", "seq", "100000")
     token = ready["token"]
     file = upload(ready["gateway"], token)
     with Client(ready["gateway"], token) as client:
@@ -40,7 +40,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         pending = client.submit({"execute": {"command": "echo later"}})
         wait_until(lambda: client.get(running).state == "running", what="it runs")
         backup = tmp_path / "a.backup"
-        made = json.loads(cluster.khala("backup", str(backup), "--json").stdout)
+        made = cluster.told("backup", str(backup), "--json")
         assert stat.S_IMODE(backup.stat().st_mode) == 0o600 and made["bytes"] == backup.stat().st_size
         assert_reached_through_etcd(cluster, tmp_path)
     assert cluster.khala("down").returncode == 0
@@ -49,7 +49,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     contents = json.loads(verified.stdout)
     assert contents["documents"]["tasks"] == 4 and contents["cluster_id"] == made["cluster_id"]
 
-    restored = json.loads(other.khala("restore", str(backup), "--json").stdout)
+    restored = other.told("restore", str(backup), "--json")
     assert restored["generation"] > contents["generation"]
     gate.touch()
     # Its executor worked for the old cluster and has all that it had.
@@ -65,7 +65,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
         )
         assert client.get(running).raw["attempt"] == 2
         assert client.submit(task, key="the key") == once
-    assert json.loads(other.khala("show", done["id"], "--json").stdout) == done
+    assert other.told("show", done["id"], "--json") == done
     whole = "".join(f"{number}\n" for number in range(1, 100_001))
     assert other.khala("logs", done["id"]).stdout == whole
     assert requests.get(f"{again['gateway']}{file}", headers=bearer(token), timeout=60).content == CONTENT

@@ -91,7 +91,7 @@ def test_map_takes_a_long_list_from_a_pipe_and_ctrl_c(running: LocalCluster) -> 
     process = running.spawn("map", "--name", "mapped", "sleep", ":::", "600", "601", "602")
 
     def states() -> set[str]:
-        page = json.loads(running.khala("ls", "--json", "--name-prefix", "mapped").stdout)
+        page = running.told("ls", "--json", "--name-prefix", "mapped")
         return {task["state"] for task in page["tasks"]}
 
     wait_until(lambda: "running" in states(), what="the tasks")
@@ -129,7 +129,7 @@ def test_wait_retry_drain_and_cluster(running: LocalCluster) -> None:
     assert (late.returncode, "wait longer" in late.stderr) == (124, True)
     assert running.khala("undrain", "executor-1", "nobody").returncode == 4
     assert running.khala("wait", waiting).returncode == 0
-    assert json.loads(running.khala("cluster", "--json").stdout)["ready"]
+    assert running.told("cluster", "--json")["ready"]
 
 
 def test_the_metrics_of_a_cluster(running: LocalCluster) -> None:

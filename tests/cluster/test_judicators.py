@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import time
@@ -52,7 +51,7 @@ def pid_of(cluster: LocalCluster, name: str) -> int:
 
 
 def test_each_has_its_part_and_every_one_knows_the_leader(trio: LocalCluster, client: Client) -> None:
-    shown = json.loads(trio.khala("judicators", "--json").stdout)["judicators"]
+    shown = trio.told("judicators", "--json")["judicators"]
     assert [one["name"] for one in shown] == ["judicator-1", "judicator-2", "judicator-3"]
     assert sorted(one["replica_state"] for one in shown) == ["primary", "secondary", "secondary"]
     assert [one["leader"] for one in shown].count(True) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def restarts(cluster: LocalCluster, client: Client, kind: str) -> int:
 
 def told_restarts(cluster: LocalCluster, kind: str) -> int:
     """The same, as `khala status` says it."""
-    shown = json.loads(cluster.khala("status", "--json").stdout)
+    shown = cluster.told("status", "--json")
     for entry in shown["processes"]:
         if entry["name"] == f"{kind}-1":
             return int(entry["restarts"])

@@ -49,7 +49,7 @@ def test_ctrl_c_cancels_the_task(running: LocalCluster) -> None:
     process = running.spawn("run", "--name", "interrupted", "--", "sleep", "600")
 
     def listed() -> list[dict[str, str]]:
-        shown = json.loads(running.khala("ls", "--json", "--name-prefix", "interrupted").stdout)
+        shown = running.told("ls", "--json", "--name-prefix", "interrupted")
         return [task for task in shown["tasks"] if task["state"] == "running"]
 
     (task,) = wait_until(listed, what="the task to run")
@@ -58,7 +58,7 @@ def test_ctrl_c_cancels_the_task(running: LocalCluster) -> None:
     assert process.returncode == 130, said
     # It waits ten seconds for the end, which is on the way then.
     wait_until(
-        lambda: json.loads(running.khala("show", "--json", task["id"]).stdout)["state"] == "cancelled",
+        lambda: running.told("show", "--json", task["id"])["state"] == "cancelled",
         what="the end",
     )
 
@@ -79,7 +79,7 @@ def test_a_batch_from_standard_input(running: LocalCluster) -> None:
     assert (ended.returncode, len(set(ids))) == (0, 20)
 
     def states() -> set[str]:
-        return {json.loads(running.khala("show", "--json", one).stdout)["state"] for one in ids[:3]}
+        return {running.told("show", "--json", one)["state"] for one in ids[:3]}
 
     wait_until(lambda: states() == {"succeeded"}, what="the batch")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -27,14 +26,14 @@ def test_up_status_down_and_up_again_larger(cluster: LocalCluster) -> None:
     assert set(ready["pids"]) == {"judicator-1", "executor-1", "executor-2", "gateway-1", "supervisor"}
     assert stat.S_IMODE((cluster.directory / "cluster.json").stat().st_mode) == 0o600
 
-    shown = json.loads(cluster.khala("status", "--json").stdout)
+    shown = cluster.told("status", "--json")
     assert shown["running"]
     assert shown["state"] == "ready"
     wait_until(lambda: slots(cluster) == [3, 3], what="both executors")
     assert "token" not in shown
     assert cluster.khala("status", "--show-token").stdout.strip() == ready["token"]
     assert "executor-1" in cluster.khala("status").stdout
-    done = json.loads(cluster.khala("run", "--json", "--name", "kept", "--", "echo", "hi").stdout)
+    done = cluster.told("run", "--json", "--name", "kept", "--", "echo", "hi")
 
     ended = cluster.khala("down")
     assert ended.returncode == 0
@@ -46,7 +45,7 @@ def test_up_status_down_and_up_again_larger(cluster: LocalCluster) -> None:
 
     again = cluster.up("--judicators", "3")
     assert again["token"] == ready["token"]
-    assert json.loads(cluster.khala("show", done["id"], "--json").stdout) == done
+    assert cluster.told("show", done["id"], "--json") == done
     assert cluster.khala("run", "--", "echo", "again").stdout == "again\n"
     wait_until(lambda: slots(cluster) == [3, 3], what="both executors")
     states = ["primary", "secondary", "secondary"]
@@ -58,12 +57,12 @@ def test_up_status_down_and_up_again_larger(cluster: LocalCluster) -> None:
 
 def slots(cluster: LocalCluster) -> list[int]:
     """Those of each executor."""
-    shown = json.loads(cluster.khala("executors", "--json").stdout)
+    shown = cluster.told("executors", "--json")
     return [one["slots"] for one in shown["executors"]]
 
 
 def replica_states(cluster: LocalCluster) -> list[str]:
-    shown = json.loads(cluster.khala("judicators", "--json").stdout)["judicators"]
+    shown = cluster.told("judicators", "--json")["judicators"]
     return sorted(one["replica_state"] for one in shown)
 
 
