@@ -82,9 +82,9 @@ def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalClus
     running = client.submit({"name": "no-majority-", "execute": {"command": "sleep 5; echo $KHALA_TASK_ID"}})
     wait_until(lambda: client.get(running).state == "running", what="a running task")
     frozen = [p for name in ("judicator-2", "judicator-3") for p in trio.processes(name)]
-    for process in frozen:
-        freeze(process.pid)
     try:
+        for process in frozen:
+            freeze(process.pid)
         headers = {"Authorization": f"Bearer {trio.ready['token']}"}
         url = f"{trio.ready['gateway']}/api/v1/tasks"
         began = time.monotonic()

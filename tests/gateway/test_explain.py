@@ -14,6 +14,7 @@ from wait import wait_until
 from khala.core.commands import ExecutorView, ListExecutors, QueuePlace
 from khala.core.task import ExitReason, Phase, Result
 from khala.errors import Unavailable
+from khala.gateway import explaining
 
 SMALL = ExecutorView(executor="e1", incarnation="i", slots=2, cpus=2.0, isolation=("none", "basic"))
 
@@ -22,7 +23,10 @@ def reason_of(gateway: Gateway, id: str) -> str:
     return str(gateway.http.get(f"/api/v1/tasks/{id}").json()["reason"])
 
 
-def test_a_pending_task_says_that_nothing_can_take_it(start_gateway: Callable[..., Gateway]) -> None:
+def test_a_pending_task_says_that_nothing_can_take_it(
+    start_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explaining, "FRESH_S", 600.0)
     gateway = start_gateway()
     gateway.cluster.executors = (SMALL,)
     stuck = gateway.submit(resources={"cpus": 8}, constraints={"gpu": "a"})
