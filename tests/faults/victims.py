@@ -114,7 +114,8 @@ def frozen(*processes: psutil.Process) -> Iterator[None]:
     """They stand still while the block runs."""
     try:
         for process in processes:
-            freeze(process.pid)
+            with suppress(ProcessLookupError):  # another fault has just ended it
+                freeze(process.pid)
         yield
     finally:
         for process in processes:
