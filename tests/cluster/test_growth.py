@@ -39,5 +39,9 @@ def test_thousands_of_tasks_leave_nothing(cluster: LocalCluster) -> None:
         bytes_before, descriptors_before = footprint.bytes(), footprint.descriptors()
         run(TASKS // 2, TASKS // 2)
         wait_until(lambda: not any(footprint.leftovers().values()), what="nothing left")
-    assert footprint.descriptors() == descriptors_before
+    # A launcher tells of an end a moment before it is idle.
+    wait_until(
+        lambda: all(now <= descriptors_before[name] for name, now in footprint.descriptors().items()),
+        what="no more descriptors than before",
+    )
     assert footprint.bytes() - bytes_before < GROWTH_BYTES
