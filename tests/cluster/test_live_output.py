@@ -115,10 +115,9 @@ def test_a_killed_executors_output_so_far_is_kept_apart(running: LocalCluster, c
     victim(running, "executor").send_signal(signal.SIGKILL)
     (end,) = list(follower)
     assert isinstance(end, OutputEnd)
-    assert end.next_attempt >= 2
     task = client.wait(id, timeout_s=120)
     assert task.state == "succeeded"
-    assert task.attempt == end.next_attempt
+    assert task.attempt >= end.next_attempt >= 2
     assert read(client, id, attempt=1) == b"output of 1\n"
     assert read(client, id) == b"output of %d\n" % task.attempt
 
