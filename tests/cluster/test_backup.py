@@ -63,7 +63,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
             timeout_s=240,
             what="the end of what was under way",
         )
-        assert client.get(running).raw["attempt"] == 2
+        assert client.get(running).raw["attempt"] >= 2
         assert client.submit(task, key="the key") == once
     assert other.told("show", done["id"], "--json") == done
     whole = "".join(f"{number}\n" for number in range(1, 100_001))
