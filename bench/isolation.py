@@ -3,9 +3,10 @@
     python bench/isolation.py [--tasks 200] [--repeats 5] [--json FILE]
 
 First the time of one `/bin/true` at each level that holds here, through an executor's launchers and
-nothing else, next to subprocess.run of the same and of bwrap with the same kind of box; taken in
-turns, medians of all. Then how much longer a neighbour's fixed piece of work takes while slot 0 is
-attacked, as a ratio of medians; on a machine with as many CPUs as busy slots 1.0 is perfect. Run it as root.
+nothing else, next to subprocess.run of the same, of bwrap with a plain box as root, and of bwrap as a
+task's user with the very box of `strict`; taken in turns, medians of all. Then how much longer a
+neighbour's fixed piece of work takes while slot 0 is attacked, as a ratio of medians; on a machine with as
+many CPUs as busy slots 1.0 is perfect. Run it as root.
 """
 
 from __future__ import annotations
@@ -15,22 +16,24 @@ import json
 import os
 import platform
 import queue
+import socket
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from khala.core.task import Command, Isolation, Limits, TaskSpec
 from khala.execution.job import Job, JobEnded, LauncherEvent
+from khala.execution.launching.box import Box
 from khala.execution.pool import LauncherPool
 from khala.execution.probing import HostIsolation, probe_isolation
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 
-UID_BASE = 64300
+UID_BASE, OTHER_UID = 64300, 64299
 BOX = [
     "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/usr", "/usr",
     "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
@@ -45,6 +48,50 @@ ATTACKS = {
     "spinning": ("for i in 1 2 3 4; do while :; do :; done & done; wait", Limits()),
 }
 ATTACK_S = 3.0
+
+
+class OneUser:
+    """A process of a task's user, which runs a command whenever it is told to: each start is as cheap as
+    that of the other plain ways."""
+
+    def __init__(self, argv: Sequence[str], uid: int) -> None:
+        self._mine, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.chdir("/")
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            self._mine.close()
+            while theirs.recv(1):
+                done = subprocess.run(argv, check=False, capture_output=True)
+                theirs.send(bytes([done.returncode]))
+            os._exit(0)
+        theirs.close()
+
+    def run(self) -> None:
+        self._mine.send(b"!")
+        if self._mine.recv(1) != b"\0":
+            raise ChildProcessError("the command failed")
+
+    def close(self) -> None:
+        self._mine.close()
+        os.waitpid(self._pid, 0)
+
+
+@contextmanager
+def boxed_alone() -> Iterator[OneUser]:
+    """bwrap with the box of `strict`, and nothing of Khala around it."""
+    with tempfile.TemporaryDirectory(prefix="khala-bench-", dir="/var/tmp") as folder:
+        # Not a slot's user: whatever that leaves in such a place is removed after each task.
+        os.chown(folder, OTHER_UID, OTHER_UID)
+        box = Box("bwrap", (OTHER_UID, OTHER_UID), [])
+        options = box.arguments(folder, {}, network=False, tmp_bytes=0)
+        one = OneUser(["bwrap", *options, "--remount-ro", "/", "--", "/bin/true"], OTHER_UID)
+        try:
+            yield one
+        finally:
+            one.close()
 
 
 class Slots:
@@ -87,11 +134,12 @@ def slots() -> Iterator[tuple[Slots, HostIsolation]]:
             pool.close()
 
 
-def overhead(pair: Slots, host: HostIsolation, tasks: int) -> dict[str, float]:
+def overhead(pair: Slots, host: HostIsolation, boxed: OneUser, tasks: int) -> dict[str, float]:
     """Median milliseconds of each way to run /bin/true, taken in turns."""
     ways: dict[str, Callable[[], object]] = {
         "subprocess.run": lambda: subprocess.run(["/bin/true"], check=True, capture_output=True),
         "bwrap alone": lambda: subprocess.run([*BOX, "/bin/true"], check=False, capture_output=True),
+        "bwrap, that box": boxed.run,
     }
     for level in host.levels:
         spec = TaskSpec(execute=Command(argv=("/bin/true",)), isolation=level)
@@ -141,9 +189,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    with slots() as (pair, host):
-        median_ms = overhead(pair, host, asked.tasks)
-        attacked = {level.value: slowdown(pair, level, asked.repeats) for level in host.levels}
+    with boxed_alone() as boxed, slots() as (pair, host):
+        median_ms = overhead(pair, host, boxed, asked.tasks)
+        levels = host.levels if asked.repeats else ()
+        attacked = {level.value: slowdown(pair, level, asked.repeats) for level in levels}
     plain = median_ms["subprocess.run"]
     print(f"{'one /bin/true':<16} {'median':>9} {'ratio':>6}")
     for name, value in median_ms.items():

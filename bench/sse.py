@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import random
 import socket
 import statistics
 import struct
@@ -42,7 +43,7 @@ _STAYS_S = 1.0
 
 class Crowd:
     """Readers of one gateway, as many as `readers`; `paths` are followed in turn. One thread of its own. A
-    third of them vanish after a second, and come back."""
+    third of them vanish after about a second, each in its own time, and come back."""
 
     def __init__(self, url: str, token: str, paths: Sequence[str], readers: int) -> None:
         parts = urlsplit(url)
@@ -59,7 +60,7 @@ class Crowd:
         ]
         self._readers = readers
         self._stop = threading.Event()
-        self._came: dict[int, float] = {}
+        self._leaves_at: dict[int, float] = {}
         self.opened = 0
         self.answered = 0
         self.vanished = 0
@@ -108,9 +109,10 @@ class Crowd:
         """Gone with a reset after a while, whatever has come, and another in its place."""
         with contextlib.suppress(BlockingIOError):
             self.answered += one.recv(4096).startswith(b"HTTP/1.1 200")
-        if time.monotonic() - self._came.setdefault(number, time.monotonic()) < _STAYS_S:
+        stays_s = random.uniform(0.5, 1.5) * _STAYS_S
+        if time.monotonic() < self._leaves_at.setdefault(number, time.monotonic() + stays_s):
             return one
-        del self._came[number]
+        del self._leaves_at[number]
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         one.close()
         self.vanished += 1

@@ -6,6 +6,7 @@ made by the given factory before it serves and closed after it stopped.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +24,7 @@ from khala.gateway.cluster import cluster_routes
 from khala.gateway.events import event_routes
 from khala.gateway.explaining import KnownExecutors, explain_routes
 from khala.gateway.files import file_routes
+from khala.gateway.gathering import GatheredLooks
 from khala.gateway.job_results import job_result_routes
 from khala.gateway.jobs import job_routes
 from khala.gateway.judicators import Judicators
@@ -38,6 +40,7 @@ from khala.gateway.problems import problem_response, request_id
 from khala.gateway.routes import register
 from khala.gateway.sessions import session_routes
 from khala.gateway.settings import GatewaySettings
+from khala.gateway.sse import ARRIVALS_AT_ONCE
 from khala.gateway.tasks import MAX_WAIT_S, task_routes
 from khala.gateway.tokens import token_routes
 from khala.gateway.watching import Looks, watching_routes
@@ -66,6 +69,7 @@ def create_app(settings: GatewaySettings, factory: JudicatorsFactory) -> Sanic[A
     async def open_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators = factory()
         app.ctx.known_executors, app.ctx.looks = KnownExecutors(), Looks()
+        app.ctx.arrivals, app.ctx.gathered = asyncio.Semaphore(ARRIVALS_AT_ONCE), GatheredLooks()
 
     async def close_judicators(app: Sanic[Any, Any]) -> None:
         app.ctx.judicators.close()

@@ -19,7 +19,7 @@ from khala.gateway.exchange import Call, json_response
 from khala.gateway.queries import Query, task_id
 from khala.gateway.reading import read_task
 from khala.gateway.routes import Route
-from khala.gateway.sse import event, send_with_beats
+from khala.gateway.sse import arrival, event, send_with_beats
 from khala.gateway.views import event_view
 
 LOOK_EVERY_S = 1.0
@@ -43,10 +43,12 @@ async def list_events(call: Call, id: str) -> HTTPResponse | None:
     """Every line so far; with `follow=1` server-sent events until the task is finished."""
     wanted = Query(call.request, _QUERY).choice("follow", ("0", "1")) == "1"
     accepts = str(call.request.headers.get("accept", ""))
-    task = await read_task(call, task_id(id), "basic")
     if not wanted and "text/event-stream" not in accepts:
+        task = await read_task(call, task_id(id), "basic")
         return json_response({"events": [event_view(event) for event in task.events]})
     after = _last_rev(str(call.request.headers.get("last-event-id") or ""))
+    async with arrival(call):
+        task = await read_task(call, task_id(id), "basic")
     await send_with_beats(call, _lines(call, task, after))
     return None
 
@@ -62,7 +64,7 @@ async def _lines(call: Call, task: Task, after: int) -> AsyncIterator[bytes]:
             return
         await asyncio.sleep(LOOK_EVERY_S)
         try:
-            now = await read_task(call, task.id, "minimal")
+            now = await call.request.app.ctx.gathered.look(call, task.id)
             if now.control.rev != task.control.rev:
                 task = await read_task(call, task.id, "basic")
         except Unavailable:

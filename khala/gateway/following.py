@@ -21,10 +21,10 @@ from khala.core.transfers import OutputPart
 from khala.errors import Refusal
 from khala.gateway.exchange import Call
 from khala.gateway.outputs import OutputName, read_part
-from khala.gateway.sse import BUFFER_BYTES, IDLE_S, REMARK, buffer_at_most, event, send_events
+from khala.gateway.sse import BUFFER_BYTES, IDLE_S, REMARK, arrival, buffer_at_most, event, send_events
 
 SOONEST_S = 0.5
-FIRST_PART_BYTES = 16 * 1024
+FIRST_PART_BYTES = 32 * 1024
 PART_BYTES = 128 * 1024
 TAKEN_PER_PART = 8
 """A part is at most so many-th of what the reader has taken: more than fits between it and us."""
@@ -48,21 +48,20 @@ def resume_at(last_event_id: str, name: OutputName, offset: int) -> tuple[Output
 
 async def follow(call: Call, name: OutputName, offset: int, *, tail: int | None) -> None:
     """Send events until the attempt is over; what fails before the first one is an ordinary answer."""
-    part = await read_part(call, name, offset if tail is None else 0, 0)
-    if tail is not None:
-        offset = max(part.size - tail, 0)
-    await send_events(call, _events(call, name, offset))
-
-
-async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[bytes]:
     named = bool(name.attempt)
-    held, begin, room = b"", offset, FIRST_PART_BYTES
+    async with arrival(call):
+        if tail is not None:
+            known = await read_part(call, name, 0, 0)
+            name, offset = replace(name, attempt=known.attempt), max(known.size - tail, 0)
+        first = await read_part(call, name, offset, FIRST_PART_BYTES)
+    await send_events(call, _events(call, name, first, named=named))
+
+
+async def _events(call: Call, name: OutputName, part: OutputPart, *, named: bool) -> AsyncIterator[bytes]:
+    """`part` and all after it."""
+    held, begin, room = b"", part.offset, FIRST_PART_BYTES
+    offset, asked_at = begin, float("-inf")
     while True:
-        asked_at = time.monotonic()
-        if room < PART_BYTES and offset - begin >= room * TAKEN_PER_PART:
-            room *= 2
-            buffer_at_most(call, max(room * BUFFERED_PARTS, BUFFER_BYTES))
-        part = await read_part(call, name, offset + len(held), room, wait_s=IDLE_S)
         name = replace(name, attempt=part.attempt)
         over = part.complete and part.offset + len(part.data) >= part.size
         data, held = _whole_characters(held + part.data, over=over)
@@ -78,8 +77,13 @@ async def _events(call: Call, name: OutputName, offset: int) -> AsyncIterator[by
             return
         if silent:
             # Answered at once without news: the judicator has too many who wait.
-            await asyncio.sleep(max(0.0, SOONEST_S - (time.monotonic() - asked_at)))
+            await asyncio.sleep(max(0.0, asked_at + SOONEST_S - time.monotonic()))
             yield REMARK
+        if room < PART_BYTES and offset - begin >= room * TAKEN_PER_PART:
+            room *= 2
+            buffer_at_most(call, max(room * BUFFERED_PARTS, BUFFER_BYTES))
+        asked_at = time.monotonic()
+        part = await read_part(call, name, offset + len(held), room, wait_s=IDLE_S)
 
 
 def _output_events(data: bytes, attempt: int, offset: int, *, named: bool) -> list[bytes]:

@@ -8,11 +8,9 @@ from dataclasses import replace
 
 from khala.errors import ConfigurationError
 from khala.gateway.app import JudicatorsFactory
-from khala.gateway.server import GatewayServer
+from khala.gateway.server import BACKLOG, GatewayServer
 from khala.gateway.settings import GatewaySettings
 from khala.gateway.workers import WorkerPool
-
-BACKLOG = 1024
 
 
 def serve(settings: GatewaySettings, factory: JudicatorsFactory) -> None:

@@ -9,19 +9,40 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import orjson
 
+from khala.errors import Unavailable
 from khala.gateway.exchange import Call
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 IDLE_S = 15.0
 REMARK = b":\n\n"
-BUFFER_BYTES = 32 * 1024
-"""What the kernel may keep for a reader that has not proved to take more; it may double this."""
+BUFFER_BYTES = 8 * 1024
+"""What the kernel may keep for a reader that has not proved to take more, which may double this; and we."""
+ARRIVALS_AT_ONCE = 4
+"""How many of one worker's followers may be asking for their first event: the others of a crowd wait, so that
+whoever asks for something else does not wait for all of them."""
+ARRIVAL_S = 10.0
 BEAT_S = 7.0
 """A browser shows a page no remark, but this event; the site counts on one in 20 s (`live.js`)."""
 BEAT = b"event: beat\ndata: {}\n\n"
+
+
+@contextlib.asynccontextmanager
+async def arrival(call: Call) -> AsyncIterator[None]:
+    """Our turn to ask for a first event. Raises Unavailable when it does not come in time."""
+    arrivals = call.request.app.ctx.arrivals
+    try:
+        async with asyncio.timeout(ARRIVAL_S):
+            await arrivals.acquire()
+    except TimeoutError as error:
+        raise Unavailable("too many begin to follow something at once", retry_after_s=2.0) from error
+    try:
+        yield
+    finally:
+        arrivals.release()
 
 
 async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
@@ -32,18 +53,25 @@ async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
     followers, me = call.request.app.ctx.followers, asyncio.current_task()
     followers.add(me)
     buffer_at_most(call, BUFFER_BYTES)
+    transport: Any = call.request.transport
     try:
         await response.send(b"retry: 1000\n\n")
         async for event in events:
             await response.send(event)
+            if transport.get_write_buffer_size():
+                # Waits while much is buffered, before what comes next is looked for.
+                await response.send(REMARK)
     finally:
         followers.discard(me)
     await response.eof()
 
 
 def buffer_at_most(call: Call, size: int) -> None:
-    """Let the kernel keep about `size` bytes for this reader, instead of the megabytes it would grow to."""
-    sock = call.request.transport.get_extra_info("socket")
+    """Let the kernel keep about `size` bytes for this reader, instead of the megabytes it would grow to, and
+    ask for no more while as much waits here."""
+    transport: Any = call.request.transport
+    transport.set_write_buffer_limits(high=size)
+    sock = transport.get_extra_info("socket")
     with contextlib.suppress(OSError):  # the reader has gone
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 

@@ -139,7 +139,7 @@ def test_mongods_disk_is_full(small_store: Trial) -> None:
 
         def refused() -> bool:
             fill()
-            return len(trial.unanswered(began)) > 5
+            return len(trial.recorder.unanswered(began)) > 5
 
         wait_until(refused, timeout_s=120, what="refused submits")
     trial.wait_progress()

@@ -111,8 +111,10 @@ def test_two_of_three_are_gone_and_come_back(trio: Trial, kind: str) -> None:
     with trio.fault(fault, "+".join(lost)), victims.gone(trio.cluster, lost, kind):
         began = trio.now()
         if kind == "mongod":
-            wait_until(lambda: len(trio.unanswered(began)) >= 5, timeout_s=300, what="refused submits")
-            assert not trio.acknowledged_between(began, trio.now())
+            wait_until(
+                lambda: len(trio.recorder.unanswered(began)) >= 5, timeout_s=300, what="refused submits"
+            )
+            assert not trio.recorder.acknowledged_between(began, trio.now())
         else:
             trio.wait_past(began + 2 * LEADER_LEASE_S)
     trio.wait_progress()

@@ -37,7 +37,7 @@ def test_a_native_server_stands_still(trial: Trial, kind: str) -> None:
     began = trial.now()
     with trial.fault(f"stop {kind}", "judicator-1"), victims.frozen(process):
         if kind == "mongod":
-            wait_until(lambda: trial.unanswered(began), what="a refused submit")
+            wait_until(lambda: trial.recorder.unanswered(began), what="a refused submit")
         else:
             trial.wait_past(began + LEADER_LEASE_S + 2)
     trial.wait_progress()
@@ -51,7 +51,7 @@ def test_the_leader_is_stopped_past_its_time(trial: Trial) -> None:
         trial.fault("stop judicator", "judicator-1"),
         victims.frozen(victims.role(trial.cluster, "judicator-1")),
     ):
-        wait_until(lambda: trial.silent_s() > 5, what="the leader's lease to run out")
+        wait_until(lambda: trial.recorder.silent_s() > 5, what="the leader's lease to run out")
     trial.wait_progress()
     assert trial.judge().struck["stop judicator"]
     assert trial.ask("cluster")["epoch"]["number"] > before

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from faults.evidence import Verdict, assemble, verdict_of
 from faults.journals import JournalKeeper
 from faults.load import Load
 from faults.oplog import writes
-from faults.recording import Recorder, Struck
+from faults.recording import Recorder, Struck, told
 from faults.remains import remains
 from faults.stored import settled, unix_s
 from faults.witness import Witness
@@ -175,8 +174,8 @@ class Trial:
 
     def wait_progress(self, count: int = 5) -> None:
         """Until `count` more submits are acknowledged, and a task that goes before all others has ended."""
-        before = self._acknowledged()
-        wait_until(lambda: self._acknowledged() >= before + count, timeout_s=300, what="acknowledged submits")
+        before, acknowledged = self.recorder.acknowledged(), self.recorder.acknowledged
+        wait_until(lambda: acknowledged() >= before + count, timeout_s=300, what="acknowledged submits")
         task_id = self.load.submit(self.workload.urgent())
         wait_until(lambda: self._ended(task_id), timeout_s=300, what=f"the end of {task_id}")
 
@@ -190,28 +189,9 @@ class Trial:
         """Until that time, in Unix seconds."""
         wait_until(lambda: time.time() > at, timeout_s=at - time.time() + 5)
 
-    def unanswered(self, since: float = 0.0) -> list[str]:
-        """What was said to each POST that was begun since then and was not acknowledged."""
-        calls = list(self.recorder.calls)
-        return [c.detail for c in calls if c.verb == "POST" and c.outcome != "ok" and c.began >= since]
-
-    def acknowledged_between(self, began: float, ended: float) -> list[str]:
-        """The POSTs that were begun and acknowledged in that time."""
-        calls = list(self.recorder.calls)
-        inside = [call for call in calls if began <= call.began and call.ended <= ended]
-        return [call.subject for call in inside if call.verb == "POST" and call.outcome == "ok"]
-
-    def silent_s(self) -> float:
-        """For how long no submit has been acknowledged, in seconds."""
-        posts = [call.ended for call in list(self.recorder.calls) if call.outcome == "ok"]
-        return time.time() - max(posts, default=0.0)
-
     def losses(self) -> int:
         """How many attempts have been lost so far, by the stored tasks' stories."""
         return sum(event["kind"] == "lost" for task in self.tasks() for event in task["events"])
-
-    def _acknowledged(self) -> int:
-        return sum(call.outcome == "ok" and call.verb == "POST" for call in list(self.recorder.calls))
 
     @contextmanager
     def fault(self, kind: str, victim: str, *executors: str) -> Iterator[Struck]:
@@ -321,10 +301,7 @@ class Trial:
     def keep(self, history: Sequence[Record], tasks: Sequence[Task], why: str) -> Path:
         """Write all of it down, for whoever looks into a violation."""
         folder = Path(tempfile.mkdtemp(prefix=f"khala-history-{self.seed}-"))
-        lines = "\n".join(f"{record.at:.6f} {record}" for record in history)
-        (folder / "history").write_text(f"seed {self.seed}: {why}\n{lines}\n")
-        (folder / "calls").write_text("\n".join(map(str, self.recorder.calls)) + "\n")
-        (folder / "faults.json").write_text(json.dumps([asdict(f) for f in self.recorder.faults], indent=1))
+        self.recorder.write_down(folder, [f"seed {self.seed}: {why}", *told(history)])
         (folder / "tasks.json").write_text(json.dumps(list(tasks), indent=1))
         (folder / "logs").write_text(self.cluster.logs())
         return folder

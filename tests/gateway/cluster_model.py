@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from khala.actors.output_parts import read_part
+from khala.actors.output_parts import PartReader
 from khala.bus.codec import Codec
 from khala.core import commands as c
 from khala.core import transfers as t
@@ -253,7 +253,7 @@ class ClusterModel:
         deadline = time.monotonic() + command.wait_s
         with self._changed:
             while True:
-                part = read_part(self.store, command)
+                part = PartReader(self.store, [command]).read(command)
                 if part.complete or command.offset < part.size:
                     return part
                 if not command.wait_s or not self._wait(command, deadline):

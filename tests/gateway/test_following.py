@@ -18,6 +18,7 @@ from gateway.conftest import Gateway
 from gateway.outputs import LARGE, ended, large_task, log_of, stored
 from wait import wait_until
 
+from khala.core.output import CHUNK_BYTES
 from khala.core.task import StreamCapture
 from khala.core.transfers import GetOutput
 from khala.gateway import following
@@ -192,9 +193,11 @@ def test_a_reader_that_does_not_read_holds_little(gateway: Gateway) -> None:
 
         with gateway.http.stream("GET", log_of(id)) as answer:
             assert sum(len(data) for data in answer.iter_bytes()) == 64 << 20
-        asked = [c.length for c in gateway.cluster.seen if isinstance(c, GetOutput) and c.wait_s]
+        asked = [
+            c.length for c in gateway.cluster.seen if isinstance(c, GetOutput) and c.length < CHUNK_BYTES
+        ]
         assert 0 < sum(asked) < 1 << 20
-        assert set(asked) == {following.FIRST_PART_BYTES}
+        assert {length for length in asked if length} == {following.FIRST_PART_BYTES}
 
 
 def test_a_reader_that_takes_is_given_more(gateway: Gateway) -> None:
@@ -238,7 +241,7 @@ def test_a_stopping_gateway_lets_its_followers_go(start_gateway: Callable[..., G
 def test_a_follower_whose_cancel_got_lost_is_let_go_too(
     start_gateway: Callable[..., Gateway], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stubborn(*_: object) -> AsyncIterator[bytes]:
+    async def stubborn(*_: object, **__: object) -> AsyncIterator[bytes]:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(600)
         await asyncio.sleep(600)

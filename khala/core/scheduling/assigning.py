@@ -177,27 +177,30 @@ def recall_for_newcomers(ledger: Ledger) -> None:
 
 
 def _make_room(ledger: Ledger, waited: float) -> None:
-    """Take back what waits ahead at one executor, while somebody who holds nothing waits in the queue.
-
-    What fits nowhere waits for an executor of its kind, and keeps nobody else from room that is there.
-    """
-    shares, now = ledger.shares, ledger.at.boot_s
-    lanes = [lane for lane in ledger.queue.lanes() if not shares.held(lane[1]) and shares.may_take(*lane[1:])]
-    for signature in dict.fromkeys(
-        lane[0] for lane in sorted(lanes, key=lambda lane: (shares.rank(lane[1], now), lane))
-    ):
-        able = [e for e in ledger.executors.values() if e.room.open and e.room.could_ever_fit(signature)]
-        if able:
-            break
-    else:
-        return
-    if any(executor.room.fits_now(signature) for executor in able):
+    """Take back what waits ahead at one executor, while somebody who holds nothing waits in the queue."""
+    signature, able = _first_who_holds_nothing(ledger)
+    if signature is None or any(executor.room.fits_now(signature) for executor in able):
         return
     ahead = (
         [entry for entry in executor.entries.values() if _may_recall(entry, waited)] for executor in able
     )
     for entry in min(filter(None, ahead), key=len, default=()):
         _recall(ledger, entry)
+
+
+def _first_who_holds_nothing(ledger: Ledger) -> tuple[Signature | None, list[ExecutorEntry]]:
+    """What the first in the queue needs of those who hold nothing, and the executors that could give it.
+
+    What fits nowhere waits for an executor of its kind, and keeps nobody else from room that is there.
+    """
+    shares, now = ledger.shares, ledger.at.boot_s
+    lanes = [lane for lane in ledger.queue.lanes() if not shares.held(lane[1]) and shares.may_take(*lane[1:])]
+    lanes.sort(key=lambda lane: (shares.rank(lane[1], now), lane))
+    for signature in dict.fromkeys(lane[0] for lane in lanes):
+        able = [e for e in ledger.executors.values() if e.room.open and e.room.could_ever_fit(signature)]
+        if able:
+            return signature, able
+    return None, []
 
 
 def _recall(ledger: Ledger, entry: Entry) -> None:
