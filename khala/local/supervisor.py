@@ -115,9 +115,8 @@ class ClusterSupervisor:
         with Client(self._record.gateway, self._record.token, patience_s=0.0, timeout_s=5.0) as client:
             self._until(pipe, signals, lambda: _accepts(client.ready), "the gateway")
             wanted = len(self._of("executor"))
-            self._until(
-                pipe, signals, lambda: _accepts(lambda: len(client.executors()) >= wanted), "the executors"
-            )
+            reported = partial(_accepts, lambda: sum(e["slots"] > 0 for e in client.executors()) >= wanted)
+            self._until(pipe, signals, reported, "the executors")
             self._gather_strength(pipe, signals, client)
         self._save("ready")
         self._when_ready(self._record)

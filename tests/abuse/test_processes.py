@@ -55,11 +55,11 @@ def test_abort_gives_the_task_its_grace(bench: Bench, level: Isolation) -> None:
 def test_signals_at_everybody(bench: Bench, level: Isolation, phase: str, number: str) -> None:
     before = launcher_pids(bench.root)
     said = f"trap '' TERM; kill -{number} $PPID; kill -{number} 1; echo sent; kill -{number} -1; exit 5"
-    ended = attack(bench, said, level, phase, wall_time_s=5.0)
+    ended = attack(bench, said, level, phase, wall_time_s=15.0)
     assert "sent" in ended.said
     assert launcher_pids(bench.root) == before
     states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in before.values()]
-    assert set(states) <= {"S", "R"}, "none is stopped"
+    assert not set(states) & {"T", "t", "Z", "X"}, "none is stopped"
 
 
 def test_signals_at_its_group(bench: Bench, level: Isolation) -> None:

@@ -247,13 +247,13 @@ def test_a_client_bounds_what_waits(thrift_world: ThriftWorld, clients: Callable
 def test_an_idle_client_stays_and_a_long_answer_is_waited_for(
     thrift_world: ThriftWorld, clients: Callable[..., RpcClient]
 ) -> None:
-    bus, inbox = thrift_world.bus("j1", client_idle_timeout_s=6.0), Inbox()
+    bus, inbox = thrift_world.bus("j1", client_idle_timeout_s=10.0), Inbox()
     bus.register("judicator", inbox)
-    client = clients(bus, idle_timeout_s=6.0, keep_alive_s=0.1)
+    client = clients(bus, idle_timeout_s=10.0, keep_alive_s=0.1)
     future = client.call(commands.Ping(), timeout_s=60.0)
     wait_until(lambda: inbox.envelopes)
     passed = threading.Event()
-    assert not passed.wait(7.0)  # longer than both ends' patience
+    assert not passed.wait(11.0)  # longer than both ends' patience
     bus.reply(inbox.envelopes[0], PONG)
     assert future.result(60) == PONG
     assert bus.stats().connections == 1

@@ -14,7 +14,7 @@ from khala.bus.dialer import resolve, split_host_port
 from khala.core.messages import OutcomeSettled
 from khala.errors import ConfigurationError
 
-QUICK = {"idle_timeout_s": 6.0, "keep_alive_s": 0.1}
+QUICK = {"idle_timeout_s": 10.0, "keep_alive_s": 0.1}
 
 
 def settled(number: int) -> OutcomeSettled:
@@ -75,7 +75,7 @@ def test_quiet_peers_stay_connected(thrift_world: ThriftWorld) -> None:
     executor.set_peers({"j1": thrift_world.address(judicator)})
     wait_until(executor.peers)
     with pytest.raises(AssertionError, match="waited"):
-        wait_until(lambda: len(events) > 1, timeout_s=7.0)
+        wait_until(lambda: len(events) > 1, timeout_s=11.0)
     assert judicator.stats().timed_out_connections == 0
 
 

@@ -55,6 +55,7 @@ class Roles:
             "--main-listen-address=127.0.0.1",
             f"--main-listen-port={main}",
             f"--main-first-token-digest={digest(TOKEN)}",
+            "--stop-within=120",
             *flags,
         )
 
@@ -71,7 +72,7 @@ class Roles:
                 start_new_session=True,
             )
 
-    def stop(self, name: str, *, within_s: float = 180) -> int:
+    def stop(self, name: str, *, within_s: float = 300) -> int:
         """SIGTERM, and its exit code."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)

@@ -106,7 +106,7 @@ def test_run_passes_what_is_no_text_and_leaves_it_with_n(running: LocalCluster) 
     content = os.urandom(300_000)
     for option, expected in ((), content), (("-n",), b""):
         ended = subprocess.run(
-            [*command, *option, "--", "cat"], input=content, capture_output=True, timeout=60, check=True,
+            [*command, *option, "--", "cat"], input=content, capture_output=True, timeout=300, check=True,
             env=environment(),
         )  # fmt: skip
         assert ended.stdout == expected
@@ -123,24 +123,34 @@ def test_wait_retry_drain_and_cluster(running: LocalCluster) -> None:
     assert running.khala("wait", new, good).returncode == 1
 
     assert running.khala("drain", "--wait", "executor-1").returncode == 0
-    assert "1 draining" in running.khala("cluster").stdout
+    # Its next report tells it.
+    wait_until(lambda: "1 draining" in running.khala("cluster").stdout, what="the drain to be shown")
     waiting = running.khala("submit", "--", "true").stdout.strip()
     late = running.khala("wait", "--timeout", "0.2", waiting)
     assert (late.returncode, "wait longer" in late.stderr) == (124, True)
     assert running.khala("undrain", "executor-1", "nobody").returncode == 4
     assert running.khala("wait", waiting).returncode == 0
-    assert running.told("cluster", "--json")["ready"]
+    wait_until(lambda: running.told("cluster", "--json")["ready"], what="a ready cluster")
+
+
+def scraped(cluster: LocalCluster) -> dict[tuple[object, ...], float]:
+    """The metrics by name and labels, once a leader knows its executor."""
+    ended = subprocess.run(
+        ["curl", "-sf", "-H", f"Authorization: Bearer {cluster.ready['token']}",
+         f"{cluster.ready['gateway']}/metrics"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found = {(one.name, *sorted(one.labels.items())): one.value for family in
+             text_string_to_metric_families(ended.stdout) for one in family.samples}  # fmt: skip
+    assert found.get(("khala_leads", ("node", "judicator-1"))) == 1, found
+    assert found.get(("khala_executor_slots", ("executor", "executor-1"))), found
+    return found
 
 
 def test_the_metrics_of_a_cluster(running: LocalCluster) -> None:
     running.khala("run", "--", "true")
-    url = f"{running.ready['gateway']}/metrics"
-    ended = subprocess.run(
-        ["curl", "-sf", "-H", f"Authorization: Bearer {running.ready['token']}", url],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    found = {(one.name, *sorted(one.labels.items())): one.value for family in
-             text_string_to_metric_families(ended.stdout) for one in family.samples}  # fmt: skip
+    found = wait_until(lambda: scraped(running), what="a scrape with a leader and its executor")
     node = ("node", "judicator-1")
     assert found[("khala_leads", node)] == 1
     assert found[("khala_elections_total", node)] >= 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cluster.places import SECRET, Place, running
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 from store.samples import assign, commit_one, one, task, task_id
 from wait import wait_until
 
@@ -58,8 +58,8 @@ def _make_set(places: Sequence[Place]) -> None:
             "priority": 0,
             "votes": int(number == 1),
         }
-        wait_until(lambda member=member: _add(first, member), what=f"{place.name} in the set")
-        wait_until(lambda place=place: _hello(place).get("secondary"), what=f"{place.name}")
+        wait_until(lambda member=member: _add(first, member), timeout_s=300, what=f"{place.name} in the set")
+        wait_until(lambda place=place: _hello(place).get("secondary"), timeout_s=300, what=f"{place.name}")
 
 
 def _add(first: Place, member: dict[str, Any]) -> bool:
@@ -68,7 +68,10 @@ def _add(first: Place, member: dict[str, Any]) -> bool:
         config["version"] += 1
         config["members"].append(member)
         assert not any(each.get("newlyAdded") for each in config["members"])
-        return bool(client.admin.command({"replSetReconfig": config})["ok"])
+        try:
+            return bool(client.admin.command({"replSetReconfig": config})["ok"])
+        except OperationFailure:  # the last configuration is not everywhere yet
+            return False
 
 
 def _hello(place: Place) -> Any:

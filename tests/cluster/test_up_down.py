@@ -49,7 +49,7 @@ def test_up_status_down_and_up_again_larger(cluster: LocalCluster) -> None:
     assert cluster.khala("run", "--", "echo", "again").stdout == "again\n"
     wait_until(lambda: slots(cluster) == [3, 3], what="both executors")
     states = ["primary", "secondary", "secondary"]
-    wait_until(lambda: replica_states(cluster) == states, timeout_s=120, what="three with all the data")
+    wait_until(lambda: replica_states(cluster) == states, timeout_s=300, what="three with all the data")
     assert cluster.khala("down").returncode == 0
     refused = cluster.khala("up", "--detach", "--judicators", "1")
     assert (refused.returncode, "--judicators 3 or more" in refused.stderr) == (2, True)
@@ -143,7 +143,9 @@ def test_status_says_in_time_what_it_knows_of_a_judicator_that_hangs(running: Lo
         return True
 
     try:
-        wait_until(in_time, what="an answer in time, be the machine as busy as it is now and then")
+        wait_until(
+            in_time, timeout_s=300, what="an answer in time, be the machine as busy as it is now and then"
+        )
     finally:
         os.kill(entry.identity.pid, signal.SIGCONT)
 

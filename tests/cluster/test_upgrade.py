@@ -53,7 +53,9 @@ def role(cluster: LocalCluster, step: int, name: str, *flags: str) -> Iterator[P
 
 
 @contextmanager
-def nodes(cluster: LocalCluster, step: int, name: str) -> Iterator[tuple[Client, Path]]:
+def nodes(
+    cluster: LocalCluster, step: int, name: str, *, patience_s: float = 120.0
+) -> Iterator[tuple[Client, Path]]:
     """An executor E-NAME of that build, which alone has the label build=NAME, and a gateway: a client of
     the gateway, and the executor's log."""
     (port,) = free_ports(1)
@@ -63,7 +65,7 @@ def nodes(cluster: LocalCluster, step: int, name: str) -> Iterator[tuple[Client,
         log = stack.enter_context(role(cluster, step, f"e-{name}", *executor))
         stack.enter_context(role(cluster, step, f"g-{name}", *gateway))
         url, token = f"http://127.0.0.1:{port}", cluster.ready["token"]
-        yield stack.enter_context(Client(url, token, patience_s=0.0)), log
+        yield stack.enter_context(Client(url, token, patience_s=patience_s)), log
 
 
 def test_executors_and_gateways_one_version_apart_work(running: LocalCluster) -> None:
@@ -76,12 +78,13 @@ def test_executors_and_gateways_one_version_apart_work(running: LocalCluster) ->
 
 
 def test_nodes_two_versions_apart_refuse_each_other_in_words(running: LocalCluster) -> None:
-    with nodes(running, -2, "old") as old, nodes(running, 2, "new") as new:
+    with nodes(running, -2, "old", patience_s=0.0) as old, nodes(running, 2, "new", patience_s=0.0) as new:
         for client, log in (old, new):
             wait_until(lambda log=log: REFUSAL in log.read_text(), timeout_s=240, what="an executor's words")
             wait_until(lambda client=client: _refused(client), timeout_s=240, what="a gateway's words")
-    with Client(running.ready["gateway"], running.ready["token"]) as client:
-        assert [executor["id"] for executor in client.executors()] == ["executor-1"]
+    with Client(running.ready["gateway"], running.ready["token"], patience_s=120.0) as client:
+        ours = ["executor-1"]
+        wait_until(lambda: [executor["id"] for executor in client.executors()] == ours, what="our executor")
         assert client.run({"execute": {"command": "true"}}, timeout_s=240).state == "succeeded"
 
 

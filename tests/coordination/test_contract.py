@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -208,7 +209,14 @@ def test_a_start_that_failed_may_be_tried_again(world: World) -> None:
             node.start(a_member("j1"), Seen())
     finally:
         world.bring_back()
-    node.start(a_member("j1"), Seen())
+
+    def starts() -> bool:
+        with contextlib.suppress(Unavailable):
+            node.start(a_member("j1"), Seen())
+            return True
+        return False
+
+    world.eventually(starts, within_s=SOON_S)
     world.eventually(lambda: node.view().connected, within_s=SOON_S)
 
 

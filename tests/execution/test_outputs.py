@@ -78,7 +78,7 @@ def test_kept_also_when_it_failed(keeping: Bench, spools: Spools, shell: str, re
 
 
 def test_kept_after_a_limit_ended_it_and_after_compilation(keeping: Bench, spools: Spools) -> None:
-    limits = Limits(wall_time_s=3.0)
+    limits = Limits(wall_time_s=10.0)
     spec = TaskSpec(
         execute=Command(shell="echo x > f; sleep 600", limits=limits), outputs=(OutputGlob(glob="f"),)
     )

@@ -1,7 +1,8 @@
 """What a cluster holds when all is at rest: memory, threads and descriptors of its processes, leases at etcd.
 
 Two windows of readings are compared, the smallest of the second with the largest of the first: a process that
-was started in between begins small and grows to what it needs, and one that leaks never comes back down.
+was started in between begins small and grows to what it needs, has more while it leads, and one that leaks
+never comes back down.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Reading:
     leases: int
 
     def __str__(self) -> str:
-        shown = (f"{name} {held.memory_bytes / 1e6:.1f} MB ({held.age_s:.0f} s old)"
+        shown = (f"{name} {held.memory_bytes / 1e6:.1f} MB, {held.threads} threads, "
+                 f"{held.descriptors} descriptors ({held.age_s:.0f} s old)"
                  for name, held in self.processes.items())  # fmt: skip
         return f"{', '.join(shown)}; {self.leases} leases"
 

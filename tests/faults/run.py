@@ -84,10 +84,9 @@ class Soak:
 
     def _require(self, verdict: Verdict) -> None:
         """Growth over the second half, and that each kind of fault hit something that ran."""
-        half = self._readings[len(self._readings) // 2 :]
-        middle = len(half) // 2
-        if middle:
-            wrong = grown(half[:middle], half[middle:])
+        last = (len(self._readings) + 2) // 4  # the later half of the second half
+        if last and len(self._readings) > last:
+            wrong = grown(self._readings[:-last], self._readings[-last:])
             assert not wrong, f"growth over the second half: {wrong}"
         struck = {stroke.fault for stroke in self._strokes}
         idle = [fault for fault in struck if not verdict.struck[fault]]

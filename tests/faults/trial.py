@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -274,17 +275,27 @@ class Trial:
         """Long outputs, each fetched once: a finished task never changes."""
         for task in tasks:
             if task["id"] not in self._long_outputs:
-                url = f"{self.urls[0]}/api/v1/tasks/{task['id']}"
-                headers = {"Authorization": f"Bearer {self.cluster.record().token}"}
-
-                def fetch(path: str, url: str = url, headers: dict[str, str] = headers) -> bytes:
-                    return httpx.get(f"{url}/{path}", headers=headers, timeout=60).raise_for_status().content
-
+                fetch = partial(self._fetch, task["id"])
                 self._long_outputs[task["id"]] = list(settled(task, fetch))
         return [record for found in self._long_outputs.values() for record in found]
 
+    def _fetch(self, task_id: str, path: str) -> bytes:
+        """By the first gateway that answers: one may be on its way back."""
+        headers = {"Authorization": f"Bearer {self.cluster.record().token}"}
+        deadline = time.monotonic() + ASK_WITHIN_S
+        for url in cycle(self.urls):
+            try:
+                answer = httpx.get(f"{url}/api/v1/tasks/{task_id}/{path}", headers=headers, timeout=60)
+                return answer.raise_for_status().content
+            except httpx.HTTPError:
+                if time.monotonic() > deadline:
+                    raise
+            self._pause.wait(ASK_PAUSE_S)
+        raise AssertionError("there is no gateway")
+
     def _remains(self, tasks: Sequence[Task]) -> list[Record]:
-        """What is left; the last workspace may go a moment after its outcome."""
+        """What is left; the last workspace may go a moment after its outcome, and that of a killed executor
+        when it is back."""
         ids = {task["id"] for task in tasks}
         found: list[Record] = []
 
@@ -293,7 +304,7 @@ class Trial:
             return not found
 
         try:
-            wait_until(nothing)
+            wait_until(nothing, timeout_s=STARTS_WITHIN_S)
         except AssertionError:
             return found
         return []

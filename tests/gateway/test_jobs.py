@@ -188,8 +188,8 @@ def test_a_job_that_was_stored_is_completed_by_whoever_leads(site: Gateway, worl
     world.trouble.next["insert"] = [StoreFault.UNAVAILABLE]
     job = create(site, sweep("true", {"range": {"stop": 2500}}))
     assert job["created"] == 0
-    wait_until(lambda: read(site, job["id"])["counts"]["pending"] == 2500, what="all of its tasks")
-    assert read(site, job["id"])["created"] == 2500
+    wait_until(lambda: read(site, job["id"])["created"] == 2500, what="all of its tasks")
+    assert read(site, job["id"])["counts"]["pending"] == 2500
     world.trouble.crash["open_jobs"] = 1
     body, key = sweep("true", {"range": {"stop": 1001}}), {"idempotency-key": "k"}
 

@@ -123,7 +123,7 @@ def test_port_taken_while_down_delays_the_restart(definition: ServerDefinition, 
     service.wait_ready(60)
     service.stop()
     service.start()
-    pid = service.pid
+    pid = wait_until(lambda: service.pid, what="its guard's word")
     assert pid
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid))

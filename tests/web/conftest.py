@@ -10,9 +10,27 @@ import httpx
 import pytest
 from cluster.conftest import LocalCluster, make_cluster
 from playwright.sync_api import Browser
+from wait import wait_until
 from web.browser import CHROMIUM, Visitor, chromium
 
 LINK = re.compile(r"in a browser: (http://\S+/#token=\S+)")
+
+
+class PatientTransport(httpx.HTTPTransport):
+    """Asks again when the cluster cannot answer just now: on a busy machine it may be without a leader for a
+    while. A 503 says that nothing happened."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        def answer() -> httpx.Response | None:
+            told = super(PatientTransport, self).handle_request(request)
+            if told.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return told
+            told.close()
+            return None
+
+        found = wait_until(answer, timeout_s=240, what=f"an answer to {request.method} {request.url}")
+        assert found is not None
+        return found
 
 
 class Site:
@@ -22,7 +40,8 @@ class Site:
         self.cluster = cluster
         self.link = link
         self.url, _, token = link.partition("/#token=")
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        headers = {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=60, transport=PatientTransport())
 
     def submit(self, **task: Any) -> str:
         """Create a task; its id."""
@@ -33,7 +52,8 @@ class Site:
     def finish(self, **task: Any) -> str:
         """Create a task and wait for its end; its id."""
         id = self.submit(**task)
-        assert self.http.get(f"/api/v1/tasks/{id}?wait=50").json()["finished_at"]
+        path = f"/api/v1/tasks/{id}?wait=20"
+        wait_until(lambda: self.http.get(path).json()["finished_at"], timeout_s=240, what="its end")
         return id
 
     def sweep(self, **job: Any) -> str:
@@ -49,6 +69,11 @@ class Site:
     def explained(self, id: str) -> Any:
         """Why a task waits, or how it ended."""
         return self.http.get(f"/api/v1/tasks/{id}/explain").json()
+
+    def slots(self) -> int:
+        """How many slots there are, by the reports of the executors."""
+        executors = self.http.get("/api/v1/executors").json()["executors"]
+        return sum(executor["slots"] for executor in executors)
 
     def state(self, id: str) -> str:
         return str(self.http.get(f"/api/v1/tasks/{id}?view=minimal").json()["state"])

@@ -44,7 +44,7 @@ def test_output_follows_can_be_paused_and_goes_on(site: Site, visit: Visit) -> N
     wait_until(lambda: len(log.inner_text()) > len(before))
     cancel_and_undo(page)
     expect(page.get_by_role("button", name="Undo")).to_be_hidden()
-    assert site.state(id) == "running"
+    wait_until(lambda: site.state(id) == "running", what="it to run on")
     cancel_now(page)
     expect(page.locator(".standing")).to_contain_text("It was cancelled")
     assert site.state(id) == "cancelled"
@@ -90,8 +90,8 @@ def test_a_task_that_waits_tells_its_place_as_it_moves(site: Site, visit: Visit)
     first, second = (site.submit(name=f"place {n}", constraints=nowhere) for n in range(2))
     wait_until(lambda: site.explained(second)["place"] == {"before": 1, "exact": True, "waiting": 2})
     assert site.explained(second)["reason"].startswith("no executor can take it")
-    (executor,) = site.http.get("/api/v1/executors").json()["executors"]
-    busy = [site.submit(execute={"command": "sleep 3000"}) for _ in range(2 * executor["slots"] + 2)]
+    slots = wait_until(site.slots, what="an executor that has reported")
+    busy = [site.submit(execute={"command": "sleep 3000"}) for _ in range(2 * slots + 2)]
     page = visit().open(f"/tasks/{busy[-1]}")
     standing = page.locator(".standing")
     expect(standing).to_contain_text("of its owner come before it")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Container, Iterable
 from .cgroup import TaskGroup
 from .children import ChildWatch, now_s
 
+LAST_LOOK_S = 0.3
+
 
 def descendants(spared: Container[int] = ()) -> dict[int, int]:
     """Every living process below this one as pid → parent, but the `spared` children and theirs."""
@@ -146,6 +148,17 @@ def end_all(
         family = freeze(deadline_s, spared)
         signal_family(family, signal.SIGKILL)
         if now_s() > deadline_s:
-            return sorted(family)
+            return sorted(family) if _are_left(anything_left, watch) else []
         watch.wait(0.01)
     return []
+
+
+def _are_left(anything_left: Callable[[], bool], watch: ChildWatch) -> bool:
+    """What was killed just now goes in a moment, and the time may be up because this process did not get
+    to run."""
+    until_s = now_s() + LAST_LOOK_S
+    while anything_left():
+        if (left_s := until_s - now_s()) <= 0:
+            return True
+        watch.wait(left_s)
+    return False
