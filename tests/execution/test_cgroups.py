@@ -99,6 +99,21 @@ def test_a_group_is_made_ahead(tree: CgroupTree) -> None:
     assert (group.pids(), group.use().processes) == ([], 0)
 
 
+def test_a_peak_is_its_own_phases(tree: CgroupTree) -> None:
+    """Also where the group served before: for one process, or in a box of three."""
+    group = driver(tree)
+    peaks = []
+    for more, least in ((0, 1), (2, 3), (2, 3), (0, 1), (0, 1), (3, 3), (2, 3)):
+        group.prepare()
+        group.open(memory_bytes=0, processes=0, least_processes=least)
+        assert started(group, "sleep 0.2 & " * more + "wait").wait(60) == 0
+        wait_until(lambda: not group.pids(), what="none is left")
+        peaks.append(group.use().processes)
+        group.close()
+    group.clear()
+    assert peaks == ([1, 3, 3, 1, 1, 4, 3] if group.enforces else [0] * 7)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_tree_of_an_earlier_life_is_swept(tree: CgroupTree, frozen: bool) -> None:
     """Also where its launcher was killed while it ended a task."""

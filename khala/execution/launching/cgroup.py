@@ -53,8 +53,9 @@ class TaskGroup(ABC):
             self._make()
             self._is_prepared = True
 
-    def open(self, *, memory_bytes: int, processes: int) -> None:
-        """Have the group; 0 is no limit. A leftover of the same name is ended and removed first."""
+    def open(self, *, memory_bytes: int, processes: int, least_processes: int = 1) -> None:
+        """Have the group; 0 is no limit. A leftover of the same name is ended and removed first. There will
+        be `least_processes` in it at once, whatever the task does."""
         if not self._is_prepared:
             try:
                 self._make()
@@ -62,14 +63,14 @@ class TaskGroup(ABC):
                 self.clear()
                 self._make()
         self._is_prepared = False
-        self._bound(memory_bytes, processes)
+        self._bound(memory_bytes, processes, least_processes)
 
     @abstractmethod
     def _make(self) -> None:
         """Make it, with every counter at zero. FileExistsError if it exists."""
 
     @abstractmethod
-    def _bound(self, memory_bytes: int, processes: int) -> None:
+    def _bound(self, memory_bytes: int, processes: int, least_processes: int) -> None:
         """Set its limits."""
 
     @property

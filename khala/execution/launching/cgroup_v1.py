@@ -3,9 +3,10 @@
 The group of a phase exists where counters must start anew (pids, memory); where only membership counts
 (cpu, cpuacct, freezer) the slot's own group serves.
 
-A group serves the next phase too if nothing of the last one counts in it: pids after a single process
-that was refused none (its peak cannot be set back, but one is the least), memory after no kill and with
-little left charged (its peak can be set back to that, so a peak told is never less than the true one).
+A group serves the next phase too if nothing of the last one counts in it: pids after no more processes than
+the next phase has at least, one or with its box three, of which none was refused (its peak cannot be set
+back), memory after no kill and with little left charged (its peak can be set back to that, so a peak told is
+never less than the true one).
 """
 # Works by names of control files and starts without pathlib.
 # ruff: noqa: PTH102
@@ -29,9 +30,10 @@ FRESH = {
     },
 }
 FREEZE_WITHIN_S = 0.1
-LEFT_BYTES = 1 << 20
+LEFT_BYTES = 2 << 20
 LEFT_SHARE = 64
-"""At most so much, and this part of its memory limit, may be left charged in a group that serves again."""
+"""At most so much, and this part of its memory limit, may be left charged in a group that serves again: a box
+leaves a little more than 1 MiB."""
 READ_BYTES = 4096
 
 
@@ -94,6 +96,8 @@ class GroupV1(TaskGroup):
         }
         self._kept: set[str] = set()
         self._bounds: dict[str, int] = {}
+        self._least_processes = 1
+        self._left_peak = 0
         self._left_bytes = 0
         self._use: GroupUse | None = None
         self._killed = False
@@ -106,8 +110,9 @@ class GroupV1(TaskGroup):
         if "cpuacct" in self._groups:
             write(f"{self._groups['cpuacct']}/cpuacct.usage", 0)
 
-    def _bound(self, memory_bytes: int, processes: int) -> None:
+    def _bound(self, memory_bytes: int, processes: int, least_processes: int) -> None:
         wanted = {"memory": memory_bytes, "pids": processes}
+        self._least_processes = least_processes
         for name in [name for name in self._kept if not self._can_keep(name, wanted[name])]:
             self._kept.discard(name)
             self._counters[name].remove()
@@ -125,7 +130,9 @@ class GroupV1(TaskGroup):
     def _can_keep(self, name: str, bound: int) -> bool:
         if bound != self._bounds[name]:
             return False
-        return name != "memory" or not bound or self._left_bytes * LEFT_SHARE <= bound
+        if name == "pids":
+            return self._left_peak <= self._least_processes
+        return not bound or self._left_bytes * LEFT_SHARE <= bound
 
     @property
     def entrances(self) -> list[str]:
@@ -169,7 +176,13 @@ class GroupV1(TaskGroup):
 
     def close(self) -> None:
         use, memory = self._use, self._counters.get("memory")
-        if use is not None and not self._killed and use.processes <= 1 and not use.processes_refused:
+        if (
+            use is not None
+            and not self._killed
+            and not use.processes_refused
+            and use.processes <= self._least_processes
+        ):
+            self._left_peak = use.processes
             self._kept.add("pids")
         if use is not None and memory is not None and not use.memory_kills:
             self._left_bytes = memory.number("memory.usage_in_bytes")

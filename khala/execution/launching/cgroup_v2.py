@@ -23,7 +23,7 @@ class GroupV2(TaskGroup):
     def _make(self) -> None:
         os.mkdir(self._group)
 
-    def _bound(self, memory_bytes: int, processes: int) -> None:
+    def _bound(self, memory_bytes: int, processes: int, least_processes: int) -> None:
         if processes and "pids" in self.enforces:
             write(f"{self._group}/pids.max", processes)
         if memory_bytes and "memory" in self.enforces:

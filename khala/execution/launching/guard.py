@@ -87,7 +87,9 @@ class Guard:
             self._open = True
             limits = self.limits
             processes = limits.processes and limits.processes + self._extra
-            self.group.open(memory_bytes=limits.memory_bytes, processes=processes)
+            self.group.open(
+                memory_bytes=limits.memory_bytes, processes=processes, least_processes=1 + self._extra
+            )
 
     @property
     def entrances(self) -> list[str]:
