@@ -59,6 +59,7 @@ setup(
         "sanic>=24.12,<26",
         "structlog>=24.4,<27",
         "thrift==0.25.0",
+        "uvloop>=0.19,<1",
     ],
     extras_require={"local": LOCAL, "docker": DOCKER, "dev": DEV},
     entry_points={"console_scripts": ["khala = khala.cli.main:main"]},

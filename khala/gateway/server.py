@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from sanic import Sanic
 
 from khala.gateway.app import JudicatorsFactory, create_app
@@ -39,7 +40,8 @@ class GatewayServer:
     ) -> None:
         """Serve until `stop`; with `signals` also until SIGTERM or SIGINT, and with a descriptor as
         `end_with` until that can be read. Then finish what runs. Raises what `factory` raises."""
-        asyncio.run(self._run(on_ready, signals, end_with))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run(on_ready, signals, end_with))
 
     def stop(self) -> None:
         """End `run`, from any thread."""

@@ -58,8 +58,8 @@ async def send_events(call: Call, events: AsyncIterator[bytes]) -> None:
         await response.send(b"retry: 1000\n\n")
         async for event in events:
             await response.send(event)
-            if transport.get_write_buffer_size():
-                # Waits while much is buffered, before what comes next is looked for.
+            if transport.get_write_buffer_size() > BUFFER_BYTES:
+                # Waits until the reader has taken more, before what comes next is looked for.
                 await response.send(REMARK)
     finally:
         followers.discard(me)
