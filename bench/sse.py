@@ -194,6 +194,7 @@ def main() -> None:
         latencies(ask, wanted.requests // 4)
         quiet, before = latencies(ask, wanted.requests), memory_of(process)
         with crowded(url, token, following(task_id), wanted.readers) as vanished:
+            latencies(ask, wanted.requests // 4)  # while all of them arrive at once
             beside, during = latencies(ask, wanted.requests), memory_of(process)
         report: dict[str, Any] = {
             "readers": wanted.readers,
