@@ -20,9 +20,6 @@ from khala.gateway.settings import GatewaySettings
 LOOK_S = 0.02
 PULSE_S = 2.0
 BACKLOG = 1024
-ACCEPTS_AT_ONCE = 2
-"""How many new connections one turn of the loop takes: whoever is here already waits for no more of a
-crowd."""
 
 
 class GatewayServer:
@@ -74,13 +71,12 @@ class GatewayServer:
         # Without it Sanic does not know its HTTP version and sends an empty Alt-Svc header.
         app.prepare(sock=self._socket, single_process=True, register_sys_signals=False, motd=False)
         server: Any = await app.create_server(
-            sock=self._socket, backlog=ACCEPTS_AT_ONCE, asyncio_server_kwargs={"start_serving": False}
+            sock=self._socket, backlog=BACKLOG, asyncio_server_kwargs={"start_serving": False}
         )
         await server.startup()
         await server.before_start()
         try:
             await server.start_serving()
-            self._socket.listen(BACKLOG)  # asyncio takes its bound for that of the kernel's queue, too
             if on_ready is not None:
                 on_ready()
             await self._show_life_until(stopped)
