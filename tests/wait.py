@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, timeout_s: float = 60.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 120.0, what: str = "") -> T:
     """Call `condition` until it answers something true, and return that.
 
     An AssertionError or a false answer means "not yet"; after `timeout_s` the last one is told.

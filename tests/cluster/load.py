@@ -28,7 +28,7 @@ class Load:
 
     def __enter__(self) -> Load:
         self._thread.start()
-        wait_until(lambda: len(self.ids) >= 20, timeout_s=120, what="the load")
+        wait_until(lambda: len(self.ids) >= 20, timeout_s=300, what="the load")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,7 +40,7 @@ class Load:
     def goes_on(self) -> None:
         """Wait until ten more were acknowledged."""
         enough = len(self.ids) + 10
-        wait_until(lambda: len(self.ids) >= enough, timeout_s=120, what="ten more acknowledged tasks")
+        wait_until(lambda: len(self.ids) >= enough, timeout_s=300, what="ten more acknowledged tasks")
 
     def _run(self) -> None:
         while not self._end.wait(0.03):

@@ -50,7 +50,7 @@ def test_an_executor_of_commands(running: LocalCluster) -> None:
             assert long.cancel()
             with pytest.raises(CancelledError):
                 long.result()
-            assert client.wait(long.task_id, timeout_s=120).state == "cancelled"
+            assert client.wait(long.task_id, timeout_s=300).state == "cancelled"
         with pytest.raises(RuntimeError, match="shutdown"):
             pool.submit("true")
 

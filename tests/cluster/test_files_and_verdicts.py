@@ -79,8 +79,8 @@ def test_run_and_get_by_the_command_line(running: LocalCluster, tmp_path: Path) 
 def test_verdicts_by_the_command_line(running: LocalCluster, client: Client) -> None:
     asked: dict[str, Any] = {"execute": {"command": "seq 1 100000"}, "checker": "tokens"}
     whole = " ".join(map(str, range(1, 100_001)))
-    right = client.run({**asked, "expected_output": whole}, timeout_s=120)
-    wrong = client.run({**asked, "expected_output": whole.replace(" 77777 ", " 0 ")}, timeout_s=120)
+    right = client.run({**asked, "expected_output": whole}, timeout_s=300)
+    wrong = client.run({**asked, "expected_output": whole.replace(" 77777 ", " 0 ")}, timeout_s=300)
     assert (right.state, right.verdict) == (wrong.state, "accepted")
     assert wrong.verdict == "wrong_answer"
     shown = running.khala("show", wrong.id).stdout
@@ -120,7 +120,7 @@ def test_files_survive_their_executor(cluster: LocalCluster, gate: Path, tmp_pat
             victim(cluster, "executor").send_signal(signal.SIGKILL)
         finally:
             judicator.send_signal(signal.SIGCONT)
-        task = client.wait(id, timeout_s=120)
+        task = client.wait(id, timeout_s=300)
         assert task.state == "succeeded", task.raw
         (file,) = task.outputs
         assert client.save_output(id, file, tmp_path / "got").read_text() == "kept\n"

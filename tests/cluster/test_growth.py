@@ -12,7 +12,8 @@ from wait import wait_until
 from khala.client import Client
 
 TASKS = int(os.environ.get("KHALA_GROWTH_TASKS") or 4_000)
-WITHIN_S = 60 + TASKS // 20
+WITHIN_S = 300 + TASKS // 2
+"""For half of them, on a machine that runs four of them a second beside all other tests."""
 GROWTH_BYTES = 5 << 20
 
 

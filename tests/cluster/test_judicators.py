@@ -101,7 +101,7 @@ def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalClus
     finally:
         for process in frozen:
             process.send_signal(signal.SIGCONT)
-    done = client.wait(running, timeout_s=120)
+    done = client.wait(running, timeout_s=300)
     assert done.state == "succeeded", "it went on running and was recorded, or was run again"
     assert_all_ended_once(client, [running], "no-majority-")
 

@@ -1,4 +1,4 @@
-"""kill -9 of each process of a cluster, one at a time, while 500 tasks run on it."""
+"""kill -9 of each process of a cluster, one at a time, while 800 tasks run on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wait import wait_until
 
 from khala.client import Client
 
-TASKS = 500
+TASKS = 800
 EACH = 10
 """So many come to their end between one kill and the next."""
 KINDS = ("executor", "gateway", "etcd", "mongod", "judicator")
@@ -76,7 +76,7 @@ def test_everything_finishes_once_although_each_process_is_killed(
         )
         wait_until(
             lambda kind=kind, before=before: told_restarts(running, kind) > before,
-            timeout_s=120,
+            timeout_s=300,
             what=f"status tells of the {kind}",
         )
 

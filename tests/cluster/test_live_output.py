@@ -150,7 +150,7 @@ def test_a_killed_executor_delivers_what_it_had_spooled(
 
 def test_nothing_is_left_in_the_spool(running: LocalCluster, client: Client) -> None:
     id = submit(client, "seq 1 100000; sleep 0.3")
-    assert client.wait(id, timeout_s=120).state == "succeeded"
+    assert client.wait(id, timeout_s=300).state == "succeeded"
     wait_until(lambda: not any(spool_of(running).iterdir()), what="an empty spool")
 
 
@@ -175,9 +175,9 @@ def test_readers_that_misbehave_cost_a_gateway_nothing(running: LocalCluster, cl
             )
             for _ in range(20):
                 assert client.stats()["total"] >= 1
-            assert client.run({"execute": {"command": "echo through"}}, timeout_s=120).state == "succeeded"
+            assert client.run({"execute": {"command": "echo through"}}, timeout_s=300).state == "succeeded"
             held.append(memory_of(gateway))
-        wait_until(lambda: _followers(gateway) < 5, timeout_s=120, what="the gateway to let them go")
+        wait_until(lambda: _followers(gateway) < 5, timeout_s=300, what="the gateway to let them go")
     # What the first round took is kept for the next ones; a leak would grow by each.
     assert max(held[1:]) - held[0] < GROWTH_BYTES, held
     client.cancel(task_id)

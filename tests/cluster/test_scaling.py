@@ -69,7 +69,7 @@ def test_one_that_left_comes_back_afresh_and_one_that_was_killed_with_its_data(r
             roles.judicator(name, join)
         wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="three with all the data")
         roles.processes.pop("j2").kill()
-        assert client.run({"execute": {"command": "echo still"}}, timeout_s=120).state == "succeeded"
+        assert client.run({"execute": {"command": "echo still"}}, timeout_s=300).state == "succeeded"
         wait_until(lambda: client.cluster()["survives"] == 0, timeout_s=300, what="the end of its lease")
         roles.judicator("j2", join)
         wait_until(lambda: client.cluster()["survives"] == 1, timeout_s=300, what="the killed one's return")

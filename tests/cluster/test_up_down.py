@@ -111,7 +111,7 @@ def test_a_killed_role_is_started_again(running: LocalCluster, role: str) -> Non
         (entry,) = [entry for entry in running.record().processes if entry.name == role]
         return entry.restarts > before.restarts and entry.last_exit == "killed by SIGKILL"
 
-    wait_until(restarted, timeout_s=120, what=f"the restart of {role}")
+    wait_until(restarted, timeout_s=300, what=f"the restart of {role}")
     with Client(running.ready["gateway"], running.ready["token"], patience_s=120) as client:
         task = client.run({"execute": {"command": "echo hi"}}, timeout_s=240)
     assert task.state == "succeeded"

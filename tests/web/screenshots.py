@@ -60,7 +60,7 @@ def populate(site: Site) -> dict[str, str]:
         "execute": {"command": "sleep 0.{seed}; [ {rate} != 0.1 ] || exit {seed}"},
     }
     job = site.sweep(name="learning rates", task=tried, array={"matrix": rates}, max_parallel=2)
-    wait_until(lambda: site.job(job)["finished_at"], timeout_s=120, what="the end of the job")
+    wait_until(lambda: site.job(job)["finished_at"], timeout_s=300, what="the end of the job")
     live = site.submit(name="simulation", execute={"command": SLOW, "limits": {"wall_time": 1800}})
     site.submit(name="needs a GPU", constraints={"gpu": "yes"}, execute={"command": "nvidia-smi"})
     return {"wrong": wrong, "slow": slow, "live": live, "job": job}

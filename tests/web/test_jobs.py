@@ -117,7 +117,7 @@ def test_every_form_of_values_is_told_as_the_gateway_takes_it(site: Site, visit:
         id = page.url.rpartition("/")[2]
         made_last = site.http.get(f"/api/v1/tasks?job_id={id}&page_size=1&view=basic").json()["tasks"][0]
         assert made_last["execute"]["command"] == last
-        wait_until(lambda id=id: site.job(id)["finished_at"], timeout_s=120, what="the end of the job")
+        wait_until(lambda id=id: site.job(id)["finished_at"], timeout_s=300, what="the end of the job")
 
 
 def test_what_is_wrong_in_the_form_is_told_at_its_field(visit: Visit) -> None:

@@ -75,7 +75,7 @@ def test_the_page_goes_on_when_the_gateway_comes_back(site: Site, visit: Visit) 
         before = last_tick(page)
     finally:
         supervisor.resume()
-    wait_until(lambda: last_tick(page) > before + 5, timeout_s=120, what="output after the restart")
+    wait_until(lambda: last_tick(page) > before + 5, timeout_s=300, what="output after the restart")
     expect(page.get_by_text("The gateway does not answer.")).to_be_hidden()
     ticks = [int(n) for n in re.findall(r"tick (\d+)", log.inner_text())]
     attempt = site.http.get(f"/api/v1/tasks/{id}").json()["attempt"]

@@ -41,7 +41,7 @@ def job(site: Site) -> str:
     """A finished job whose tasks ended in several ways."""
     task = {"name": "half {n}", "compile": {"command": "true"}, "execute": {"command": "test {n} = 1"}}
     id = site.sweep(name="halves", task=task, array={"values": [1, 2, 1], "name": "n"}, max_parallel=2)
-    wait_until(lambda: site.job(id)["finished_at"], timeout_s=120, what="the end of the job")
+    wait_until(lambda: site.job(id)["finished_at"], timeout_s=300, what="the end of the job")
     return id
 
 
