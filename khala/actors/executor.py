@@ -43,7 +43,7 @@ from khala.execution.job import JobEnded, OutputSpooled, PhaseStarted
 from khala.execution.journal import Journal as JournalFile
 from khala.execution.pool import LauncherPool
 
-COMPACT_BYTES = 4 << 20
+COMPACT_BYTES = 1 << 20
 LEASE_MARGIN_S = 1.5
 """A cut-off executor ends its `stop` attempts this long before anybody may give them away: room for
 the kill and for clocks of different rate."""

@@ -17,7 +17,7 @@ BOMB = (
     "bash b.sh {0} & exec bash b.sh {0}"
 )
 HOG = "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}"
-SLOW_HOG = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); for i in {1..8}; do (y=$x$i; sleep 60) & done; wait"
+SLOW_HOG = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); for i in {1..8}; do (y=$x$i; sleep 20) & done; wait"
 
 
 def test_fork_bomb(bench: Bench, level: Isolation, phase: str) -> None:

@@ -43,7 +43,7 @@ def _end_with(descriptor: int) -> None:
 
 class _Gateway(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = json.dumps({"executors": [{"id": "executor-1"}, {"id": "executor-2"}]}).encode()
+        body = json.dumps({"executors": [{"id": f"executor-{n}", "slots": 1} for n in (1, 2)]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
