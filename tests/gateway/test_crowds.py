@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -37,23 +36,26 @@ def test_a_crowd_begins_a_few_at_a_time(gateway: Gateway, monkeypatch: pytest.Mo
     """Whoever asks for something else waits for a few of them, never for all."""
     id = gateway.submit()
     gateway.cluster.succeed(id, b"something")
-    answer, lock = gateway.cluster.handle_get_output, threading.Lock()
+    answer, lock, go_on = gateway.cluster.handle_get_output, threading.Lock(), threading.Event()
     beginning = most = 0
 
-    def slow(command: GetOutput) -> Any:
+    def held(command: GetOutput) -> Any:
         nonlocal beginning, most
         if command.wait_s:
             return answer(command)
         with lock:
             beginning += 1
             most = max(most, beginning)
-        time.sleep(0.01)
+        assert go_on.wait(60)
         with lock:
             beginning -= 1
         return answer(command)
 
-    monkeypatch.setattr(gateway.cluster, "handle_get_output", slow)
+    monkeypatch.setattr(gateway.cluster, "handle_get_output", held)
     with crowd(gateway, id, 20) as followers:
+        wait_until(lambda: most == sse.ARRIVALS_AT_ONCE, what="all turns are taken")
+        assert gateway.http.get("/api/v1/stats").status_code == 200, "the others wait, and this one does not"
+        go_on.set()
         assert all(one.recv(100).startswith(b"HTTP/1.1 200") for one in followers)
     assert most == sse.ARRIVALS_AT_ONCE
 
