@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
@@ -83,9 +84,16 @@ def test_everything_of_the_primarys_judicator_is_killed_at_once(trio: LocalClust
     assert_all_ended_once(client, load.ids, "all-killed-")
 
 
-def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalCluster, client: Client) -> None:
-    running = client.submit({"name": "no-majority-", "execute": {"command": "sleep 5; echo $KHALA_TASK_ID"}})
+def test_without_a_majority_nothing_is_promised_and_nothing_lost(
+    trio: LocalCluster, client: Client, gates: Path
+) -> None:
+    ends = gates / "ends"
+    ends.touch()
+    ends.chmod(0o666)
+    command = f"sleep 5; echo $KHALA_ATTEMPT >>{ends}; echo $KHALA_TASK_ID"
+    running = client.submit({"name": "no-majority-", "execute": {"command": command}})
     wait_until(lambda: client.get(running).state == "running", what="a running task")
+    attempt = client.get(running).attempt
     frozen = [p for name in ("judicator-2", "judicator-3") for p in trio.processes(name)]
     try:
         for process in frozen:
@@ -98,11 +106,12 @@ def test_without_a_majority_nothing_is_promised_and_nothing_lost(trio: LocalClus
         assert answer.status_code == 503, answer.text
         assert float(answer.headers["Retry-After"]) > 0
         assert took_s < 35, "the gateway's own 10 s, and what a busy machine adds"
+        wait_until(lambda: f"{attempt}\n" in ends.read_text(), what="the running task to go on to its end")
     finally:
         for process in frozen:
             process.send_signal(signal.SIGCONT)
     done = client.wait(running, timeout_s=300)
-    assert done.state == "succeeded", "it went on running and was recorded, or was run again"
+    assert done.state == "succeeded"
     assert_all_ended_once(client, [running], "no-majority-")
 
 
