@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
+from khala.actors.endings import Endings
 from khala.actors.executor_messages import (
     AttemptEnded,
     Drain,
@@ -29,12 +30,7 @@ from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import (
-    AbortAttempt,
-    AssignTask,
-    LeaderAnnounced,
-    OutcomeSettled,
-    RecallAttempt,
-    StartCleared,
+    AttemptFinished,
 )
 from khala.core.operations import DrainOrdered
 from khala.core.output import has_files
@@ -82,6 +78,7 @@ class Executor(NodeActor):
         self._lease_s = lease_s
         self._renew = pool.renew
         self._running = Running(pool, self._command)
+        self._endings = Endings(self.send)
         self._give_up = give_up
         self._given_up = False
         self._reached_at: float | None = None
@@ -136,32 +133,13 @@ class Executor(NodeActor):
             self.log.warning("no judicator is reached" if given_up else "a judicator is reached again")
             self._give_up(given_up)
 
-    def _order(self, order: object) -> None:
+    def _obey(self, order: object, envelope: Envelope) -> None:
+        """A leader asks for a report, gives an attempt, lets a gated one execute, wants one back or ended, or
+        has recorded an outcome."""
         self._take(self._machine.handle(order, self.now()))
 
-    def handle_leader_announced(self, order: LeaderAnnounced, envelope: Envelope) -> None:
-        """A leader asks for a report."""
-        self._order(order)
-
-    def handle_assign_task(self, order: AssignTask, envelope: Envelope) -> None:
-        """A leader gives an attempt."""
-        self._order(order)
-
-    def handle_start_cleared(self, order: StartCleared, envelope: Envelope) -> None:
-        """A gated attempt may execute."""
-        self._order(order)
-
-    def handle_recall_attempt(self, order: RecallAttempt, envelope: Envelope) -> None:
-        """A leader wants an attempt back."""
-        self._order(order)
-
-    def handle_abort_attempt(self, order: AbortAttempt, envelope: Envelope) -> None:
-        """A leader wants an attempt ended."""
-        self._order(order)
-
-    def handle_outcome_settled(self, order: OutcomeSettled, envelope: Envelope) -> None:
-        """An outcome is recorded."""
-        self._order(order)
+    handle_leader_announced = handle_assign_task = handle_start_cleared = _obey
+    handle_recall_attempt = handle_abort_attempt = handle_outcome_settled = _obey
 
     def handle_phase_started(self, started: PhaseStarted, envelope: Envelope) -> None:
         """A launcher began a phase."""
@@ -213,6 +191,7 @@ class Executor(NodeActor):
         if not self._no_room:
             self._take(self._machine.tick(self.now()))
             self._tell_drained()
+        self._tell_ends()
         if self._effects:
             self._late = True
             self._flush_soon()
@@ -244,6 +223,8 @@ class Executor(NodeActor):
         effects, self._effects = self._effects, []
         for effect in effects:
             match effect:
+                case Send(_, AttemptFinished()):
+                    self._endings.add(effect)
                 case Send(destination, message):
                     self.send(destination, message)
                 case StartAttempt():
@@ -259,8 +240,12 @@ class Executor(NodeActor):
                     continue
                 case _:
                     raise TypeError(f"an executor has no such effect: {effect!r}")
+        self._tell_ends()
         self._compact()
         self._tell_drained()
+
+    def _tell_ends(self) -> None:
+        self._endings.tell(self.now().boot_s, busy=self._machine.has_waiting)
 
     def _command(self, slot: int, message: object) -> None:
         if not self.tell(f"slot-{slot}", message):

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from khala.execution.launching.framing import FrameReader, Header
+from khala.execution.wire import read_header
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 READ_BYTES = 1 << 18
@@ -26,7 +27,7 @@ class SlotLink:
         self._wake = wake
         self._unsent = bytearray()
         self._waits_to_send = False
-        self._reader = FrameReader(MAX_FRAME_BYTES)
+        self._reader = FrameReader(MAX_FRAME_BYTES, read_header)
         self.closed_by_launcher = False
         selector.register(sock, selectors.EVENT_READ, wake)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from khala.core.globs import parse_glob
 from khala.core.task import (
@@ -58,7 +61,7 @@ def encode_job(job: Job, settings: ExecutionSettings, deadline_s: float | None) 
         header[phase.value] = _command(command, job.files, blobs)
         if command is not None:
             header[phase.value]["limits"] = phase_limits(phase.value, command.limits, settings)
-    return encode({"job": header}, blobs)
+    return encode({"job": header}, blobs, dumps=_dumps)
 
 
 def encode_abort(job: Job, kill_grace_s: float) -> bytes:
@@ -69,6 +72,23 @@ def encode_abort(job: Job, kill_grace_s: float) -> bytes:
 def encode_renewal(deadline_s: float) -> bytes:
     """The frame that lets the job run until `deadline_s`, if it has a deadline."""
     return encode({"renewed_s": deadline_s})
+
+
+def read_header(text: bytes) -> Any:
+    """A launcher's header. A file's name in it may be no UTF-8, which orjson does not take.
+
+    ValueError if it is none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+def _dumps(header: Header) -> bytes:
+    try:
+        return orjson.dumps(header)
+    except TypeError:
+        return json.dumps(header).encode()
 
 
 def decode_outcome(end: Header, blobs: Sequence[bytes]) -> Outcome:

@@ -9,6 +9,8 @@ from cluster.conftest import LocalCluster
 from cluster.victims import name_of
 from groups import used_groups
 
+from khala.execution.launching.ended import NEXT, SUFFIX
+
 
 class Footprint:
     """The executor's own process and its family (the zygote, one launcher a slot)."""
@@ -43,7 +45,7 @@ class Footprint:
         family = {process.pid for process in self.family}
         below = [process for parent in self.family for process in parent.children(recursive=True)]
         return {
-            "workspaces": [str(path) for root in roots for path in _listed(root)],
+            "workspaces": [str(path) for root in roots for path in _listed(root) if not _is_next(path)],
             "groups": [str(path) for root in roots for path in used_groups(root)],
             "processes": [str(process) for process in below if process.pid not in family],
         }
@@ -55,6 +57,11 @@ class Footprint:
         """
         paths = {fd.resolve() for fd in Path(f"/proc/{self.family[-1].pid}/fd").iterdir()}
         return [path for path in paths if path.is_dir() and path != Path("/")]
+
+
+def _is_next(path: Path) -> bool:
+    """Is it the workspace that a slot has ready for its next attempt?"""
+    return path.parent.name.endswith(SUFFIX) and path.name.startswith(NEXT)
 
 
 def _listed(folder: Path) -> list[Path]:

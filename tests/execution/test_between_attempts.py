@@ -9,7 +9,8 @@ import pytest
 from execution.harness import Bench, executed, new_root, opened, script
 from wait import wait_until
 
-from khala.execution.launching.ended import Ended
+from khala.execution.launching.ended import NEXT, Ended
+from khala.execution.launching.ready import Ready
 
 MAKERS = {
     "shared memory": "libc.shmget(77, 4096, 0o1600)",
@@ -47,10 +48,73 @@ def test_emptied_workspaces_are_removed_soon_and_their_folder_at_the_end(open_fo
         for command in ("true", "mkdir -p a/b; echo c > a/b/c", "chmod 0 ."):
             bench.run(script(command))
             assert list(root.iterdir()) == []
-        wait_until(lambda: list(ended.iterdir()) == [], what="they are removed")
+        wait_until(lambda: all(_is_next(path) for path in ended.iterdir()), what="they are removed")
     finally:
         bench.pool.close()
     assert not ended.exists()
+
+
+def test_the_next_workspace_is_ready_before_its_attempt(open_folder: Path) -> None:
+    root = new_root(open_folder)
+    bench = opened(root)
+    ended = Path(f"{root}.ended")
+
+    def ready() -> list[int]:
+        return [path.stat().st_ino for path in ended.iterdir() if path.name.startswith(f"{NEXT}0-")]
+
+    try:
+        for _ in range(3):
+            uid = bench.text("id -u").strip()
+            wait_until(ready, what="a workspace is ready")
+            (inode,) = ready()
+            assert bench.text("stat -c '%i %a %u' .").split() == [str(inode), "700", uid]
+    finally:
+        bench.pool.close()
+
+
+def test_a_workspace_is_made_where_none_can_be_taken(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    ended = Ended.beside(str(root))
+    assert ended is not None
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    ready = Ready(3, root_fd, None, ended)
+    try:
+        for before in (ready.make, lambda: None, lambda: _make_and_lose(ready, tmp_path), ready.make):
+            before()
+            fd = ready.take("mine")
+            assert os.path.samestat(os.fstat(fd), (root / "mine").stat())
+            os.close(fd)
+            (root / "mine" / "left over").touch()
+    finally:
+        os.close(root_fd)
+    ended.sweep_next(3, 4)
+    assert list((tmp_path / "root.ended").iterdir()) == []
+
+
+def _make_and_lose(ready: Ready, folder: Path) -> None:
+    """As a launcher does that is started while its forerunner still ends."""
+    ready.make()
+    other = Ended.beside(str(folder / "root"))
+    assert other is not None
+    other.sweep_next(3, 4)
+
+
+def test_only_a_slots_own_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    ended = Ended.beside(str(tmp_path / "root"))
+    assert ended is not None
+    for slot in (1, 5, 12):
+        os.close(ended.make_next(slot, None))
+    ended.sweep_next(1, 4)
+    assert [path.name.split("-")[1] for path in (tmp_path / "root.ended").iterdir()] == ["12"]
+    assert not ended.clear()
+    ended.close()
+    assert not (tmp_path / "root.ended").exists()
+
+
+def _is_next(path: Path) -> bool:
+    return path.name.startswith(NEXT)
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:

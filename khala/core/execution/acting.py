@@ -50,6 +50,11 @@ class Acting:
         return bool(self._holdings.by_key)
 
     @property
+    def has_waiting(self) -> bool:
+        """Does anything wait for room?"""
+        return bool(self._holdings.waiting)
+
+    @property
     def in_hand(self) -> tuple[tuple[str, int], ...]:
         """All attempts that are, as (task, attempt)."""
         return tuple(self._holdings.by_key)

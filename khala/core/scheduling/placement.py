@@ -17,7 +17,7 @@ from khala.core.scheduling.queue import Signature, TaskQueue
 from khala.core.scheduling.shares import Shares
 from khala.core.task import Demand
 
-AHEAD_S = 0.2
+AHEAD_S = 0.3
 """An executor is given about this many seconds of work ahead, at its recent pace."""
 AHEAD_MAX_PER_SLOT = 64
 

@@ -105,7 +105,7 @@ class Attempt:
         """A directory; with a file system of its own if that is allowed and small enough, for that holds
         the disk limit exactly."""
         slot = self._slot
-        fd = workspace.create(slot.root_fd, self._name, slot.owner)
+        fd = slot.ready.take(self._name)
         wanted = [limits.disk_bytes for limits in self._limits.values()]
         if slot.owner is None or not slot.own_mounts or not 0 < max(wanted, default=0) <= slot.tmpfs_bytes:
             return fd
@@ -178,7 +178,7 @@ class Attempt:
             network=self._job["network"],
         )
         for phase in wanted:
-            run = PhaseRun(ground, phase, self._job[phase])
+            run = PhaseRun(ground, phase, self._job[phase], self._limits[phase])
             self._left_empty = False
             try:
                 run.execute(self._blobs, partial(self._tell_start, phase, run.run))

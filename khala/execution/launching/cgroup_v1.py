@@ -18,6 +18,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
 from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
 
@@ -52,15 +53,18 @@ class _Counters:
             with contextlib.suppress(FileNotFoundError):
                 self._fds[name] = os.open(f"{self._group}/{name}", self._names[name] | os.O_CLOEXEC)
 
-    def text(self, name: str) -> str:
-        """The file's content; "" if the group has none of this name."""
-        fd = self._fds.get(name)
-        return os.pread(fd, READ_BYTES, 0).decode() if fd is not None else ""
+    def field(self, name: str, field: str) -> int:
+        """The number after `field` in the file's lines; 0 if there is none."""
+        return _field_of(self._read(name), field)
 
     def number(self, name: str) -> int:
         """The file's number; 0 if there is none."""
-        text = self.text(name).strip()
-        return int(text) if text.isdigit() else 0
+        data = self._read(name).strip()
+        return int(data) if data.isdigit() else 0
+
+    def _read(self, name: str) -> bytes:
+        fd = self._fds.get(name)
+        return b"" if fd is None else os.pread(fd, READ_BYTES, 0)
 
     def reset(self, name: str) -> None:
         """Set a peak back to what is used now."""
@@ -94,6 +98,9 @@ class GroupV1(TaskGroup):
             for name, files in FRESH.items()
             if name in self._groups
         }
+        # A thread moves itself at once; for a whole process (cgroup.procs) the kernel first waits until
+        # no process of the host forks or ends: 4-9 ms, unless it has just done so (Linux 5.5 and later).
+        self._entrances = [f"{group}/tasks" for group in set(self._groups.values())]
         self._kept: set[str] = set()
         self._bounds: dict[str, int] = {}
         self._least_processes = 1
@@ -136,9 +143,7 @@ class GroupV1(TaskGroup):
 
     @property
     def entrances(self) -> list[str]:
-        # A thread moves itself at once; for a whole process (cgroup.procs) the kernel first waits until
-        # no process of the host forks or ends: 4-9 ms, unless it has just done so (Linux 5.5 and later).
-        return [f"{group}/tasks" for group in set(self._groups.values())]
+        return self._entrances
 
     def pids(self) -> list[int]:
         return pids_in(f"{self._pids}/cgroup.procs")
@@ -164,8 +169,8 @@ class GroupV1(TaskGroup):
         self._use = GroupUse(
             memory_bytes=memory.number("memory.max_usage_in_bytes") if memory else 0,
             processes=pids.number("pids.peak"),
-            memory_kills=field_of(memory.text("memory.oom_control"), "oom_kill") if memory else 0,
-            processes_refused=field_of(pids.text("pids.events"), "max"),
+            memory_kills=memory.field("memory.oom_control", "oom_kill") if memory else 0,
+            processes_refused=pids.field("pids.events", "max"),
         )
         return self._use
 
@@ -197,6 +202,11 @@ class GroupV1(TaskGroup):
     def clear(self) -> None:
         self._kept.clear()
         super().clear()
+
+
+@lru_cache(maxsize=64)
+def _field_of(data: bytes, name: str) -> int:
+    return field_of(data.decode(), name)
 
 
 def _freeze(path: str) -> None:

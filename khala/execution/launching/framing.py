@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 LENGTHS = struct.Struct(">II")
 Header = dict[str, Any]
+_to_json = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+
+
+def _dumps(header: Header) -> bytes:
+    return _to_json(header).encode()
 
 
 class BadFrame(Exception):
     """The other end does not speak this format; nothing more from it can be trusted."""
 
 
-def encode(header: Header, blobs: Sequence[bytes] = ()) -> bytes:
+def encode(
+    header: Header, blobs: Sequence[bytes] = (), *, dumps: Callable[[Header], bytes] = _dumps
+) -> bytes:
     """One frame. `header` must hold JSON values only."""
-    text = json.dumps({**header, "blobs": [len(blob) for blob in blobs]}).encode()
+    text = dumps({**header, "blobs": [len(blob) for blob in blobs]})
     body = b"".join(blobs)
     return b"".join((LENGTHS.pack(len(text), len(body)), text, body))
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; one of more than `max_bytes` raises BadFrame."""
+    """Cuts a byte stream into frames; one of more than `max_bytes` raises BadFrame. `loads` reads a header,
+    and raises ValueError if it cannot."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, loads: Callable[[bytes], Any] = json.loads) -> None:
         self._max_bytes = max_bytes
+        self._loads = loads
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[Header, list[bytes]]]:
@@ -45,20 +54,19 @@ class FrameReader:
                 return
             frame = bytes(self._pending[:end])
             del self._pending[:end]
-            yield _parse(frame, header_size)
+            yield self._parse(frame, header_size)
 
-
-def _parse(frame: bytes, header_size: int) -> tuple[Header, list[bytes]]:
-    start = LENGTHS.size + header_size
-    try:
-        header = json.loads(frame[LENGTHS.size : start])
-        sizes = [int(size) for size in header.pop("blobs")]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadFrame(f"an unreadable frame header: {error}") from error
-    if sum(sizes) != len(frame) - start:
-        raise BadFrame("a frame whose blobs do not add up")
-    blobs = []
-    for size in sizes:
-        blobs.append(frame[start : start + size])
-        start += size
-    return header, blobs
+    def _parse(self, frame: bytes, header_size: int) -> tuple[Header, list[bytes]]:
+        start = LENGTHS.size + header_size
+        try:
+            header = self._loads(frame[LENGTHS.size : start])
+            sizes = [int(size) for size in header.pop("blobs")]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadFrame(f"an unreadable frame header: {error}") from error
+        if sum(sizes) != len(frame) - start:
+            raise BadFrame("a frame whose blobs do not add up")
+        blobs = []
+        for size in sizes:
+            blobs.append(frame[start : start + size])
+            start += size
+        return header, blobs

@@ -8,6 +8,7 @@ the launcher sleeps.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import NamedTuple
 
 from .cgroup import GroupUse, TaskGroup
@@ -55,21 +56,16 @@ class Guard:
         self.disk_use = DiskUse()
 
     @property
-    def enforced(self) -> list[str]:
+    def enforced(self) -> tuple[str, ...]:
         """The names of what holds (docs/isolation.md has the list)."""
-        limits, group = self.limits, self.group
-        held = group.enforces if group is not None else frozenset()
-        label = group.label if group is not None else ""
-        names = [f"{label}:{name}" for name in sorted(held)]
-        names += [name for name, bound in (
-            ("wall_time", limits.wall_time_s), ("cpu_time", limits.cpu_time_s),
-            ("open_files", limits.open_files), ("file_size", limits.file_size_bytes),
-            ("output", limits.output_bytes),
-            ("memory" if "memory" in held else "memory:each-process", limits.memory_bytes),
-            ("processes:watched" if self._own_count else "processes", limits.processes),
-            ("disk:tmpfs" if self._disk_is_exact else "disk:watched", limits.disk_bytes),
-        ) if bound]  # fmt: skip
-        return names
+        group = self.group
+        return _names(
+            self.limits,
+            frozenset() if group is None else group.enforces,
+            "" if group is None else group.label,
+            counts=self._own_count,
+            exact=self._disk_is_exact,
+        )
 
     @property
     def _disk_is_exact(self) -> bool:
@@ -97,7 +93,7 @@ class Guard:
         return [] if self.group is None else self.group.entrances
 
     @property
-    def rlimits(self) -> list[Rlimit]:
+    def rlimits(self) -> tuple[Rlimit, ...]:
         """What the child sets for itself before it gives up root."""
         held = frozenset[str]() if self.group is None else self.group.enforces
         processes = 0
@@ -186,3 +182,20 @@ class Guard:
             return False
         free = os.fstatvfs(self._disk.fd)
         return free.f_bavail == 0 or free.f_ffree == 0
+
+
+@lru_cache(maxsize=64)
+def _names(
+    limits: PhaseLimits, held: frozenset[str], label: str, *, counts: bool, exact: bool
+) -> tuple[str, ...]:
+    """What holds, by name. `counts`: the processes are counted by looking; `exact`: the disk limit is that of
+    a file system."""
+    bounds = (
+        ("wall_time", limits.wall_time_s), ("cpu_time", limits.cpu_time_s),
+        ("open_files", limits.open_files), ("file_size", limits.file_size_bytes),
+        ("output", limits.output_bytes),
+        ("memory" if "memory" in held else "memory:each-process", limits.memory_bytes),
+        ("processes:watched" if counts else "processes", limits.processes),
+        ("disk:tmpfs" if exact else "disk:watched", limits.disk_bytes),
+    )  # fmt: skip
+    return (*(f"{label}:{name}" for name in sorted(held)), *(name for name, bound in bounds if bound))

@@ -43,8 +43,10 @@ class OwnIpc:
             self._unused = _changed(self._queues)
 
     def _is_used(self) -> bool:
-        used = any(os.pread(fd, LOOK_BYTES, 0).count(b"\n") > HEADER_LINES for fd in self._lists)
-        return used or _changed(self._queues) != self._unused
+        for fd in self._lists:
+            if os.pread(fd, LOOK_BYTES, 0).count(b"\n") > HEADER_LINES:
+                return True
+        return _changed(self._queues) != self._unused
 
 
 def _changed(folder: int) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from .control import Control, ExecutorGone
 from .ended import Ended
 from .ipc import OwnIpc
 from .kernel import Kernel
+from .ready import Ready
 from .slot import Slot
 from .strays import end_strays
 from .traces import Traces
@@ -75,6 +76,7 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
 
 def _prepare(slot: Slot) -> None:
     """While the slot is idle: what the next attempt would wait for."""
+    slot.ready.make()
     if slot.ipc is not None:
         slot.ipc.renew()
     if slot.group is not None:
@@ -88,6 +90,8 @@ def _sweep(slot: Slot, slots: int) -> None:
         if match and int(match[1]) % slots == slot.number:
             end_strays(f"{slot.root}/{name}", match[2], int(match[3]))
             workspace.remove(slot.root_fd, name)
+    if slot.ended is not None:
+        slot.ended.sweep_next(slot.number, slots)
 
 
 def _isolate_from_host(kernel: Kernel) -> bool:
@@ -113,10 +117,13 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
     root = settings["root"]
     owner = None if settings["owner"] is None else tuple(settings["owner"])
     uid_is_own = owner is not None and settings["uid_is_own"]
+    root_fd = os.open(root, workspace.OPEN_DIRECTORY)
+    # By its own mounts: a rename does not cross to those of the zygote.
+    ended = Ended.beside(root)
     return Slot(
         number=settings["slot"],
         root=root,
-        root_fd=os.open(root, workspace.OPEN_DIRECTORY),
+        root_fd=root_fd,
         owner=owner,
         uid_is_own=uid_is_own,
         env=settings["env"],
@@ -135,8 +142,8 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         other_processes=0 if uid_is_own else threads_of(owner[0] if owner else os.geteuid()) + SPARE_THREADS,
         own_mounts=own_mounts,
         ipc=OwnIpc(kernel) if own_mounts else None,
-        # By its own mounts: a rename does not cross to those of the zygote.
-        ended=Ended.beside(root),
+        ended=ended,
+        ready=Ready(settings["slot"], root_fd, owner, ended),
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],

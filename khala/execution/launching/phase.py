@@ -43,14 +43,14 @@ class Ground:
 class PhaseRun:
     """Run it once. `exit_reason` and `reason` say how it went; an empty reason is success."""
 
-    def __init__(self, ground: Ground, phase: str, command: dict[str, Any]) -> None:
+    def __init__(self, ground: Ground, phase: str, command: dict[str, Any], limits: PhaseLimits) -> None:
         self._ground = ground
         self._phase = phase
         self._command = command
         boxed = ground.box is not None
         self.guard = Guard(
             ground.slot,
-            PhaseLimits.read(command["limits"]),
+            limits,
             ground.disk,
             group=None if ground.isolation == "none" else ground.slot.group,
             extra_processes=BOX_PROCESSES if boxed else 0,
@@ -67,23 +67,30 @@ class PhaseRun:
 
         BadCommand if it cannot even be tried, ExecutorGone when the executor is.
         """
+        program, box = self._program(), self._ground.box
+        if box is None:
+            self._run(program, blobs, started)
+            self._judge(-1)
+            return
         with ExitStack() as held:
-            program = self._program()
-            status_fd = -1
-            if (box := self._ground.box) is not None:
-                status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                held.callback(os.close, status_fd)
-                held.callback(os.close, told_fd)
-                program = self._boxed(program, box, told_fd)
-                held.callback(os.close, program.kept_fds[0])
-            stdin_fd = open_stdin(self._command, blobs)
-            held.callback(os.close, stdin_fd)
+            status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            held.callback(os.close, status_fd)
+            held.callback(os.close, told_fd)
+            program = self._boxed(program, box, told_fd)
+            held.callback(os.close, program.kept_fds[0])
+            self._run(program, blobs, started)
+            self._judge(status_fd)
+
+    def _run(self, program: Program, blobs: list[bytes], started: Callable[[], None]) -> None:
+        stdin_fd = open_stdin(self._command, blobs)
+        try:
             self.run.start(partial(start, self._ground.slot, program), stdin_fd=stdin_fd)
             try:
                 started()
             finally:
                 self.run.finish()
-            self._judge(status_fd)
+        finally:
+            os.close(stdin_fd)
 
     @property
     def header(self) -> Header:

@@ -30,7 +30,7 @@ class Program:
     """
 
     group_files: list[str]
-    limits: list[Rlimit]
+    limits: tuple[Rlimit, ...]
     priority: int
     owner: tuple[int, int] | None
     folder_fd: int

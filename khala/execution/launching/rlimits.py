@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import resource
+from functools import lru_cache
 from typing import NamedTuple
 
 from .limits import PhaseLimits
@@ -24,9 +25,10 @@ class Rlimit(NamedTuple):
     hard: int
 
 
-def rlimits_for(limits: PhaseLimits, *, processes: int, memory: bool) -> list[Rlimit]:
-    """What to set for `limits`, never above what this process has itself. `processes` is RLIMIT_NPROC,
-    or 0; `memory` says whether to bound each process's data."""
+@lru_cache(maxsize=64)
+def rlimits_for(limits: PhaseLimits, *, processes: int, memory: bool) -> tuple[Rlimit, ...]:
+    """What to set for `limits`, never above what this process has itself, which does not change.
+    `processes` is RLIMIT_NPROC, or 0; `memory` says whether to bound each process's data."""
     wanted = [Rlimit(resource.RLIMIT_CORE, 0, 0)]
     if limits.cpu_time_s:
         # The guard is exact; this is for the case that it does not get to run.
@@ -40,7 +42,7 @@ def rlimits_for(limits: PhaseLimits, *, processes: int, memory: bool) -> list[Rl
     ):
         if most:
             wanted.append(Rlimit(which, most, most))
-    return [_allowed(limit) for limit in wanted]
+    return tuple(map(_allowed, wanted))
 
 
 def _allowed(limit: Rlimit) -> Rlimit:

@@ -80,8 +80,7 @@ class Run:
 
     def start(self, start_child: Callable[[Stdio], int], *, stdin_fd: int) -> None:
         """Start the child by `start_child`, which returns its pid."""
-        out_read, out_write = self._pipe()
-        err_read, err_write = self._pipe()
+        out_read, out_write, err_read, err_write = self._pipes()
         self.started_at = time.time()
         self._started_s = now_s()
         if self._guard.limits.wall_time_s > 0:
@@ -128,13 +127,11 @@ class Run:
         while self._reaper.reap() and (left_s := until_s - now_s()) > 0:
             self._slot.watch.wait(left_s)
 
-    def _pipe(self) -> tuple[int, int]:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(read, False)
-        if self._slot.owner is not None:
-            # Without this a task cannot open /dev/stdout or /dev/stderr.
-            os.fchown(write, *self._slot.owner)
-        return read, write
+    def _pipes(self) -> tuple[int, int, int, int]:
+        slot = self._slot
+        if slot.vfork is not None:
+            return slot.vfork.pipes(slot.owner)
+        return (*_pipe(slot.owner), *_pipe(slot.owner))
 
     def _watch_child(self) -> None:
         # An abort that came together with the job makes the socket readable no more.
@@ -224,6 +221,15 @@ class Run:
             # bwrap's end would be the command's, without the grace. Its inner process ignores SIGTERM.
             family.pop(self._pid, None)
         signal_family(family, signal.SIGTERM)
+
+
+def _pipe(owner: tuple[int, int] | None) -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    if owner is not None:
+        # Without this a task cannot open /dev/stdout or /dev/stderr.
+        os.fchown(write, *owner)
+    return read, write
 
 
 def _pump(fd: int, capture: Capture) -> bool:

@@ -14,6 +14,7 @@ from .ended import Ended
 from .ipc import OwnIpc
 from .kernel import Kernel
 from .program import OOM_SCORE
+from .ready import Ready
 from .traces import Traces
 from .vforking import Vfork
 
@@ -27,7 +28,8 @@ class Slot:
     part of the environment that all tasks share. `other_processes` is how many processes, threads
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
     has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`;
-    then there is an `ipc`, too. An empty one goes to `ended`, if there is such a folder.
+    then there is an `ipc`, too. `ready` has the next one; an empty one goes to
+    `ended`, if there is such a folder.
     Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase; so are
     output files, at most `kept_bytes` of an attempt. A command is started by `vfork`, or forked if that
     is None.
@@ -55,6 +57,7 @@ class Slot:
     own_mounts: bool
     ipc: OwnIpc | None
     ended: Ended | None
+    ready: Ready
     tmpfs_bytes: int
     spool_root: str
     stored_bytes: int

@@ -5,7 +5,7 @@ a folder that no task can enter. What ends soon and is short makes no file at al
 the frame of the end have all of it. Trouble with the disk ends the spool, never the task.
 """
 # Works by descriptors and starts without pathlib.
-# ruff: noqa: PTH102, PTH118, PTH120, PTH106, PTH108
+# ruff: noqa: PTH102, PTH118, PTH106, PTH108
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from functools import cached_property
 
 from .children import now_s
 
@@ -38,12 +39,12 @@ def file_name(phase: str, stream: str) -> str:
 class StreamSpool:
     """One stream: its first bytes, in order and without a gap, up to where `room` or the disk ended."""
 
-    def __init__(self, path: str, spool: Spool) -> None:
-        self._path = path
+    def __init__(self, folder: str, name: str, spool: Spool) -> None:
+        self._folder = folder
+        self._name = name
         self._spool = spool
         self._pending = bytearray()
         self._fd = -1
-        self._digest = hashlib.sha256()
         self._ended = False
         self.written = 0
 
@@ -51,6 +52,14 @@ class StreamSpool:
     def sha256(self) -> str:
         """The digest of what is written."""
         return self._digest.hexdigest()
+
+    @cached_property
+    def _digest(self) -> hashlib._Hash:
+        return hashlib.sha256()
+
+    @property
+    def _path(self) -> str:
+        return os.path.join(self._folder, self._name)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -88,7 +97,7 @@ class StreamSpool:
 
     def _open(self) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.dirname(self._path), 0o700)
+            os.mkdir(self._folder, 0o700)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o600)
 
@@ -96,7 +105,7 @@ class StreamSpool:
         """No byte had room: nobody is told of this file, so nobody would remove it."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
-            os.rmdir(os.path.dirname(self._path))
+            os.rmdir(self._folder)
 
     def _write_pending(self) -> None:
         # The executor's journal, on the same disk, must not be left without room.
@@ -133,9 +142,7 @@ class Spool:
         self.reserve_bytes = reserve_bytes
         self.due_s: float | None = None
         folder = os.path.join(root, name)
-        self.streams = {
-            stream: StreamSpool(os.path.join(folder, file_name(phase, stream)), self) for stream in STREAMS
-        }
+        self.streams = {stream: StreamSpool(folder, file_name(phase, stream), self) for stream in STREAMS}
 
     def take_room(self, wanted: int) -> int:
         """How many of `wanted` bytes may still be spooled; they are, from now on."""

@@ -29,14 +29,15 @@ class Traces:
 
     def remove(self) -> None:
         """Remove every entry of the uid; OSError if one resists."""
+        now_ns = time.time_ns()
         for folder in SHARED:
-            with contextlib.suppress(FileNotFoundError):
-                now_ns = time.time_ns()
+            try:
                 changed_ns = os.stat(folder).st_mtime_ns
-                if changed_ns < self._looked_at_ns.get(folder, 0) - TICK_NS:
-                    continue
-                self._looked_at_ns[folder] = now_ns
-                self._clear(folder)
+                if changed_ns >= self._looked_at_ns.get(folder, 0) - TICK_NS:
+                    self._looked_at_ns[folder] = now_ns
+                    self._clear(folder)
+            except FileNotFoundError:
+                continue
 
     def _clear(self, folder: str) -> None:
         fd = os.open(folder, workspace.OPEN_DIRECTORY)

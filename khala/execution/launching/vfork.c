@@ -44,9 +44,8 @@ struct start {
     int priority;
     int drops_root;          /* whether to become uid and gid, without other groups */
     unsigned uid, gid;
-    const char *oom_score;
-    char *texts;             /* the texts of all lists, one after the other, each with its NUL */
-    int counts[LISTS];       /* how many of them are
+    char oom_score[8];
+    int counts[LISTS];       /* how many of the texts, which follow one another, each with its NUL, are
                               *   GROUPS: files that take "0" and so this process into a group
                               *   PLACES: where the program may be, in this order
                               *   BOX: one or none; what to exec if a place can be run, instead of it
@@ -180,13 +179,12 @@ static int be_child(void *given)
 }
 
 /* The texts as lists, in one allocation; NULL without memory. */
-static char **split(const struct start *start, char **lists[LISTS])
+static char **split(const struct start *start, char *text, char **lists[LISTS])
 {
     size_t pointers = LISTS;
     for (int list = 0; list < LISTS; list++)
         pointers += (size_t)start->counts[list];
     char **all = calloc(pointers, sizeof *all), **next = all;
-    char *text = start->texts;
     for (int list = 0; all && list < LISTS; list++) {
         lists[list] = next;
         for (int i = 0; i < start->counts[list]; i++, text += strlen(text) + 1)
@@ -197,14 +195,14 @@ static char **split(const struct start *start, char **lists[LISTS])
 }
 
 /* The child's pid when it has execed or failed, which `told` says, or -errno if there is none. */
-long khala_start(const struct start *start, struct told *told)
+long khala_start(const struct start *start, char *texts, struct told *told)
 {
     struct call call = {.start = start, .told = told};
     sigset_t all, before;
     told->step = NULL;
     told->error = 0;
-    char **texts = split(start, call.lists);
-    if (!texts)
+    char **pointers = split(start, texts, call.lists);
+    if (!pointers)
         return -ENOMEM;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
@@ -212,11 +210,32 @@ long khala_start(const struct start *start, struct told *told)
     if (pid < 0)
         pid = -errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    free(texts);
+    free(pointers);
     return pid;
 }
 
 enum { STREAMS = 2 };
+
+/* Two pipes, as read end, write end: the read ends do not block, and the write ends are the owner's, for
+ * without that a task cannot open /dev/stdout. Returns 0 or -errno, and then there is none. */
+long khala_pipes(int fds[2 * STREAMS], int has_owner, unsigned uid, unsigned gid)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        int *pair = fds + 2 * i;
+        if (pipe2(pair, O_CLOEXEC) == 0) {
+            if (fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0 && (!has_owner || fchown(pair[1], uid, gid) == 0))
+                continue;
+            i++;
+        }
+        long error = -errno;
+        while (--i >= 0) {
+            close(fds[2 * i]);
+            close(fds[2 * i + 1]);
+        }
+        return error;
+    }
+    return 0;
+}
 
 /* What a launcher waits for while a child runs, and what came of it. */
 struct watch {

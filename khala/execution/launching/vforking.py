@@ -12,12 +12,15 @@ from __future__ import annotations
 import ctypes
 import glob
 import os
+import struct
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_char_p, c_int, c_long, c_uint, c_ulong
+from ctypes import POINTER, Structure, c_char_p, c_int, c_long, c_uint
+from functools import lru_cache
 from typing import NamedTuple
 
 from .children import Reaper, now_s
 from .program import OOM_SCORE, Program, Stdio
+from .rlimits import Rlimit
 
 LIBRARY = "_vfork*.so"
 # As in vfork.c.
@@ -31,48 +34,14 @@ class TakesLong(Exception):
     """The exec waits for something; a launcher must not."""
 
 
-class _Limit(Structure):
-    _fields_ = (("resource", c_long), ("soft", c_ulong), ("hard", c_ulong))
-
-
-class _Start(Structure):
-    _fields_ = (
-        ("stdio", c_int * 3),
-        ("folder", c_int),
-        ("kept", c_int * 4),
-        ("kept_count", c_int),
-        ("limit_count", c_int),
-        ("limits", _Limit * 8),
-        ("priority", c_int),
-        ("drops_root", c_int),
-        ("uid", c_uint),
-        ("gid", c_uint),
-        ("oom_score", c_char_p),
-        ("texts", c_char_p),
-        ("counts", c_int * 5),
-    )
+# The structs of vfork.c, as packed: filling a ctypes Structure takes ten times as long.
+MOST_KEPT, MOST_LIMITS, OOM_SCORE_BYTES = 4, 8, 8
+_START = struct.Struct(f"@4i{MOST_KEPT}i2i" + "lLL" * MOST_LIMITS + f"2i2I{OOM_SCORE_BYTES}s5i0l")
+_WATCH = struct.Struct("@3l2P2l6i3l")
 
 
 class _Told(Structure):
     _fields_ = (("step", c_char_p), ("error", c_int))
-
-
-class _Watch(Structure):
-    _fields_ = (
-        ("pid", c_long),
-        ("until_ns", c_long),
-        ("room", c_long),
-        ("taken", c_char_p * 2),
-        ("sizes", c_long * 2),
-        ("streams", c_int * 2),
-        ("children", c_int),
-        ("control", c_int),
-        ("ended", c_int),
-        ("status", c_int),
-        ("user_us", c_long),
-        ("system_us", c_long),
-        ("rss_kib", c_long),
-    )
 
 
 class Waited(NamedTuple):
@@ -89,13 +58,19 @@ class Vfork:
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         self._start = library.khala_start
-        self._start.argtypes = (POINTER(_Start), POINTER(_Told))
+        self._start.argtypes = (c_char_p, c_char_p, POINTER(_Told))
         self._start.restype = c_long
+        self._pipes = library.khala_pipes
+        self._pipes.argtypes = (POINTER(c_int), c_int, c_uint, c_uint)
+        self._pipes.restype = c_long
         self._watch = library.khala_watch
-        self._watch.argtypes = (POINTER(_Watch),)
+        self._watch.argtypes = (c_char_p,)
         self._watch.restype = None
+        self._told = _Told()
+        self._fds = (c_int * 4)()
         self._taken = tuple(ctypes.create_string_buffer(MOST_TAKEN_BYTES) for _ in range(2))
-        self._addresses = tuple(ctypes.cast(taken, c_char_p) for taken in self._taken)
+        self._addresses = tuple(map(ctypes.addressof, self._taken))
+        self._watched = ctypes.create_string_buffer(_WATCH.size)
 
     @classmethod
     def here(cls) -> Vfork | None:
@@ -108,8 +83,8 @@ class Vfork:
             try:
                 library = ctypes.PyDLL(path)
                 if all(
-                    c_long.in_dll(library, name).value == ctypes.sizeof(struct)
-                    for name, struct in (("khala_start_bytes", _Start), ("khala_watch_bytes", _Watch))
+                    c_long.in_dll(library, name).value == packed.size
+                    for name, packed in (("khala_start_bytes", _START), ("khala_watch_bytes", _WATCH))
                 ):
                     return cls(library)
             except (OSError, ValueError):
@@ -122,9 +97,9 @@ class Vfork:
         TakesLong if the exec does, and nothing has run; OSError if the child could not be set up;
         UnicodeError if the program's words are none for exec.
         """
-        told = _Told()
+        told = self._told
         began_s = now_s()
-        pid = self._start(_packed(program, stdio), told)
+        pid = self._start(*_packed(program, stdio), told)
         if pid < 0:
             raise OSError(-pid, f"cannot start a process: {os.strerror(-pid)}")
         if told.step is None and now_s() - began_s >= EXEC_WITHIN_S and not _has_execed(pid):
@@ -144,17 +119,28 @@ class Vfork:
         """Wait for the end of the reaper's child, and reap whatever ends; what each of the two streams gave,
         and whether that is all of it. Returns at the latest when more than `most_bytes` of output came."""
         room = min(MOST_TAKEN_BYTES, most_bytes + 1)
-        seen = _Watch(
-            reaper.main_pid, int(waited.until_s * 1e9), room, self._addresses, (0, 0), tuple(streams),
-            waited.children, waited.control,
+        _WATCH.pack_into(
+            self._watched, 0, reaper.main_pid, int(waited.until_s * 1e9), room, *self._addresses, 0, 0,
+            *streams, waited.children, waited.control, 0, 0, 0, 0, 0,
         )  # fmt: skip
-        self._watch(seen)
-        status = seen.status if seen.ended else None
-        reaper.note(status, seen.user_us / 1e6, seen.system_us / 1e6, seen.rss_kib)
+        self._watch(self._watched)
+        told = _WATCH.unpack(self._watched)
+        sizes, left = told[5:7], told[7:9]
+        ended, status, user_us, system_us, rss_kib = told[11:]
+        reaper.note(status if ended else None, user_us / 1e6, system_us / 1e6, rss_kib)
         return [
             (ctypes.string_at(taken, size) if size else b"", stream < 0)
-            for taken, size, stream in zip(self._taken, seen.sizes, seen.streams, strict=True)
+            for taken, size, stream in zip(self._addresses, sizes, left, strict=True)
         ]
+
+    def pipes(self, owner: tuple[int, int] | None) -> tuple[int, int, int, int]:
+        """Two pipes, as read end, write end: the read ends do not block, and the write ends are `owner`'s
+        (uid, gid) if there is one. OSError if they cannot be had."""
+        error = self._pipes(self._fds, owner is not None, *(owner or (0, 0)))
+        if error < 0:
+            raise OSError(-error, os.strerror(-error))
+        first_read, first_write, second_read, second_write = self._fds
+        return first_read, first_write, second_read, second_write
 
 
 def _is_protected() -> bool:
@@ -171,24 +157,23 @@ def _has_execed(pid: int) -> bool:
         return not int(stat.read().rpartition(b")")[2].split()[6]) & PF_FORKNOEXEC
 
 
-def _packed(program: Program, stdio: Stdio) -> _Start:
+def _packed(program: Program, stdio: Stdio) -> tuple[bytes, bytes]:
+    """The struct start, and its texts."""
     uid, gid = program.owner or (0, 0)
+    kept = program.kept_fds
     env = [f"{key}={value}" for key, value in program.env.items()]
     box = [program.box] if program.box else []
     lists = (program.group_files, program.places, box, program.argv, env)
-    texts = [text for texts in lists for text in texts]
-    return _Start(
-        stdio=tuple(stdio),
-        folder=program.folder_fd,
-        kept=program.kept_fds,
-        kept_count=len(program.kept_fds),
-        limit_count=len(program.limits),
-        limits=tuple(program.limits),
-        priority=program.priority,
-        drops_root=program.owner is not None,
-        uid=uid,
-        gid=gid,
-        oom_score=OOM_SCORE,
-        texts=os.fsencode("\0".join(texts)),
-        counts=tuple(map(len, lists)),
-    )
+    packed = _START.pack(
+        *stdio, program.folder_fd, *kept, *(-1,) * (MOST_KEPT - len(kept)), len(kept),
+        len(program.limits), *_flat(program.limits), program.priority, program.owner is not None, uid, gid,
+        OOM_SCORE, *map(len, lists),
+    )  # fmt: skip
+    return packed, os.fsencode("\0".join([text for texts in lists for text in texts]))
+
+
+@lru_cache(maxsize=64)
+def _flat(limits: tuple[Rlimit, ...]) -> tuple[int, ...]:
+    """All fields of all limits there is room for."""
+    fields = [field for limit in limits for field in limit]
+    return (*fields, *(0,) * (len(Rlimit._fields) * MOST_LIMITS - len(fields)))

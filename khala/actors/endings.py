@@ -1,0 +1,37 @@
+"""The ends of attempts that are to be told: at once where nothing else waits, and together where short
+tasks run one after the other.
+
+Each message costs the bus, the leader and the store the same whatever is in it. While more attempts wait
+here than run, nobody can tell the difference; whoever drives it looks again with every event and tick. The
+executor's thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from khala.core.effects import Send
+
+EVERY_S = 0.05
+
+
+class Endings:
+    """`send` gets an address and a message."""
+
+    def __init__(self, send: Callable[[str, object], object]) -> None:
+        self._send = send
+        self._waiting: list[Send] = []
+        self._told_at = float("-inf")
+
+    def add(self, end: Send) -> None:
+        """Have this one told by the next `tell` that is due."""
+        self._waiting.append(end)
+
+    def tell(self, now: float, *, busy: bool) -> None:
+        """Tell all that wait, unless others were told just now and the executor is `busy`; `now` is in
+        seconds."""
+        if self._waiting and not (busy and now - self._told_at < EVERY_S):
+            waiting, self._waiting = self._waiting, []
+            self._told_at = now
+            for end in waiting:
+                self._send(end.destination, end.message)
