@@ -85,6 +85,14 @@ def _isolation(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
         yield f"one `/bin/true`, {level}", f"{ms:.2f} ms", "", "", ""
 
 
+def _transfer(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
+    del baseline
+    goals = {"live output, bytes": "50", "live output, events": "15"}
+    for what, mb_per_s in found["mb_per_s"].items():
+        spread = f"{min(mb_per_s):.0f} – {max(mb_per_s):.0f}"
+        yield what, f"{statistics.median(mb_per_s):.0f} MB/s", spread, "", goals.get(what, "")
+
+
 def _failover(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
     del baseline
     for what, seconds in found.items():
@@ -114,6 +122,7 @@ ROWS = {
     "http_rates": _http,
     "scaling": _scaling,
     "isolation": _isolation,
+    "transfer": _transfer,
     "failover": _failover,
     "store_size": _store_size,
     "peers.run": _peers,

@@ -27,6 +27,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "http_rates": ("--seconds=4",),
     "scaling": ("--tasks=4000", "--repeats=1"),
     "isolation": ("--tasks=100", "--repeats=1"),
+    "transfer": ("--repeats=3",),
     "failover": ("--repeats=1",),
     "store_size": ("--tasks=200000", "--repeats=3"),
     "peers.run": ("--tasks=1500",),
