@@ -25,10 +25,9 @@ def test_an_idle_executor_tells_at_once() -> None:
 
 
 def test_a_busy_one_tells_together() -> None:
-    late = 5.0 + 2 * EVERY_S
-    assert told((5.0, True, 1), (5.001, True, 1), (5.0 + EVERY_S / 2, True, 2), (late, True, 1), (late, True, 1)) == [
-        [1], [], [], [2, 3, 4, 5], [],
-    ]  # fmt: skip
+    soon, late = 5.0 + EVERY_S / 2, 5.0 + 2 * EVERY_S
+    steps = ((5.0, True, 1), (5.001, True, 1), (soon, True, 2), (late, True, 1), (late, True, 1))
+    assert told(*steps) == [[1], [], [], [2, 3, 4, 5], []]
 
 
 def test_what_waited_is_told_when_nothing_else_waits_any_more() -> None:

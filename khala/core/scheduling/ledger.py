@@ -43,7 +43,7 @@ class Entry:
     demand: Demand
     saving: Change | None = None
     cause: object = None
-    put_off: list[object] = field(default_factory=list)
+    put_off: tuple[object, ...] = ()
     sequence: int = 0
     sent_at: float = 0.0
     confirmed: bool = False
@@ -66,7 +66,7 @@ class Entry:
     def wait_with(self, event: object) -> None:
         """Handle this once the change under way is answered; what is said again waits only once."""
         if event not in self.put_off:
-            self.put_off.append(event)
+            self.put_off = (*self.put_off, event)
 
     def held_by(self, executor: str, incarnation: str, attempt: int) -> bool:
         """Is this its current attempt, assigned to exactly this process?"""
@@ -121,6 +121,7 @@ class Ledger:
     effects: list[Effect] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     told: OrderedDict[str, TaskSpec] = field(default_factory=OrderedDict)
+    last: tuple[TaskControl, Demand] = (TaskControl(), Demand())
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -164,13 +165,23 @@ class Ledger:
             if control.state in TERMINAL:
                 self.holding.finished(task_id, control.state)
                 return None
-            entry = self.entries[task_id] = Entry(task_id, control, demand)
+            entry = self.entries[task_id] = Entry(task_id, *self._shared(control, demand))
             self._attach(entry)
             return entry
         if entry.saving is None and control.rev > entry.control.rev:
             entry.demand = replace(entry.demand, priority=demand.priority)  # all that ever changes
             self.move(entry, control)
         return self.entries.get(task_id)
+
+    def _shared(self, control: TaskControl, demand: Demand) -> tuple[TaskControl, Demand]:
+        """The tasks of a request are alike but for their ids: of what is equal one object is kept, not a
+        million."""
+        last_control, last_demand = self.last
+        self.last = (
+            last_control if control == last_control else control,
+            last_demand if demand == last_demand else demand,
+        )
+        return self.last
 
     def adopt_task(self, task: Task, demand: Demand) -> Entry | None:
         """`adopt` for a whole task as it was read."""

@@ -37,6 +37,7 @@ class TaskQueue:
 
     def __init__(self) -> None:
         self._lanes: dict[Lane, list[Key]] = {}
+        self._known: dict[Lane, Lane] = {}  # each of them once, not once for each of its tasks
         self._waiting: dict[str, tuple[Lane, Key]] = {}
         self._by_priority: Counter[int] = Counter()
 
@@ -49,6 +50,7 @@ class TaskQueue:
     def push(self, task_id: str, demand: Demand, *, suspect: bool = False) -> None:
         """Add a task, or move it if it waits already."""
         lane = lane_of(demand, suspect)
+        lane = self._known.setdefault(lane, lane)
         key = (-demand.priority, demand.created_at, task_id)
         if self._waiting.get(task_id) == (lane, key):
             return
@@ -78,6 +80,7 @@ class TaskQueue:
                 return key
             heapq.heappop(keys)
         self._lanes.pop(lane, None)
+        self._known.pop(lane, None)
         return None
 
     def take(self, lane: Lane) -> str:

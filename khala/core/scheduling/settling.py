@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from khala.core.changes import Changed
 from khala.core.effects import Reread, Settled
 from khala.core.lifecycle import PhaseEntered, Returned, Started
@@ -127,7 +129,7 @@ def ask(ledger: Ledger, task_id: str, question: object) -> None:
         waiting.append(question)
 
 
-def changed(ledger: Ledger, answer: Changed) -> list[object]:
+def changed(ledger: Ledger, answer: Changed) -> Sequence[object]:
     """Take the store's answer to one change; returns the events to handle now."""
     entry = ledger.entries.get(answer.task_id)
     if entry is None or entry.saving is None:
@@ -135,7 +137,7 @@ def changed(ledger: Ledger, answer: Changed) -> list[object]:
     change, cause, told = entry.saving, entry.cause, entry.spec
     entry.saving, entry.cause, entry.spec = None, None, None
     ledger.unsure.pop(entry.task_id, None)
-    put_off, entry.put_off = entry.put_off, []
+    put_off, entry.put_off = entry.put_off, ()
     if entry.control.state == State.PENDING and change.control.state == State.ASSIGNED:
         ledger.release(ledger.executor(change.control.executor), entry)
     if answer.applied:
