@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from execution.harness import Bench, launcher_pids, new_root, opened, settings_for, zygote_pids
 from groups import groups_of, used_groups
+from idle import idle_slots
 from uids import first_test_uid
 from wait import wait_until
 
@@ -145,6 +146,7 @@ def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Itera
 def bench(shared_bench: Bench, uid_base: int, reuse: Typical) -> Iterator[Bench]:
     """After each attack the slot runs a task again, and nothing is left."""
     shared_bench.shell("true")
+    wait_until(lambda: idle_slots(shared_bench.root) == {0, 1}, what="both slots idle")
     pids = launcher_pids(shared_bench.root)
     held = descriptors(pids.values())
     yield shared_bench

@@ -8,8 +8,9 @@ import psutil
 from cluster.conftest import LocalCluster
 from cluster.victims import name_of
 from groups import used_groups
+from idle import idle_slots, is_next
 
-from khala.execution.launching.ended import NEXT, SUFFIX
+from khala.execution.launching.ended import SUFFIX
 
 
 class Footprint:
@@ -45,10 +46,21 @@ class Footprint:
         family = {process.pid for process in self.family}
         below = [process for parent in self.family for process in parent.children(recursive=True)]
         return {
-            "workspaces": [str(path) for root in roots for path in _listed(root) if not _is_next(path)],
+            "workspaces": [str(path) for root in roots for path in _listed(root) if not is_next(path)],
             "groups": [str(path) for root in roots for path in used_groups(root)],
             "processes": [str(process) for process in below if process.pid not in family],
         }
+
+    @property
+    def is_idle(self) -> bool:
+        """Have all launchers done what follows the end of an attempt?"""
+        folders = [root for root in self._roots() if root.name.endswith(SUFFIX)]
+        idle = [
+            slot
+            for folder in folders
+            for slot in idle_slots(folder.with_name(folder.name.removesuffix(SUFFIX)))
+        ]
+        return len(idle) == len(self.family) - 1
 
     def _roots(self) -> list[Path]:
         """The folders that a launcher holds open: its workspace root among them.
@@ -57,11 +69,6 @@ class Footprint:
         """
         paths = {fd.resolve() for fd in Path(f"/proc/{self.family[-1].pid}/fd").iterdir()}
         return [path for path in paths if path.is_dir() and path != Path("/")]
-
-
-def _is_next(path: Path) -> bool:
-    """Is it the workspace that a slot has ready for its next attempt?"""
-    return path.parent.name.endswith(SUFFIX) and path.name.startswith(NEXT)
 
 
 def _listed(folder: Path) -> list[Path]:

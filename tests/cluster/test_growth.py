@@ -36,7 +36,9 @@ def test_thousands_of_tasks_leave_nothing(cluster: LocalCluster) -> None:
 
         run(TASKS // 2, 0)
         # The executor forgets an outcome when it is told that it is settled, a moment after we are.
-        wait_until(lambda: not any(footprint.leftovers().values()), what="a quiet executor")
+        wait_until(
+            lambda: footprint.is_idle and not any(footprint.leftovers().values()), what="a quiet executor"
+        )
         bytes_before, descriptors_before = footprint.bytes(), footprint.descriptors()
         run(TASKS // 2, TASKS // 2)
         wait_until(lambda: not any(footprint.leftovers().values()), what="nothing left")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from execution.harness import Bench, executed, new_root, opened, script
+from idle import is_next
 from wait import wait_until
 
 from khala.execution.launching.ended import NEXT, Ended
@@ -48,7 +49,7 @@ def test_emptied_workspaces_are_removed_soon_and_their_folder_at_the_end(open_fo
         for command in ("true", "mkdir -p a/b; echo c > a/b/c", "chmod 0 ."):
             bench.run(script(command))
             assert list(root.iterdir()) == []
-        wait_until(lambda: all(_is_next(path) for path in ended.iterdir()), what="they are removed")
+        wait_until(lambda: all(map(is_next, ended.iterdir())), what="they are removed")
     finally:
         bench.pool.close()
     assert not ended.exists()
@@ -60,7 +61,7 @@ def test_the_next_workspace_is_ready_before_its_attempt(open_folder: Path) -> No
     ended = Path(f"{root}.ended")
 
     def ready() -> list[int]:
-        return [path.stat().st_ino for path in ended.iterdir() if path.name.startswith(f"{NEXT}0-")]
+        return [path.stat().st_ino for path in ended.glob(f"{NEXT}0-*")]
 
     try:
         for _ in range(3):
@@ -111,10 +112,6 @@ def test_only_a_slots_own_is_swept(tmp_path: Path) -> None:
     assert not ended.clear()
     ended.close()
     assert not (tmp_path / "root.ended").exists()
-
-
-def _is_next(path: Path) -> bool:
-    return path.name.startswith(NEXT)
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:

@@ -76,11 +76,12 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
 
 def _prepare(slot: Slot) -> None:
     """While the slot is idle: what the next attempt would wait for."""
-    slot.ready.make()
     if slot.ipc is not None:
         slot.ipc.renew()
     if slot.group is not None:
         slot.group.prepare()
+    # Last: it shows that the slot is idle.
+    slot.ready.make()
 
 
 def _sweep(slot: Slot, slots: int) -> None:
