@@ -1,4 +1,4 @@
-"""Which slots of an executor are idle, seen from outside."""
+"""Whether a slot of an executor is idle, seen from outside."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from khala.execution.launching.ended import NEXT, SUFFIX
 
 
-def idle_slots(root: Path) -> set[int]:
-    """Those that have all ready for their next attempt, of the executor with this workspace root. A launcher
-    tells of an end a moment before it is idle; what it holds open says nothing until then."""
-    ready = [path.name.removeprefix(NEXT) for path in Path(f"{root}{SUFFIX}").iterdir() if is_next(path)]
-    return {int(name.partition("-")[0]) for name in ready}
+def is_idle(launcher: int) -> bool:
+    """Has the launcher of this pid all ready for its next attempt? It tells of an end a moment before, and
+    what it holds open says nothing until then."""
+    held = (path.readlink() for path in Path(f"/proc/{launcher}/fd").iterdir() if path.is_symlink())
+    return any(map(is_next, held))
 
 
 def is_next(path: Path) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from execution.harness import Bench, launcher_pids, new_root, opened, settings_for, zygote_pids
 from groups import groups_of, used_groups
-from idle import idle_slots
+from idle import is_idle
 from uids import first_test_uid
 from wait import wait_until
 
@@ -43,9 +45,15 @@ def leftovers(bench: Bench, launchers: Iterable[int], uid_base: int) -> dict[str
     return found
 
 
-def descriptors(launchers: Iterable[int]) -> dict[int, int]:
-    """How many descriptors each launcher holds."""
-    return {pid: len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in launchers}
+def descriptors(launchers: Iterable[int]) -> dict[int, Counter[str]]:
+    """What each launcher holds open, by kind: names without their numbers."""
+    return {
+        pid: Counter(
+            re.sub(r"\d+|(?<=-)[0-9a-f]{24}", "N", str(fd.readlink()))
+            for fd in Path(f"/proc/{pid}/fd").iterdir()
+        )
+        for pid in launchers
+    }
 
 
 def _owner(path: Path) -> int | None:
@@ -146,8 +154,8 @@ def shared_bench(open_folder: Path, host: HostIsolation, uid_base: int) -> Itera
 def bench(shared_bench: Bench, uid_base: int, reuse: Typical) -> Iterator[Bench]:
     """After each attack the slot runs a task again, and nothing is left."""
     shared_bench.shell("true")
-    wait_until(lambda: idle_slots(shared_bench.root) == {0, 1}, what="both slots idle")
     pids = launcher_pids(shared_bench.root)
+    wait_until(lambda: all(map(is_idle, pids.values())), what="both slots idle")
     held = descriptors(pids.values())
     yield shared_bench
     for slot in (0, 1):
@@ -158,10 +166,13 @@ def bench(shared_bench: Bench, uid_base: int, reuse: Typical) -> Iterator[Bench]
     assert launcher_pids(shared_bench.root) == pids, "no attack ended a launcher"
     left = leftovers(shared_bench, pids.values(), uid_base)
     assert not {what: found for what, found in left.items() if found}
-    wait_until(
-        lambda: all(now <= held[pid] for pid, now in descriptors(pids.values()).items()),
-        what="no more descriptors than before; a launcher tells of an end a moment before it is idle",
-    )
+
+    def holds_no_more() -> bool:
+        more = {pid: now - held[pid] for pid, now in descriptors(pids.values()).items()}
+        assert not any(more.values()), more
+        return True
+
+    wait_until(holds_no_more, what="no more descriptors than before")
     assert shared_bench.events.empty()
     shared_bench.seen.clear()
     shared_bench.ended.clear()

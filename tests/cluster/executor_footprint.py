@@ -8,9 +8,7 @@ import psutil
 from cluster.conftest import LocalCluster
 from cluster.victims import name_of
 from groups import used_groups
-from idle import idle_slots, is_next
-
-from khala.execution.launching.ended import SUFFIX
+from idle import is_idle, is_next
 
 
 class Footprint:
@@ -54,13 +52,7 @@ class Footprint:
     @property
     def is_idle(self) -> bool:
         """Have all launchers done what follows the end of an attempt?"""
-        folders = [root for root in self._roots() if root.name.endswith(SUFFIX)]
-        idle = [
-            slot
-            for folder in folders
-            for slot in idle_slots(folder.with_name(folder.name.removesuffix(SUFFIX)))
-        ]
-        return len(idle) == len(self.family) - 1
+        return all(is_idle(process.pid) for process in self.family[1:])
 
     def _roots(self) -> list[Path]:
         """The folders that a launcher holds open: its workspace root among them.
