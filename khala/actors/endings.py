@@ -1,9 +1,8 @@
 """The ends of attempts that are to be told: at once where nothing else waits, and together where short
 tasks run one after the other.
 
-Each message costs the bus, the leader and the store the same whatever is in it. While more attempts wait
-here than run, nobody can tell the difference; whoever drives it looks again with every event and tick. The
-executor's thread only.
+Each message costs the bus, the leader and the store the same whatever is in it. While others wait here an end
+may come a moment later; whoever drives it looks again with every event and tick. The executor's thread only.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from khala.core.effects import Send
 
 EVERY_S = 0.05
+"""How long an end waits for others, but for the time until the next event or tick."""
 
 
 class Endings:

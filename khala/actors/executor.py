@@ -29,9 +29,7 @@ from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, 
 from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.journal import Fact, JournalRecord
-from khala.core.messages import (
-    AttemptFinished,
-)
+from khala.core.messages import AttemptFinished
 from khala.core.operations import DrainOrdered
 from khala.core.output import has_files
 from khala.errors import Fault, Unavailable

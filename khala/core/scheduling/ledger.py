@@ -102,7 +102,8 @@ class ExecutorEntry:
 class Ledger:
     """All of it, and the effects that the current event has asked for so far.
 
-    `unsure` is a set in order of arrival: equal histories ask equal questions in the same order.
+    `unsure` is a set in order of arrival: equal histories ask equal questions in the same order. `last` is
+    what was adopted last, for the next task to share.
     """
 
     epoch: Epoch

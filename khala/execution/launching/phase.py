@@ -67,17 +67,14 @@ class PhaseRun:
 
         BadCommand if it cannot even be tried, ExecutorGone when the executor is.
         """
-        program, box = self._program(), self._ground.box
-        if box is None:
-            self._run(program, blobs, started)
-            self._judge(-1)
-            return
         with ExitStack() as held:
-            status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            held.callback(os.close, status_fd)
-            held.callback(os.close, told_fd)
-            program = self._boxed(program, box, told_fd)
-            held.callback(os.close, program.kept_fds[0])
+            program, status_fd = self._program(), -1
+            if (box := self._ground.box) is not None:
+                status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                held.callback(os.close, status_fd)
+                held.callback(os.close, told_fd)
+                program = self._boxed(program, box, told_fd)
+                held.callback(os.close, program.kept_fds[0])
             self._run(program, blobs, started)
             self._judge(status_fd)
 

@@ -42,8 +42,12 @@ def create(root_fd: int, name: str, owner: tuple[int, int] | None) -> int:
         remove(root_fd, name)
         os.mkdir(name, 0o700, dir_fd=root_fd)
     fd = os.open(name, OPEN_DIRECTORY, dir_fd=root_fd)
-    if owner is not None:
-        os.fchown(fd, *owner)
+    try:
+        if owner is not None:
+            os.fchown(fd, *owner)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
