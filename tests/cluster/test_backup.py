@@ -31,7 +31,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     done = cluster.told("run", "--json", "--", "seq", "100000")
     token = ready["token"]
     file = upload(ready["gateway"], token)
-    with Client(ready["gateway"], token) as client:
+    with Client(ready["gateway"], token, patience_s=120) as client:
         task = {"execute": {"command": "echo once"}}
         once = client.submit(task, key="the key")
         # A restored task runs again, which it may as long as it has attempts left.
@@ -56,7 +56,7 @@ def test_a_restored_cluster_has_everything_and_goes_on(
     shutil.copytree(cluster.directory / "executor-1", other.directory / "executor-1")
     again = other.up()
     assert again["token"] == restored["token"] != token
-    with Client(again["gateway"], token) as client:  # the old token still counts
+    with Client(again["gateway"], token, patience_s=120) as client:  # the old token still counts
         ids = (running, pending, once)
         wait_until(
             lambda: [client.get(each).state for each in ids] == ["succeeded"] * 3,

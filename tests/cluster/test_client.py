@@ -35,7 +35,7 @@ def test_the_examples_of_the_package_hold(running: LocalCluster) -> None:
 
 
 def test_an_executor_of_commands(running: LocalCluster) -> None:
-    with Client(running.ready["gateway"], running.ready["token"]) as client:
+    with Client(running.ready["gateway"], running.ready["token"], patience_s=120) as client:
         with CommandExecutor(client, {"execute": {"limits": {"wall_time": 60}}}) as pool:
             assert [task.execute.stdout.text for task in pool.map("echo {1} {2}", "ab", "xy")] == [
                 "a x\n",
@@ -57,7 +57,7 @@ def test_an_executor_of_commands(running: LocalCluster) -> None:
 
 def test_files_and_the_asynchronous_client(running: LocalCluster, tmp_path: Path) -> None:
     async def main() -> list[str]:
-        async with AsyncClient(running.ready["gateway"], running.ready["token"]) as client:
+        async with AsyncClient(running.ready["gateway"], running.ready["token"], patience_s=120) as client:
             file_id = await client.upload(b"\xff\x00\n")
             task = await client.run(
                 {

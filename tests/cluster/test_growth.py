@@ -21,7 +21,7 @@ GROWTH_BYTES = 5 << 20
 def test_thousands_of_tasks_leave_nothing(cluster: LocalCluster) -> None:
     ready = cluster.up()
     footprint = Footprint(cluster)
-    with Client(ready["gateway"], ready["token"]) as client:
+    with Client(ready["gateway"], ready["token"], patience_s=120) as client:
 
         def run(tasks: int, done_before: int) -> None:
             answers = client.submit_many([{"execute": {"command": "true"}}] * tasks)

@@ -65,7 +65,7 @@ def bomb() -> bytes:
 @pytest.fixture
 def crowded(cluster: LocalCluster) -> Iterator[tuple[LocalCluster, Client]]:
     ready = cluster.up("--slots", "7")
-    with Client(ready["gateway"], ready["token"]) as client:
+    with Client(ready["gateway"], ready["token"], patience_s=120) as client:
         yield cluster, client
 
 

@@ -26,7 +26,7 @@ GROWTH_BYTES = 24 << 20
 
 @pytest.fixture
 def client(running: LocalCluster) -> Iterator[Client]:
-    with Client(running.ready["gateway"], running.ready["token"]) as client:
+    with Client(running.ready["gateway"], running.ready["token"], patience_s=120) as client:
         yield client
 
 

@@ -147,7 +147,7 @@ def test_a_thousand_mixed_tasks(running: LocalCluster) -> None:
             name = f"{kind}.{number}"
             tasks.append({**task, "name": name})
     assert len(tasks) == 1000
-    with Client(running.ready["gateway"], running.ready["token"]) as client:
+    with Client(running.ready["gateway"], running.ready["token"], patience_s=120) as client:
         ids = [answer["id"] for answer in client.submit_many(tasks)]
         for task, task_id in zip(tasks, ids, strict=True):
             if task["name"].startswith("cancelled."):
