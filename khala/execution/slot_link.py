@@ -13,7 +13,8 @@ from khala.execution.launching.framing import FrameReader, Header
 from khala.execution.wire import read_header
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
+"""Below what malloc(3) maps and unmaps each time."""
 
 
 class SlotLink:

@@ -75,9 +75,9 @@ class TaskGroup(ABC):
 
     @property
     @abstractmethod
-    def entrances(self) -> list[str]:
-        """Files that each take "0" to move the calling process, which must have one thread only, and
-        all that it will fork, into the group."""
+    def entrances(self) -> list[int]:
+        """Descriptors of files that each take "0" to move the calling process, which must have one thread
+        only, and all that it will fork, into the group. They are the group's own; an exec closes them."""
 
     @abstractmethod
     def pids(self) -> list[int]:

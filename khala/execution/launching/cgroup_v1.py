@@ -22,9 +22,13 @@ from functools import lru_cache
 
 from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
 
+# A thread moves itself at once; for a whole process (cgroup.procs) the kernel first waits until no process
+# of the host forks or ends: 4-9 ms, unless it has just done so (Linux 5.5 and later).
+ENTRANCE = "tasks"
 FRESH = {
-    "pids": {"pids.peak": os.O_RDONLY, "pids.events": os.O_RDONLY},
+    "pids": {ENTRANCE: os.O_WRONLY, "pids.peak": os.O_RDONLY, "pids.events": os.O_RDONLY},
     "memory": {
+        ENTRANCE: os.O_WRONLY,
         "memory.max_usage_in_bytes": os.O_RDWR,
         "memory.oom_control": os.O_RDONLY,
         "memory.usage_in_bytes": os.O_RDONLY,
@@ -39,7 +43,7 @@ READ_BYTES = 4096
 
 
 class _Counters:
-    """The control files of a group that are read after every phase: open as long as the group exists."""
+    """The control files of a group that are used in every phase: open as long as the group exists."""
 
     def __init__(self, group: str, names: Mapping[str, int]) -> None:
         self._group = group
@@ -52,6 +56,11 @@ class _Counters:
         for name in self._names:
             with contextlib.suppress(FileNotFoundError):
                 self._fds[name] = os.open(f"{self._group}/{name}", self._names[name] | os.O_CLOEXEC)
+
+    @property
+    def entrance(self) -> int:
+        """The descriptor by which a child enters."""
+        return self._fds[ENTRANCE]
 
     def field(self, name: str, field: str) -> int:
         """The number after `field` in the file's lines; 0 if there is none."""
@@ -98,9 +107,8 @@ class GroupV1(TaskGroup):
             for name, files in FRESH.items()
             if name in self._groups
         }
-        # A thread moves itself at once; for a whole process (cgroup.procs) the kernel first waits until
-        # no process of the host forks or ends: 4-9 ms, unless it has just done so (Linux 5.5 and later).
-        self._entrances = [f"{group}/tasks" for group in set(self._groups.values())]
+        lasting = set(folders.values()) - fresh
+        self._lasting = [os.open(f"{group}/{ENTRANCE}", os.O_WRONLY | os.O_CLOEXEC) for group in lasting]
         self._kept: set[str] = set()
         self._bounds: dict[str, int] = {}
         self._least_processes = 1
@@ -142,8 +150,8 @@ class GroupV1(TaskGroup):
         return not bound or self._left_bytes * LEFT_SHARE <= bound
 
     @property
-    def entrances(self) -> list[str]:
-        return self._entrances
+    def entrances(self) -> list[int]:
+        return [*self._lasting, *(counters.entrance for counters in self._counters.values())]
 
     def pids(self) -> list[int]:
         return pids_in(f"{self._pids}/cgroup.procs")

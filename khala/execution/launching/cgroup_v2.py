@@ -18,10 +18,12 @@ class GroupV2(TaskGroup):
 
     def __init__(self, folder: str, controllers: frozenset[str]) -> None:
         self._group = f"{folder}/{PHASE}"
+        self._entrances: list[int] = []
         self.enforces = controllers & {"pids", "memory", "cpu"}
 
     def _make(self) -> None:
         os.mkdir(self._group)
+        self._entrances.append(os.open(f"{self._group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
 
     def _bound(self, memory_bytes: int, processes: int, least_processes: int) -> None:
         if processes and "pids" in self.enforces:
@@ -34,8 +36,8 @@ class GroupV2(TaskGroup):
             write(f"{self._group}/memory.oom.group", 1)
 
     @property
-    def entrances(self) -> list[str]:
-        return [f"{self._group}/cgroup.procs"]
+    def entrances(self) -> list[int]:
+        return self._entrances
 
     def pids(self) -> list[int]:
         return pids_in(f"{self._group}/cgroup.procs")
@@ -66,4 +68,6 @@ class GroupV2(TaskGroup):
         return read_field(f"{self._group}/cpu.stat", "usage_usec") / 1e6
 
     def close(self) -> None:
+        while self._entrances:
+            os.close(self._entrances.pop())
         remove_group(self._group)

@@ -14,6 +14,8 @@ from .children import now_s
 from .framing import FrameReader, Header, encode
 
 MAX_FRAME_BYTES = 1 << 30
+READ_BYTES = 1 << 16
+"""Below what malloc(3) maps and unmaps each time."""
 SOON_S = 0.02
 
 
@@ -104,7 +106,7 @@ class Control:
 
     def _receive(self, flags: int) -> None:
         try:
-            data = self._sock.recv(1 << 18, flags)
+            data = self._sock.recv(READ_BYTES, flags)
         except ConnectionResetError as error:
             raise ExecutorGone("the executor closed the socket") from error
         if not data:

@@ -88,8 +88,8 @@ class Guard:
             )
 
     @property
-    def entrances(self) -> list[str]:
-        """The files of the group that the child enters."""
+    def entrances(self) -> list[int]:
+        """The descriptors by which the child enters the group."""
         return [] if self.group is None else self.group.entrances
 
     @property

@@ -73,8 +73,7 @@ class PhaseRun:
                 status_fd, told_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
                 held.callback(os.close, status_fd)
                 held.callback(os.close, told_fd)
-                program = self._boxed(program, box, told_fd)
-                held.callback(os.close, program.kept_fds[0])
+                program = self._boxed(program, box, told_fd, held)
             self._run(program, blobs, started)
             self._judge(status_fd)
 
@@ -131,7 +130,7 @@ class PhaseRun:
         argv = arguments(self._command)
         env = task_environment(slot, ground.path, self._command["env"], ground.task_id, ground.attempt)
         return Program(
-            group_files=guard.entrances,
+            group_fds=guard.entrances,
             limits=guard.rlimits,
             priority=slot.task_priority,
             owner=slot.owner,
@@ -142,12 +141,12 @@ class PhaseRun:
             env=env,
         )
 
-    def _boxed(self, program: Program, box: Box, told_fd: int) -> Program:
+    def _boxed(self, program: Program, box: Box, told_fd: int, held: ExitStack) -> Program:
         ground = self._ground
         options = box.arguments(
             ground.path, program.env, network=ground.network, tmp_bytes=self.guard.limits.disk_bytes
         )
-        return box.around(program, options, told_fd)
+        return box.around(program, options, told_fd, held)
 
     def _judge(self, status_fd: int) -> None:
         boxed = self._ground.box is not None

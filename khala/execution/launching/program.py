@@ -21,7 +21,7 @@ class Stdio(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a child becomes, in this order: a member of the groups that these files stand for, bounded
+    """What a child becomes, in this order: a member of the groups that `group_fds` stand for, bounded
     by `limits`, of this priority (nice(2)), its `owner` (uid, gid) if there is one, in the directory
     `folder_fd`, and then `argv`.
 
@@ -29,7 +29,7 @@ class Program:
     `kept_fds`. `name` is what the task calls it.
     """
 
-    group_files: list[str]
+    group_fds: list[int]
     limits: tuple[Rlimit, ...]
     priority: int
     owner: tuple[int, int] | None

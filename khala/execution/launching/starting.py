@@ -16,7 +16,6 @@ import signal
 import traceback
 from collections.abc import Callable
 
-from .cgroup import write
 from .program import Program, Stdio
 from .slot import Slot
 from .vforking import TakesLong
@@ -72,8 +71,8 @@ def _be_child(entry: Callable[[], int], stdio: Stdio) -> None:
 
 def _become(slot: Slot, program: Program) -> int:
     """In the child: become the program; returns its exit code if it cannot be executed."""
-    for file in program.group_files:
-        write(file, 0)
+    for fd in program.group_fds:
+        os.pwrite(fd, b"0", 0)
     for which, soft, hard in program.limits:
         resource.setrlimit(which, (soft, hard))
     slot.become_task()

@@ -25,18 +25,21 @@
 
 _Static_assert(sizeof(long) == 8, "the system calls by number are those of 64-bit Linux");
 
-enum { NOT_RUNNABLE = 126, NOT_FOUND = 127, STACK_BYTES = 1 << 16, EXEC_WITHIN_S = 2, MOST_KEPT = 4, MOST_LIMITS = 8 };
+enum { NOT_RUNNABLE = 126, NOT_FOUND = 127, STACK_BYTES = 1 << 16, EXEC_WITHIN_S = 2 };
+enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8 };
 
 struct limit {
     long resource;
     unsigned long soft, hard;
 };
 
-enum { GROUPS, PLACES, BOX, ARGV, ENV, LISTS };
+enum { PLACES, BOX, ARGV, ENV, LISTS };
 
 struct start {
     int stdio[3];
     int folder;              /* becomes the working directory */
+    int groups[MOST_GROUPS]; /* descriptors of files that take "0" and so this process into a group */
+    int group_count;
     int kept[MOST_KEPT];     /* descriptors that the exec keeps */
     int kept_count;
     int limit_count;
@@ -46,7 +49,6 @@ struct start {
     unsigned uid, gid;
     char oom_score[8];
     int counts[LISTS];       /* how many of the texts, which follow one another, each with its NUL, are
-                              *   GROUPS: files that take "0" and so this process into a group
                               *   PLACES: where the program may be, in this order
                               *   BOX: one or none; what to exec if a place can be run, instead of it
                               *   ARGV and ENV: what is executed gets */
@@ -77,14 +79,6 @@ static void fail(struct told *told, const char *step, int error)
 
 #define MUST(step, done) do { if ((done) < 0) fail(told, step, errno); } while (0)
 
-static void write_file(struct told *told, const char *step, const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    MUST(step, fd);
-    MUST(step, write(fd, text, strlen(text)));
-    close(fd);
-}
-
 /* SIGKILL for this process unless it execs soon, for the launcher waits, and the file may be one that
  * another process holds a lease of. exec deletes the timer. */
 static void set_exec_timer(struct told *told)
@@ -96,10 +90,10 @@ static void set_exec_timer(struct told *told)
     MUST("timer_settime", syscall(SYS_timer_settime, timer, 0, &in, NULL));
 }
 
-static void be_bounded(const struct start *start, char **groups, struct told *told)
+static void be_bounded(const struct start *start, struct told *told)
 {
-    for (char **file = groups; *file; file++)
-        write_file(told, "cgroup", *file, "0");
+    for (int i = 0; i < start->group_count; i++)
+        MUST("cgroup", pwrite(start->groups[i], "0", 1, 0));
     for (int i = 0; i < start->limit_count; i++) {
         const struct limit *limit = &start->limits[i];
         struct rlimit both = {.rlim_cur = limit->soft, .rlim_max = limit->hard};
@@ -162,7 +156,7 @@ static int be_child(void *given)
         MUST("dup2", dup2(start->stdio[fd], fd));
     for (int i = 0; i < start->kept_count; i++)
         MUST("fcntl", fcntl(start->kept[i], F_SETFD, 0));
-    be_bounded(start, lists[GROUPS], told);
+    be_bounded(start, told);
     if (start->drops_root)
         drop_root(start, told);
     MUST("fchdir", fchdir(start->folder));

@@ -35,8 +35,10 @@ class TakesLong(Exception):
 
 
 # The structs of vfork.c, as packed: filling a ctypes Structure takes ten times as long.
-MOST_KEPT, MOST_LIMITS, OOM_SCORE_BYTES = 4, 8, 8
-_START = struct.Struct(f"@4i{MOST_KEPT}i2i" + "lLL" * MOST_LIMITS + f"2i2I{OOM_SCORE_BYTES}s5i0l")
+MOST_GROUPS, MOST_KEPT, MOST_LIMITS, OOM_SCORE_BYTES = 8, 5, 8, 8
+_START = struct.Struct(
+    f"@4i{MOST_GROUPS}i1i{MOST_KEPT}i2i" + "lLL" * MOST_LIMITS + f"2i2I{OOM_SCORE_BYTES}s4i0l"
+)
 _WATCH = struct.Struct("@3l2P2l6i3l")
 
 
@@ -160,13 +162,13 @@ def _has_execed(pid: int) -> bool:
 def _packed(program: Program, stdio: Stdio) -> tuple[bytes, bytes]:
     """The struct start, and its texts."""
     uid, gid = program.owner or (0, 0)
-    kept = program.kept_fds
+    groups, kept = program.group_fds, program.kept_fds
     env = [f"{key}={value}" for key, value in program.env.items()]
     box = [program.box] if program.box else []
-    lists = (program.group_files, program.places, box, program.argv, env)
+    lists = (program.places, box, program.argv, env)
     packed = _START.pack(
-        *stdio, program.folder_fd, *kept, *(-1,) * (MOST_KEPT - len(kept)), len(kept),
-        len(program.limits), *_flat(program.limits), program.priority, program.owner is not None, uid, gid,
+        *stdio, program.folder_fd, *groups, *(-1,) * (MOST_GROUPS - len(groups)), len(groups),
+        *kept, *(-1,) * (MOST_KEPT - len(kept)), len(kept), len(program.limits), *_flat(program.limits), program.priority, program.owner is not None, uid, gid,
         OOM_SCORE, *map(len, lists),
     )  # fmt: skip
     return packed, os.fsencode("\0".join([text for texts in lists for text in texts]))
