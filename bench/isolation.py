@@ -97,9 +97,9 @@ def boxed_alone() -> Iterator[OneUser]:
 class Slots:
     """Two slots of one pool."""
 
-    def __init__(self, pool: LauncherPool, events: queue.Queue[LauncherEvent]) -> None:
+    def __init__(self, pool: LauncherPool, ends: queue.SimpleQueue[JobEnded]) -> None:
         self._pool = pool
-        self._events = events
+        self._ends = ends
         self._numbers = count(1)
         self._ended: dict[int, JobEnded] = {}
 
@@ -108,9 +108,8 @@ class Slots:
 
     def end(self, slot: int) -> JobEnded:
         while slot not in self._ended:
-            event = self._events.get(timeout=60)
-            if isinstance(event, JobEnded):
-                self._ended[event.slot] = event
+            ended = self._ends.get(timeout=60)
+            self._ended[ended.slot] = ended
         return self._ended.pop(slot)
 
     def abort(self, slot: int) -> None:
@@ -125,11 +124,16 @@ def slots() -> Iterator[tuple[Slots, HostIsolation]]:
         plain = ExecutionSettings(slots=2, workspace_root=Path(folder) / "root", uid_base=UID_BASE)
         prepare_workspace_root(plain.workspace_root, plain.slot_uid(0))
         host = probe_isolation(plain)
-        events: queue.Queue[LauncherEvent] = queue.Queue()
-        pool = LauncherPool(host.apply(plain), events.put)
+        ends: queue.SimpleQueue[JobEnded] = queue.SimpleQueue()
+
+        def listen(event: LauncherEvent) -> None:
+            if isinstance(event, JobEnded):
+                ends.put(event)
+
+        pool = LauncherPool(host.apply(plain), listen)
         pool.start()
         try:
-            yield Slots(pool, events), host
+            yield Slots(pool, ends), host
         finally:
             pool.close()
 

@@ -12,6 +12,7 @@ from wait import wait_until
 
 from khala.execution.launching.ended import NEXT, Ended
 from khala.execution.launching.ready import Ready
+from khala.execution.launching.vforking import Vfork
 
 MAKERS = {
     "shared memory": "libc.shmget(77, 4096, 0o1600)",
@@ -79,7 +80,7 @@ def test_a_workspace_is_made_where_none_can_be_taken(tmp_path: Path) -> None:
     ended = Ended.beside(str(root))
     assert ended is not None
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    ready = Ready(3, root_fd, None, ended)
+    ready = Ready(3, root_fd, None, ended, None)
     try:
         for before in (ready.make, lambda: None, lambda: _make_and_lose(ready, tmp_path), ready.make):
             before()
@@ -89,8 +90,26 @@ def test_a_workspace_is_made_where_none_can_be_taken(tmp_path: Path) -> None:
             (root / "mine" / "left over").touch()
     finally:
         os.close(root_fd)
+        for fd in ready.take_pipes():
+            os.close(fd)
     ended.sweep_next(3, 4)
     assert list((tmp_path / "root.ended").iterdir()) == []
+
+
+@pytest.mark.parametrize("vfork", [None, Vfork.here()], ids=["without the library", "with it"])
+def test_pipes_are_made_ahead_and_when_none_are_there(tmp_path: Path, vfork: Vfork | None) -> None:
+    owner = (os.geteuid(), os.getegid())
+    ready = Ready(3, -1, owner, None, vfork)
+    ready.make()
+    pipes = [*ready.take_pipes(), *ready.take_pipes()]
+    assert len(set(pipes)) == 8
+    for read, write in zip(pipes[::2], pipes[1::2], strict=True):
+        assert os.get_blocking(write) and not os.get_blocking(read)
+        os.write(write, b"x")
+        assert os.read(read, 2) == b"x"
+    for fd in pipes:
+        assert not os.get_inheritable(fd)
+        os.close(fd)
 
 
 def _make_and_lose(ready: Ready, folder: Path) -> None:

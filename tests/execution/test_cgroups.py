@@ -15,7 +15,7 @@ from wait import wait_until
 from khala.errors import Fault
 from khala.execution.cgroup_hosts import Places, find_places
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.launching.cgroup import TaskGroup, write
+from khala.execution.launching.cgroup import TaskGroup
 from khala.execution.launching.cgroup_v1 import GroupV1
 from khala.execution.launching.cgroup_v2 import GroupV2
 

@@ -80,7 +80,6 @@ def _prepare(slot: Slot) -> None:
         slot.ipc.renew()
     if slot.group is not None:
         slot.group.prepare()
-    # Last: it shows that the slot is idle.
     slot.ready.make()
 
 
@@ -121,6 +120,8 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
     root_fd = os.open(root, workspace.OPEN_DIRECTORY)
     # By its own mounts: a rename does not cross to those of the zygote.
     ended = Ended.beside(root)
+    # Until its exec the child has the launcher's memory: no other process may have its uid then.
+    vfork = Vfork.here() if uid_is_own or owner is None else None
     return Slot(
         number=settings["slot"],
         root=root,
@@ -144,11 +145,10 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         own_mounts=own_mounts,
         ipc=OwnIpc(kernel) if own_mounts else None,
         ended=ended,
-        ready=Ready(settings["slot"], root_fd, owner, ended),
+        ready=Ready(settings["slot"], root_fd, owner, ended, vfork),
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
         kept_bytes=settings["kept_bytes"],
-        # Until its exec the child has the launcher's memory: no other process may have its uid then.
-        vfork=Vfork.here() if uid_is_own or owner is None else None,
+        vfork=vfork,
     )

@@ -1,30 +1,48 @@
-"""The workspace of a slot's next attempt, made while the slot is idle. The launcher's thread."""
+"""What a slot's next attempt would wait for, made while the slot is idle: its workspace, and the pipes of its
+first command. The launcher's thread.
+"""
 # Works by descriptors and starts without pathlib.
 
 from __future__ import annotations
 
 import contextlib
 import os
+from typing import NamedTuple
 
 from . import workspace
 from .ended import Ended
+from .vforking import Vfork
+
+
+class Pipes(NamedTuple):
+    """Of a command's standard output and error: the read ends do not block."""
+
+    out_read: int
+    out_write: int
+    err_read: int
+    err_write: int
 
 
 class Ready:
-    """`make` when there is time, then `take`. Without a folder for it (`ended`), and if it could not be made,
-    the workspace is made when it is taken."""
+    """`make` when there is time, then `take` and `take_pipes`: what could not be made ahead is made when it
+    is taken, and a workspace also without a folder for it (`ended`)."""
 
-    def __init__(self, slot: int, root_fd: int, owner: tuple[int, int] | None, ended: Ended | None) -> None:
+    def __init__(
+        self, slot: int, root_fd: int, owner: tuple[int, int] | None, ended: Ended | None, vfork: Vfork | None
+    ) -> None:
         self._slot = slot
         self._root_fd = root_fd
         self._owner = owner
         self._ended = ended
+        self._vfork = vfork
         self._fd = -1
+        self._pipes: Pipes | None = None
 
     def make(self) -> None:
-        """Make the next workspace, unless there is one."""
-        if self._fd < 0 and self._ended is not None:
-            with contextlib.suppress(OSError):
+        """Make all of it that is not there. The workspace last: it shows that the slot is idle."""
+        with contextlib.suppress(OSError):
+            self._pipes = self._pipes or self._make_pipes()
+            if self._fd < 0 and self._ended is not None:
                 self._fd = self._ended.make_next(self._slot, self._owner)
 
     def take(self, name: str) -> int:
@@ -40,3 +58,22 @@ class Ready:
             else:
                 return fd
         return workspace.create(self._root_fd, name, self._owner)
+
+    def take_pipes(self) -> Pipes:
+        """Two pipes, which are the caller's to close. The write ends are the owner's: without that a task
+        cannot open /dev/stdout or /dev/stderr. OSError if they cannot be had."""
+        pipes, self._pipes = self._pipes, None
+        return pipes or self._make_pipes()
+
+    def _make_pipes(self) -> Pipes:
+        if self._vfork is not None:
+            return Pipes(*self._vfork.pipes(self._owner))
+        return Pipes(*_pipe(self._owner), *_pipe(self._owner))
+
+
+def _pipe(owner: tuple[int, int] | None) -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    if owner is not None:
+        os.fchown(write, *owner)
+    return read, write

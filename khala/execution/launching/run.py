@@ -80,24 +80,24 @@ class Run:
 
     def start(self, start_child: Callable[[Stdio], int], *, stdin_fd: int) -> None:
         """Start the child by `start_child`, which returns its pid."""
-        out_read, out_write, err_read, err_write = self._pipes()
+        pipes = self._slot.ready.take_pipes()
         self.started_at = time.time()
         self._started_s = now_s()
         if self._guard.limits.wall_time_s > 0:
             self._kill_at_s = self._started_s + self._guard.limits.wall_time_s
         try:
             self._guard.open()
-            self._pid = start_child(Stdio(stdin_fd, out_write, err_write))
+            self._pid = start_child(Stdio(stdin_fd, pipes.out_write, pipes.err_write))
         except OSError:
-            for fd in (out_read, out_write, err_read, err_write):
+            for fd in pipes:
                 os.close(fd)
             self._guard.close(gone=True)
             raise
-        os.close(out_write)
-        os.close(err_write)
+        os.close(pipes.out_write)
+        os.close(pipes.err_write)
         self._reaper = Reaper(self._pid)
         self._guard.start(self._reaper)
-        self._streams = {out_read: self.stdout, err_read: self.stderr}
+        self._streams = {pipes.out_read: self.stdout, pipes.err_read: self.stderr}
         self._open_streams = dict(self._streams)
 
     def finish(self) -> None:
@@ -126,12 +126,6 @@ class Run:
         until_s = now_s() + BOX_ENDS_WITHIN_S
         while self._reaper.reap() and (left_s := until_s - now_s()) > 0:
             self._slot.watch.wait(left_s)
-
-    def _pipes(self) -> tuple[int, int, int, int]:
-        slot = self._slot
-        if slot.vfork is not None:
-            return slot.vfork.pipes(slot.owner)
-        return (*_pipe(slot.owner), *_pipe(slot.owner))
 
     def _watch_child(self) -> None:
         # An abort that came together with the job makes the socket readable no more.
@@ -221,15 +215,6 @@ class Run:
             # bwrap's end would be the command's, without the grace. Its inner process ignores SIGTERM.
             family.pop(self._pid, None)
         signal_family(family, signal.SIGTERM)
-
-
-def _pipe(owner: tuple[int, int] | None) -> tuple[int, int]:
-    read, write = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(read, False)
-    if owner is not None:
-        # Without this a task cannot open /dev/stdout or /dev/stderr.
-        os.fchown(write, *owner)
-    return read, write
 
 
 def _pump(fd: int, capture: Capture) -> bool:

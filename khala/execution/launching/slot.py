@@ -28,8 +28,8 @@ class Slot:
     part of the environment that all tasks share. `other_processes` is how many processes, threads
     included, the tasks' user may have beside a task's own. `group` and `box` are None where the host
     has none. A workspace gets a file system of its own, of at most `tmpfs_bytes`, if `own_mounts`;
-    then there is an `ipc`, too. `ready` has the next one; an empty one goes to
-    `ended`, if there is such a folder.
+    then there is an `ipc`, too. `ready` has the next one, and the pipes of
+    its first command; an empty one goes to `ended`, if there is such a folder.
     Output is spooled below `spool_root` ("": nowhere), at most `stored_bytes` of it in a phase; so are
     output files, at most `kept_bytes` of an attempt. A command is started by `vfork`, or forked if that
     is None.

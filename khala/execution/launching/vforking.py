@@ -39,6 +39,7 @@ MOST_GROUPS, MOST_KEPT, MOST_LIMITS, OOM_SCORE_BYTES = 8, 5, 8, 8
 _START = struct.Struct(
     f"@4i{MOST_GROUPS}i1i{MOST_KEPT}i2i" + "lLL" * MOST_LIMITS + f"2i2I{OOM_SCORE_BYTES}s4i0l"
 )
+_NO_FD = (-1,) * MOST_GROUPS
 _WATCH = struct.Struct("@3l2P2l6i3l")
 
 
@@ -162,14 +163,15 @@ def _has_execed(pid: int) -> bool:
 def _packed(program: Program, stdio: Stdio) -> tuple[bytes, bytes]:
     """The struct start, and its texts."""
     uid, gid = program.owner or (0, 0)
-    groups, kept = program.group_fds, program.kept_fds
     env = [f"{key}={value}" for key, value in program.env.items()]
     box = [program.box] if program.box else []
     lists = (program.places, box, program.argv, env)
     packed = _START.pack(
-        *stdio, program.folder_fd, *groups, *(-1,) * (MOST_GROUPS - len(groups)), len(groups),
-        *kept, *(-1,) * (MOST_KEPT - len(kept)), len(kept), len(program.limits), *_flat(program.limits), program.priority, program.owner is not None, uid, gid,
-        OOM_SCORE, *map(len, lists),
+        *stdio, program.folder_fd,
+        *program.group_fds, *_NO_FD[len(program.group_fds) : MOST_GROUPS], len(program.group_fds),
+        *program.kept_fds, *_NO_FD[len(program.kept_fds) : MOST_KEPT], len(program.kept_fds),
+        len(program.limits), *_flat(program.limits),
+        program.priority, program.owner is not None, uid, gid, OOM_SCORE, *map(len, lists),
     )  # fmt: skip
     return packed, os.fsencode("\0".join([text for texts in lists for text in texts]))
 
