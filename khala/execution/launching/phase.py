@@ -15,7 +15,7 @@ from .framing import Header
 from .guard import Disk, Guard
 from .judging import exit_status, judge
 from .limits import PhaseLimits
-from .program import Program
+from .program import Program, Stdio
 from .run import Run
 from .slot import Slot
 from .spool import Spool, folder_name
@@ -80,13 +80,17 @@ class PhaseRun:
     def _run(self, program: Program, blobs: list[bytes], started: Callable[[], None]) -> None:
         stdin_fd = open_stdin(self._command, blobs)
         try:
-            self.run.start(partial(start, self._ground.slot, program), stdin_fd=stdin_fd)
+            self.run.start(partial(self._start, program), stdin_fd=stdin_fd)
             try:
                 started()
             finally:
                 self.run.finish()
         finally:
             os.close(stdin_fd)
+
+    def _start(self, program: Program, stdio: Stdio) -> int:
+        # Only now: the groups' descriptors are others each time that they are made.
+        return start(self._ground.slot, program, stdio, self.guard.entrances)
 
     @property
     def header(self) -> Header:
@@ -130,7 +134,6 @@ class PhaseRun:
         argv = arguments(self._command)
         env = task_environment(slot, ground.path, self._command["env"], ground.task_id, ground.attempt)
         return Program(
-            group_fds=guard.entrances,
             limits=guard.rlimits,
             priority=slot.task_priority,
             owner=slot.owner,

@@ -21,15 +21,13 @@ class Stdio(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What a child becomes, in this order: a member of the groups that `group_fds` stand for, bounded
-    by `limits`, of this priority (nice(2)), its `owner` (uid, gid) if there is one, in the directory
-    `folder_fd`, and then `argv`.
+    """What a child becomes, in this order: bounded by `limits`, of this priority (nice(2)), its `owner`
+    (uid, gid) if there is one, in the directory `folder_fd`, and then `argv`.
 
     The program is the first of `places` that can be run; or `box` is, if one of them can, and keeps
     `kept_fds`. `name` is what the task calls it.
     """
 
-    group_fds: list[int]
     limits: tuple[Rlimit, ...]
     priority: int
     owner: tuple[int, int] | None

@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .program import Program, Stdio
 from .slot import Slot
@@ -24,19 +24,20 @@ NOT_FOUND, NOT_RUNNABLE = 127, 126
 MOST_SAID_BYTES = 4096
 
 
-def start(slot: Slot, program: Program, stdio: Stdio) -> int:
-    """Start `program` in a session of its own; its pid. OSError if it cannot even be set up.
+def start(slot: Slot, program: Program, stdio: Stdio, groups: Sequence[int]) -> int:
+    """Start `program` in a session of its own, as a member of the groups that these descriptors stand for
+    (`TaskGroup.entrances`); its pid. OSError if it cannot even be set up.
 
     A command that cannot be executed tells so on its stderr, and exits as a shell would.
     """
     if slot.vfork is not None:
         # A forked child tells what is wrong with the words, and may wait as long as it has to.
         with contextlib.suppress(UnicodeError, TakesLong):
-            pid, failure = slot.vfork.start(program, stdio)
+            pid, failure = slot.vfork.start(program, stdio, groups)
             if failure is not None:
                 os.write(stdio.stderr, _cannot_execute(program.name, failure))
             return pid
-    return fork(lambda: _become(slot, program), stdio)
+    return fork(lambda: _become(slot, program, groups), stdio)
 
 
 def fork(entry: Callable[[], int], stdio: Stdio) -> int:
@@ -69,9 +70,9 @@ def _be_child(entry: Callable[[], int], stdio: Stdio) -> None:
         os._exit(code)
 
 
-def _become(slot: Slot, program: Program) -> int:
+def _become(slot: Slot, program: Program, groups: Sequence[int]) -> int:
     """In the child: become the program; returns its exit code if it cannot be executed."""
-    for fd in program.group_fds:
+    for fd in groups:
         os.pwrite(fd, b"0", 0)
     for which, soft, hard in program.limits:
         resource.setrlimit(which, (soft, hard))

@@ -94,7 +94,7 @@ class Vfork:
                 continue
         return None
 
-    def start(self, program: Program, stdio: Stdio) -> tuple[int, OSError | None]:
+    def start(self, program: Program, stdio: Stdio, groups: Sequence[int]) -> tuple[int, OSError | None]:
         """The child's pid, and why it could not execute the program, if it could not: it has ended then.
 
         TakesLong if the exec does, and nothing has run; OSError if the child could not be set up;
@@ -102,7 +102,7 @@ class Vfork:
         """
         told = self._told
         began_s = now_s()
-        pid = self._start(*_packed(program, stdio), told)
+        pid = self._start(*_packed(program, stdio, groups), told)
         if pid < 0:
             raise OSError(-pid, f"cannot start a process: {os.strerror(-pid)}")
         if told.step is None and now_s() - began_s >= EXEC_WITHIN_S and not _has_execed(pid):
@@ -160,7 +160,7 @@ def _has_execed(pid: int) -> bool:
         return not int(stat.read().rpartition(b")")[2].split()[6]) & PF_FORKNOEXEC
 
 
-def _packed(program: Program, stdio: Stdio) -> tuple[bytes, bytes]:
+def _packed(program: Program, stdio: Stdio, groups: Sequence[int]) -> tuple[bytes, bytes]:
     """The struct start, and its texts."""
     uid, gid = program.owner or (0, 0)
     env = [f"{key}={value}" for key, value in program.env.items()]
@@ -168,7 +168,7 @@ def _packed(program: Program, stdio: Stdio) -> tuple[bytes, bytes]:
     lists = (program.places, box, program.argv, env)
     packed = _START.pack(
         *stdio, program.folder_fd,
-        *program.group_fds, *_NO_FD[len(program.group_fds) : MOST_GROUPS], len(program.group_fds),
+        *groups, *_NO_FD[len(groups) : MOST_GROUPS], len(groups),
         *program.kept_fds, *_NO_FD[len(program.kept_fds) : MOST_KEPT], len(program.kept_fds),
         len(program.limits), *_flat(program.limits),
         program.priority, program.owner is not None, uid, gid, OOM_SCORE, *map(len, lists),
