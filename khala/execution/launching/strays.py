@@ -10,6 +10,7 @@ that hides both is beyond this and needs a control group.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 
@@ -25,6 +26,16 @@ def end_strays(workspace: str, task_id: str, attempt: int) -> None:
             return
 
 
+def _is_inside(pid: str, workspace: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").startswith(workspace)
+    except OSError as error:
+        # It went so deep that the kernel cannot tell where it is: nothing here speaks for it.
+        if error.errno == errno.ENAMETOOLONG:
+            return True
+        raise
+
+
 def _end_one(pid: str, workspace: str, wanted: set[bytes]) -> bool:
     """Kill `pid` if it belongs to the attempt; the pidfd keeps a reused number from being hit."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -32,8 +43,8 @@ def _end_one(pid: str, workspace: str, wanted: set[bytes]) -> bool:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 environment = file.read()
-            inside = os.readlink(f"/proc/{pid}/cwd").startswith(workspace)
-            if wanted <= set(environment.split(b"\0")) and (inside or workspace.encode() in environment):
+            named = wanted <= set(environment.split(b"\0"))
+            if named and (workspace.encode() in environment or _is_inside(pid, workspace)):
                 signal.pidfd_send_signal(held, signal.SIGKILL)
                 return True
         finally:
