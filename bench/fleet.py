@@ -9,11 +9,14 @@ Prints `ready` once all are connected, and ends when its standard input does.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import threading
 import time
 import uuid
 from pathlib import Path
+
+import structlog
 
 from khala.bus.bus import ThriftBus
 from khala.bus.envelope import Envelope
@@ -201,6 +204,11 @@ def main() -> None:
     words.add_argument("--executors", type=int, default=1)
     words.add_argument("--slots", type=int, default=1_000)
     options = words.parse_args()
+    # Standard output is for `ready`.
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )
     secret = options.secret_file.read_text().strip().encode() if options.secret_file else None
     fleet = Fleet(options.executors, options.slots, options.etcd, secret)
     fleet.join()
