@@ -3,7 +3,8 @@
     python -m bench.control_plane [--tasks 5000] [--repeats 3] [--executors 4] [--depth 0] [--json FILE]
 
 Everything else is as in earnest: HTTP batches, majority-journaled writes, the real wire. `--depth` tasks
-that no executor suits wait in the queue meanwhile. Prints the rate, and each process's CPU time per task.
+that no executor suits wait in the queue meanwhile. Prints the rate, each process's CPU time per task, and
+how long the scheduler's passes were.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.cluster import Cluster, running, wait
 from bench.command import tell, words_of
@@ -62,6 +65,7 @@ def measure(tasks: int, repeats: int, executors: int, slots: int, depth: int) ->
         full_bytes = cluster.memory_bytes("judicator-1")
         rate(cluster, min(tasks, 1_000), depth)
         found = [rate(cluster, tasks, depth) for _ in range(repeats)]
+        pass_ms = 1000 * bound_of(cluster, "khala_scheduler_pass_seconds", share=0.99)
     return {
         "tasks": tasks,
         "executors": executors,
@@ -71,8 +75,21 @@ def measure(tasks: int, repeats: int, executors: int, slots: int, depth: int) ->
         "cpu_ms_per_task": {
             name: round(statistics.median(cpu[name] for _, cpu in found), 3) for name in found[0][1]
         },
+        "scheduler_pass_p99_at_most_ms": pass_ms,
         "bytes_per_queued_task": round((full_bytes - empty_bytes) / depth) if depth else None,
     }
+
+
+def bound_of(cluster: Cluster, histogram: str, *, share: float) -> float:
+    """What at least this share of all observations is at most, as exactly as its buckets tell."""
+    told = cluster.http.get("/metrics").raise_for_status().text
+    buckets = [
+        (float(sample.labels["le"]), sample.value)
+        for family in text_string_to_metric_families(told)
+        for sample in family.samples
+        if sample.name == f"{histogram}_bucket"
+    ]
+    return min(bound for bound, count in buckets if count >= share * max(count for _, count in buckets))
 
 
 def _known(cluster: Cluster) -> int:

@@ -3,22 +3,26 @@
     python -m bench.idle [--count 300] [--executors 200] [--json FILE]
 
 Latency is from POST /api/v1/tasks?wait= to the answer with the outcome: of `sh -c true` on a real executor,
-and of the same on a simulated one, which is the control plane's part of it. The cost of idling is the CPU
+and of the same on a simulated one, which is the control plane's part of it. A cancel is timed from its POST
+until the process of a real task is gone. The cost of idling is the CPU
 time of all processes of the cluster, in per cent of one CPU, with one executor and with many.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.cluster import Cluster, running
+from bench.cluster import Cluster, running, wait
 from bench.command import tell, words_of
 from bench.control_plane import TASK, fleet
 
 REAL = {"execute": {"command": ["sh", "-c", "true"]}}
+ENDLESS = {"execute": {"command": ["sh", "-c", "echo $$; exec sleep 600"]}}
 IDLE_S = 10.0
 
 
@@ -32,8 +36,33 @@ def latencies_ms(cluster: Cluster, count: int, task: Mapping[str, Any]) -> dict[
             took.append(1000 * (time.perf_counter() - began))
         if answer["state"] != "succeeded":
             raise SystemExit(f"a task did not succeed: {answer}")
-    cuts = statistics.quantiles(took, n=100)
-    return {"p50": round(statistics.median(took), 2), "p99": round(cuts[98], 2)}
+    return _summary(took)
+
+
+def cancels_ms(cluster: Cluster, count: int) -> dict[str, float]:
+    """Median and 99th percentile of `count` cancels, in milliseconds, until the task's process is gone."""
+    took = []
+    for _ in range(count):
+        (task_id,) = cluster.submit(1, ENDLESS)
+        one = f"/api/v1/tasks/{task_id}"
+
+        def said(one: str = one) -> str:
+            return cluster.http.get(f"{one}/logs/execute/stdout").raise_for_status().text.strip()
+
+        wait(lambda: bool(said()), f"the output of {task_id}", within_s=60.0)
+        process = os.pidfd_open(int(said()))
+        began = time.perf_counter()
+        cluster.http.post(f"{one}/cancel").raise_for_status()
+        if not select.select([process], [], [], 60.0)[0]:
+            raise SystemExit(f"the process of {task_id} does not end")
+        took.append(1000 * (time.perf_counter() - began))
+        os.close(process)
+    return _summary(took)
+
+
+def _summary(took_ms: Sequence[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(took_ms, n=100)
+    return {"p50": round(statistics.median(took_ms), 2), "p99": round(cuts[98], 2)}
 
 
 def idle_percent(cluster: Cluster) -> float:
@@ -47,6 +76,7 @@ def measure(count: int, executors: int) -> dict[str, Any]:
     """All figures."""
     with running(slots=2) as cluster:
         found: dict[str, Any] = {"real_ms": latencies_ms(cluster, count, REAL)}
+        found["cancel_ms"] = cancels_ms(cluster, max(2, count // 2))
         with fleet(cluster, executors=1, slots=2):
             found["simulated_ms"] = latencies_ms(cluster, count, TASK)
             found["idle_percent_1"] = idle_percent(cluster)

@@ -47,6 +47,8 @@ def _control_plane(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
     yield _rate("control plane, simulated executors", found["tasks_per_s"], baseline, "10,000 (floor 3,000)")
     for process, ms in found["cpu_ms_per_task"].items():
         yield f"… CPU of {process}", f"{ms:.3f} ms a task", "", "", ""
+    most_ms = found["scheduler_pass_p99_at_most_ms"]
+    yield "… one pass of the scheduler, p99", f"at most {most_ms:g} ms", "", "", "20"
 
 
 def _idle(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
@@ -54,6 +56,8 @@ def _idle(found: Mapping[str, Any], baseline: float) -> Iterator[Row]:
     for who in ("real", "simulated"):
         took = found[f"{who}_ms"]
         yield f"one task, idle, {who} executor", f"{took['p50']} ms", f"p99 {took['p99']} ms", "", "8, p99 25"
+    took = found["cancel_ms"]
+    yield "from a cancel to the process's end", f"{took['p50']} ms", f"p99 {took['p99']} ms", "", "p99 200"
     for name, percent in found.items():
         if name.startswith("idle_percent_"):
             count = name.removeprefix("idle_percent_")

@@ -339,12 +339,13 @@ class Scheduler(NodeActor):
 
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """The events at hand are handled: place what waits, and do what was decided, once for all of them."""
-        decisions = self._leading()
+        decisions, began = self._leading(), self.now()
         if decisions is not None and self._stand == Stand.LEADING:
-            self._perform(decisions.assign(self.now()))
+            self._perform(decisions.assign(began))
         self._flushing = False
         if decisions is not None:
             self._act()
+            decisions.passed(self.now().boot_s - began.boot_s)
 
     def _act(self) -> None:
         effects, self._effects = self._effects, []

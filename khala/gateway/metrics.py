@@ -26,6 +26,7 @@ _HELP = {
     "khala_tasks": "Tasks in the store, by state",
     "khala_tasks_ended": "Tasks that this leader saw end",
     "khala_phase_seconds": "How long tasks waited, compiled and executed",
+    "khala_scheduler_pass_seconds": "How long the leader took each time to place what waits and to act on it",
     "khala_queue_depth": "Waiting tasks by priority",
     "khala_leader_epoch": "The epoch: it grows with every change of leadership",
     "khala_leads": "Is this judicator the leader?",

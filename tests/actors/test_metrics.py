@@ -53,6 +53,7 @@ def test_the_leader_counts_what_waits_and_what_ended(world: World) -> None:
     seen = wait_until(counted, what="both ends in the numbers")
     assert seen["khala_phase_seconds_bucket", (("le", "+Inf"), ("phase", "queue"))] == 2
     assert not any(name == "khala_queue_depth" for name, _ in seen)
+    assert seen["khala_scheduler_pass_seconds_count", ()] >= 2
     assert seen["khala_leader_epoch", ()] >= 1
     assert seen["khala_leads", (("node", judicator.name),)] == 1
     assert seen["khala_elections_total", (("node", judicator.name),)] >= 1

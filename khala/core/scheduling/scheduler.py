@@ -121,6 +121,10 @@ class Scheduler:
         assigning.assign_waiting(self.ledger)
         return self._take_effects()
 
+    def passed(self, took_s: float) -> None:
+        """Placing what waits and acting on it took so long, for the metrics."""
+        self.ledger.tally.passed(took_s)
+
     def limits_seen(self, limits: Mapping[str, int]) -> None:
         """How many tasks each owner may have assigned or running (a quota); who is left out, any number."""
         self.ledger.shares.limits = limits

@@ -10,6 +10,7 @@ from khala.core.operations import Sample
 from khala.core.task import Result, TaskControl
 
 BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0)
+PASS_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Durations:
@@ -41,6 +42,11 @@ class Tally:
     def __init__(self) -> None:
         self._ended: Counter[tuple[str, str]] = Counter()
         self._phases = {name: Durations() for name in ("queue", "compile", "execute")}
+        self._passes = Durations(PASS_BUCKETS_S)
+
+    def passed(self, took_s: float) -> None:
+        """A pass over what waits took so long."""
+        self._passes.add(took_s)
 
     def ended(self, control: TaskControl, result: Result | None) -> None:
         """A task ended so."""
@@ -59,3 +65,4 @@ class Tally:
             yield Sample(name="khala_tasks_ended_total", labels=labels, value=float(count))
         for name, durations in self._phases.items():
             yield from durations.samples("khala_phase_seconds", phase=name)
+        yield from self._passes.samples("khala_scheduler_pass_seconds")
