@@ -4,8 +4,8 @@
 
 Latency is from POST /api/v1/tasks?wait= to the answer with the outcome: of `sh -c true` on a real executor,
 and of the same on a simulated one, which is the control plane's part of it. A cancel is timed from its POST
-until the process of a real task is gone. The cost of idling is the CPU
-time of all processes of the cluster, in per cent of one CPU, with one executor and with many.
+until the process of a real task is gone. The cost of idling is the CPU time of all processes of the cluster,
+in per cent of one CPU, with one executor and with many.
 """
 
 from __future__ import annotations

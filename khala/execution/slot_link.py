@@ -9,12 +9,10 @@ import selectors
 import socket
 from collections.abc import Callable, Iterator
 
-from khala.execution.launching.framing import FrameReader, Header
+from khala.execution.launching.framing import READ_BYTES, FrameReader, Header
 from khala.execution.wire import read_header
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-READ_BYTES = 1 << 16
-"""Below what malloc(3) maps and unmaps each time."""
 
 
 class SlotLink:

@@ -12,7 +12,6 @@ from wait import wait_until
 
 from khala.execution.launching.ended import NEXT, Ended
 from khala.execution.launching.ready import Ready
-from khala.execution.launching.vforking import Vfork
 
 MAKERS = {
     "shared memory": "libc.shmget(77, 4096, 0o1600)",
@@ -80,7 +79,7 @@ def test_a_workspace_is_made_where_none_can_be_taken(tmp_path: Path) -> None:
     ended = Ended.beside(str(root))
     assert ended is not None
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    ready = Ready(3, root_fd, None, ended, None)
+    ready = Ready(3, root_fd, None, ended)
     try:
         for before in (ready.make, lambda: None, lambda: _make_and_lose(ready, tmp_path), ready.make):
             before()
@@ -96,10 +95,8 @@ def test_a_workspace_is_made_where_none_can_be_taken(tmp_path: Path) -> None:
     assert list((tmp_path / "root.ended").iterdir()) == []
 
 
-@pytest.mark.parametrize("vfork", [None, Vfork.here()], ids=["without the library", "with it"])
-def test_pipes_are_made_ahead_and_when_none_are_there(tmp_path: Path, vfork: Vfork | None) -> None:
-    owner = (os.geteuid(), os.getegid())
-    ready = Ready(3, -1, owner, None, vfork)
+def test_pipes_are_made_ahead_and_when_none_are_there() -> None:
+    ready = Ready(3, -1, (os.geteuid(), os.getegid()), None)
     ready.make()
     pipes = [*ready.take_pipes(), *ready.take_pipes()]
     assert len(set(pipes)) == 8

@@ -11,13 +11,13 @@ from khala.execution.launching.strays import end_strays
 
 TASK_ID = f"{7:024x}"
 DIVES = """
-import os, sys, time
+import os, signal, sys
 os.chdir(sys.argv[1])
 for _ in range(int(sys.argv[2])):
     os.mkdir("d" * 200)
     os.chdir("d" * 200)
 print("there", flush=True)
-time.sleep(300)
+signal.pause()
 """
 DEEP = 25
 """Folders, after which a path is longer than the kernel tells."""

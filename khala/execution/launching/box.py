@@ -47,8 +47,9 @@ class Box:
                 self._common += ["--ro-bind", path, path]
         self._common += _shown((*ETC_SHOWN, *extra_paths))
         # Each mount costs some 0.15 ms: bwrap looks through all of them after each.
-        if os.path.realpath(LOCALTIME).startswith("/usr/"):
-            self._common += ["--symlink", os.path.realpath(LOCALTIME), LOCALTIME]
+        zone = os.path.realpath(LOCALTIME)
+        if zone.startswith("/usr/"):
+            self._common += ["--symlink", zone, LOCALTIME]
         else:
             self._common += _shown((LOCALTIME,))
         self._common += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var"]

@@ -11,11 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from .children import now_s
-from .framing import FrameReader, Header, encode
+from .framing import READ_BYTES, FrameReader, Header, encode
 
 MAX_FRAME_BYTES = 1 << 30
-READ_BYTES = 1 << 16
-"""Below what malloc(3) maps and unmaps each time."""
 SOON_S = 0.02
 
 

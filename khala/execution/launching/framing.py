@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+READ_BYTES = 1 << 16
+"""What either end reads at once: below what malloc(3) maps and unmaps each time."""
 LENGTHS = struct.Struct(">II")
 Header = dict[str, Any]
 _to_json = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode

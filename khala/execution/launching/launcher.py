@@ -120,8 +120,6 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
     root_fd = os.open(root, workspace.OPEN_DIRECTORY)
     # By its own mounts: a rename does not cross to those of the zygote.
     ended = Ended.beside(root)
-    # Until its exec the child has the launcher's memory: no other process may have its uid then.
-    vfork = Vfork.here() if uid_is_own or owner is None else None
     return Slot(
         number=settings["slot"],
         root=root,
@@ -145,10 +143,11 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         own_mounts=own_mounts,
         ipc=OwnIpc(kernel) if own_mounts else None,
         ended=ended,
-        ready=Ready(settings["slot"], root_fd, owner, ended, vfork),
+        ready=Ready(settings["slot"], root_fd, owner, ended),
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
         kept_bytes=settings["kept_bytes"],
-        vfork=vfork,
+        # Until its exec the child has the launcher's memory: no other process may have its uid then.
+        vfork=Vfork.here() if uid_is_own or owner is None else None,
     )

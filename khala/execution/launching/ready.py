@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from . import workspace
 from .ended import Ended
-from .vforking import Vfork
 
 
 class Pipes(NamedTuple):
@@ -27,21 +26,18 @@ class Ready:
     """`make` when there is time, then `take` and `take_pipes`: what could not be made ahead is made when it
     is taken, and a workspace also without a folder for it (`ended`)."""
 
-    def __init__(
-        self, slot: int, root_fd: int, owner: tuple[int, int] | None, ended: Ended | None, vfork: Vfork | None
-    ) -> None:
+    def __init__(self, slot: int, root_fd: int, owner: tuple[int, int] | None, ended: Ended | None) -> None:
         self._slot = slot
         self._root_fd = root_fd
         self._owner = owner
         self._ended = ended
-        self._vfork = vfork
         self._fd = -1
         self._pipes: Pipes | None = None
 
     def make(self) -> None:
         """Make all of it that is not there. The workspace last: it shows that the slot is idle."""
         with contextlib.suppress(OSError):
-            self._pipes = self._pipes or self._make_pipes()
+            self._pipes = self._pipes or _make_pipes(self._owner)
             if self._fd < 0 and self._ended is not None:
                 self._fd = self._ended.make_next(self._slot, self._owner)
 
@@ -63,12 +59,11 @@ class Ready:
         """Two pipes, which are the caller's to close. The write ends are the owner's: without that a task
         cannot open /dev/stdout or /dev/stderr. OSError if they cannot be had."""
         pipes, self._pipes = self._pipes, None
-        return pipes or self._make_pipes()
+        return pipes or _make_pipes(self._owner)
 
-    def _make_pipes(self) -> Pipes:
-        if self._vfork is not None:
-            return Pipes(*self._vfork.pipes(self._owner))
-        return Pipes(*_pipe(self._owner), *_pipe(self._owner))
+
+def _make_pipes(owner: tuple[int, int] | None) -> Pipes:
+    return Pipes(*_pipe(owner), *_pipe(owner))
 
 
 def _pipe(owner: tuple[int, int] | None) -> tuple[int, int]:

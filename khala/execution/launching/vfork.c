@@ -210,27 +210,6 @@ long khala_start(const struct start *start, char *texts, struct told *told)
 
 enum { STREAMS = 2 };
 
-/* Two pipes, as read end, write end: the read ends do not block, and the write ends are the owner's, for
- * without that a task cannot open /dev/stdout. Returns 0 or -errno, and then there is none. */
-long khala_pipes(int fds[2 * STREAMS], int has_owner, unsigned uid, unsigned gid)
-{
-    for (int i = 0; i < STREAMS; i++) {
-        int *pair = fds + 2 * i;
-        if (pipe2(pair, O_CLOEXEC) == 0) {
-            if (fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0 && (!has_owner || fchown(pair[1], uid, gid) == 0))
-                continue;
-            i++;
-        }
-        long error = -errno;
-        while (--i >= 0) {
-            close(fds[2 * i]);
-            close(fds[2 * i + 1]);
-        }
-        return error;
-    }
-    return 0;
-}
-
 /* What a launcher waits for while a child runs, and what came of it. */
 struct watch {
     long pid;              /* of the child */

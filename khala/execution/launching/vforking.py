@@ -14,7 +14,7 @@ import glob
 import os
 import struct
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_char_p, c_int, c_long, c_uint
+from ctypes import POINTER, Structure, c_char_p, c_int, c_long
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,14 +63,10 @@ class Vfork:
         self._start = library.khala_start
         self._start.argtypes = (c_char_p, c_char_p, POINTER(_Told))
         self._start.restype = c_long
-        self._pipes = library.khala_pipes
-        self._pipes.argtypes = (POINTER(c_int), c_int, c_uint, c_uint)
-        self._pipes.restype = c_long
         self._watch = library.khala_watch
         self._watch.argtypes = (c_char_p,)
         self._watch.restype = None
         self._told = _Told()
-        self._fds = (c_int * 4)()
         self._taken = tuple(ctypes.create_string_buffer(MOST_TAKEN_BYTES) for _ in range(2))
         self._addresses = tuple(map(ctypes.addressof, self._taken))
         self._watched = ctypes.create_string_buffer(_WATCH.size)
@@ -135,15 +131,6 @@ class Vfork:
             (ctypes.string_at(taken, size) if size else b"", stream < 0)
             for taken, size, stream in zip(self._addresses, sizes, left, strict=True)
         ]
-
-    def pipes(self, owner: tuple[int, int] | None) -> tuple[int, int, int, int]:
-        """Two pipes, as read end, write end: the read ends do not block, and the write ends are `owner`'s
-        (uid, gid) if there is one. OSError if they cannot be had."""
-        error = self._pipes(self._fds, owner is not None, *(owner or (0, 0)))
-        if error < 0:
-            raise OSError(-error, os.strerror(-error))
-        first_read, first_write, second_read, second_write = self._fds
-        return first_read, first_write, second_read, second_write
 
 
 def _is_protected() -> bool:
