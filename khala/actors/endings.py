@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from khala.core.effects import Send
 
-EVERY_S = 0.05
+EVERY_S = 0.1
 """How long an end waits for others, but for the time until the next event or tick."""
 
 

@@ -33,7 +33,7 @@ from khala.core.messages import AttemptFinished
 from khala.core.operations import DrainOrdered
 from khala.core.output import has_files
 from khala.errors import Fault, Unavailable
-from khala.execution.job import JobEnded, OutputSpooled, PhaseStarted
+from khala.execution.job import JobEnded, JobReturned, OutputSpooled, PhaseStarted
 from khala.execution.journal import Journal as JournalFile
 from khala.execution.pool import LauncherPool
 
@@ -152,6 +152,11 @@ class Executor(NodeActor):
         told = self._running.job_ended(ended)
         if told is not None:
             self.handle_attempt_ended(told, envelope)
+
+    def handle_job_returned(self, returned: JobReturned, envelope: Envelope) -> None:
+        """A launcher has not begun what it was given ahead."""
+        self._running.returned(returned)
+        self._take(self._machine.given_back(returned.task_id, returned.attempt, self.now()))
 
     def handle_attempt_ended(self, ended: AttemptEnded, envelope: Envelope) -> None:
         """A slot's attempt is over."""

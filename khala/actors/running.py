@@ -11,21 +11,15 @@ from dataclasses import dataclass
 
 from khala.actors.executor_messages import AttemptEnded, RunAttempt, SpoolGrew, StopRunning
 from khala.core.effects import StartAttempt, StopAttempt
-from khala.core.files import file_ids_of
-from khala.core.task import TaskSpec
+from khala.core.execution.lanes import is_plain
 from khala.errors import Fault
-from khala.execution.job import Job, JobEnded, OutputSpooled
+from khala.execution.job import Job, JobEnded, JobReturned, OutputSpooled
 from khala.execution.pool import LauncherPool
-
-
-def is_plain(spec: TaskSpec) -> bool:
-    """Can it be started, and its end be taken, without waiting for anything?"""
-    return spec.expected_output is None and not file_ids_of(spec)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One slot's attempt. `spooled`: some of its output is in a spool."""
+    """One attempt. `spooled`: some of its output is in a spool."""
 
     start: StartAttempt
     plain: bool
@@ -38,25 +32,27 @@ class Running:
     def __init__(self, pool: LauncherPool, command: Callable[[int, object], None]) -> None:
         self._pool = pool
         self._command = command
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[tuple[str, int], _Run] = {}
 
     def start(self, start: StartAttempt) -> None:
-        """Run it in its slot. Fault if the slot has an attempt."""
-        if start.slot in self._runs:
-            raise Fault(f"slot {start.slot} is busy, cannot take {start.task_id}")
-        run = self._runs[start.slot] = _Run(start, plain=is_plain(start.spec))
+        """Run it in its slot, or have it wait there. Fault if it has been given to a slot already."""
+        key = (start.task_id, start.attempt)
+        if key in self._runs:
+            raise Fault(f"slot {self._runs[key].start.slot} has attempt {start.attempt} of {start.task_id}")
+        run = self._runs[key] = _Run(start, plain=is_plain(start.spec))
         if run.plain:
-            self._pool.run(start.slot, Job(task_id=start.task_id, attempt=start.attempt, spec=start.spec))
+            job = Job(task_id=start.task_id, attempt=start.attempt, spec=start.spec)
+            self._pool.run(start.slot, job, ahead=start.ahead)
         else:
             self._command(start.slot, RunAttempt(start.task_id, start.attempt, start.spec))
 
     def stop(self, stop: StopAttempt) -> None:
-        """End it, if it is still the one that runs."""
-        run = self._runs.get(stop.slot)
-        if run is None or (run.start.task_id, run.start.attempt) != (stop.task_id, stop.attempt):
+        """End it, if its slot still has it."""
+        run = self._runs.get((stop.task_id, stop.attempt))
+        if run is None:
             return
         if run.plain:
-            self._pool.abort(stop.slot)
+            self._pool.abort(stop.slot, (stop.task_id, stop.attempt))
         else:
             self._command(stop.slot, StopRunning(stop.task_id, stop.attempt))
 
@@ -78,11 +74,16 @@ class Running:
         """The slot is free again; is there a spool of the attempt? A launcher that died may have left output
         files that no outcome tells of."""
         run = self._run_of(ended.slot, ended.task_id, ended.attempt)
-        del self._runs[ended.slot]
+        del self._runs[(ended.task_id, ended.attempt)]
         return run.spooled or bool(run.start.spec.outputs)
 
+    def returned(self, returned: JobReturned) -> None:
+        """Its slot gave it back, and it has not begun."""
+        self._run_of(returned.slot, returned.task_id, returned.attempt)
+        del self._runs[(returned.task_id, returned.attempt)]
+
     def _run_of(self, slot: int, task_id: str, attempt: int) -> _Run:
-        run = self._runs.get(slot)
-        if run is None or (run.start.task_id, run.start.attempt) != (task_id, attempt):
+        run = self._runs.get((task_id, attempt))
+        if run is None or run.start.slot != slot:
             raise Fault(f"slot {slot} does not run attempt {attempt} of {task_id}")
         return run

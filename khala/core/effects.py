@@ -59,13 +59,14 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartAttempt:
-    """Run this attempt in this slot."""
+    """Run this attempt in this slot; `ahead`: when those have ended that the slot was given before."""
 
     slot: int
     task_id: str
     attempt: int
     spec: TaskSpec
     epoch: Epoch
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ class Fact(StrEnum):
     START = "start"
     END = "end"
     SETTLED = "settled"
+    RETURNED = "returned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,9 @@ class JournalRecord:
     """One fact.
 
     INCARNATION: a process of this executor began (`incarnation`). EPOCH: no older `epoch` is ever
-    obeyed again. START and END: `attempt` of `task_id`, assigned to `incarnation` under `epoch`, began or
-    ended at `at` (Unix seconds). SETTLED: its outcome was acknowledged and may be forgotten.
+    obeyed again. START and END: `attempt` of `task_id`, assigned to `incarnation` under `epoch`, may begin
+    from `at` on (Unix seconds), or ended then. SETTLED: its outcome was acknowledged and may be forgotten.
+    RETURNED: it was handed back and has never begun, in spite of its START.
     """
 
     fact: Fact

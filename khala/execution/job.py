@@ -65,4 +65,14 @@ class JobEnded:
     outcome: Outcome
 
 
-LauncherEvent = PhaseStarted | OutputSpooled | JobEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReturned:
+    """A job that was given ahead has not begun, and the slot does not have it any more: the one before it
+    takes long."""
+
+    slot: int
+    task_id: str
+    attempt: int
+
+
+LauncherEvent = PhaseStarted | OutputSpooled | JobEnded | JobReturned

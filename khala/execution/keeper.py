@@ -12,7 +12,6 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,8 @@ from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
 from khala.errors import Fault
 from khala.execution.bounds import Unrunnable
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.job import Job, JobEnded, LauncherEvent, OutputSpooled, PhaseStarted
+from khala.execution.held_slot import Given, HeldSlot, key_of
+from khala.execution.job import Job, JobEnded, JobReturned, LauncherEvent, OutputSpooled, PhaseStarted
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
 from khala.execution.slot_link import SlotLink
@@ -32,24 +32,8 @@ from khala.execution.zygote_process import ZygoteProcess
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 5.0
 ZYGOTE_STOPS_WITHIN_S = 10.0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Slot:
-    """A slot's launcher and job. `launch` numbers its launchers, `zygote` says whose child it is."""
-
-    number: int
-    launch: int = -1
-    zygote: int = -1
-    link: SlotLink | None = None
-    ready: bool = False
-    deaths: int = 0
-    launch_at_s: float | None = None
-    lost: str = ""
-    job: Job | None = None
-    sent: bool = False
-    started_at: float = 0.0
-    phase: Phase | None = None
+REST_S, LONGEST_REST_S = 0.002, 0.01
+"""How long ends may wait to be read, for each job that a slot has ahead, and at most."""
 
 
 class Keeper:
@@ -68,7 +52,7 @@ class Keeper:
         self._kept_fds = tuple(kept_fds)
         self._cgroups = cgroups
         self._tell = tell
-        self._slots = [_Slot(number=number) for number in range(settings.slots)]
+        self._slots = [HeldSlot(number=number) for number in range(settings.slots)]
         self._launches = 0
         self._zygotes = 0
         self._zygote_deaths = 0
@@ -102,31 +86,43 @@ class Keeper:
             self._zygote.stop(ZYGOTE_STOPS_WITHIN_S)
             self._zygote = None
 
+    def jobs_of(self, number: int) -> list[Job]:
+        """What a slot has, the first of which runs."""
+        return [given.job for given in self._slots[number].jobs]
+
     def run(self, number: int, job: Job) -> None:
-        """Give a job to an idle slot; it waits while the slot's launcher is being replaced."""
+        """Give a job to a slot, after those that it has; it waits while the launcher is being replaced."""
         slot = self._slots[number]
-        slot.job, slot.sent, slot.phase = job, False, None
-        self._send_job(slot)
+        slot.jobs.append(Given(job))
+        self._send_jobs(slot)
 
     def abort(self, number: int, job: Job, kill_grace_s: float) -> None:
-        """Abort the slot's job if it still is `job`."""
+        """Abort a job of the slot's, if it still has it."""
         slot = self._slots[number]
-        if slot.job is not job:
+        given = next((given for given in slot.jobs if given.job is job), None)
+        if given is None:
             return
-        if not slot.sent:
-            slot.started_at = time.time()
-            self._end(slot, Outcome(
+        if not given.sent:
+            given.started_at = time.time()
+            self._end(slot, given, Outcome(
                 exit_reason=ExitReason.CANCELLED, reason="aborted before it started", finished_at=time.time()
             ))  # fmt: skip
         elif slot.link is not None:
             slot.link.send(encode_abort(job, kill_grace_s))
 
+    def rest_s(self) -> float:
+        """How long the launchers have enough to do for nobody to hear them, in seconds."""
+        ahead = [len(slot.jobs) - 1 for slot in self._slots if slot.jobs]
+        if not self.ready or any(slot.link is not None and slot.link.waits_to_send for slot in self._slots):
+            return 0.0
+        return min(LONGEST_REST_S, REST_S * min(ahead, default=0))
+
     def renew(self, deadline_s: float) -> None:
         """Let jobs that must not outlive this executor's lease run until then (CLOCK_BOOTTIME)."""
         self._deadline_s = deadline_s
         for slot in self._slots:
-            stops = slot.job is not None and slot.job.spec.on_disconnect is OnDisconnect.STOP
-            if stops and slot.sent and slot.link is not None:
+            stops = slot.runs and slot.jobs[0].job.spec.on_disconnect is OnDisconnect.STOP
+            if stops and slot.link is not None:
                 slot.link.send(encode_renewal(deadline_s))
 
     def pause_s(self) -> float | None:
@@ -172,7 +168,7 @@ class Keeper:
         self._zygote_deaths += 1
         self._zygote_at_s = time.monotonic() + _back_off_s(self._zygote_deaths)
         for slot in self._slots:
-            if slot.link is None or slot.job is None or not slot.sent:
+            if slot.link is None or not slot.runs:
                 self._replace(slot)
 
     def _heed(self, notice: dict[str, Any]) -> None:
@@ -186,21 +182,23 @@ class Keeper:
         if slot.launch == launch:
             self._bury(slot, notice.get("reason") or _how_it_ended(notice["status"]))
 
-    def _bury(self, slot: _Slot, why: str) -> None:
+    def _bury(self, slot: HeldSlot, why: str) -> None:
         """The slot's launcher is dead and its processes are gone."""
         self._drop_link(slot)
+        if not slot.garbled:
+            slot.take_back()
         slot.deaths += 1
         slot.lost = f"the slot's launcher {why}"
         slot.launch_at_s = time.monotonic() + (_back_off_s(slot.deaths - 1) if slot.deaths > 1 else 0.0)
         self._log.error("launcher lost", slot=slot.number, reason=slot.lost)
 
-    def _replace(self, slot: _Slot) -> None:
+    def _replace(self, slot: HeldSlot) -> None:
         """Let go of an idle launcher, or of one that is gone, and get another."""
         self._drop_link(slot)
         slot.lost = slot.lost or "the slot's launcher and the zygote ended"
         slot.launch_at_s = time.monotonic()
 
-    def _launch(self, slot: _Slot) -> None:
+    def _launch(self, slot: HeldSlot) -> None:
         if self._zygote is None:
             return
         slot.launch_at_s = None
@@ -214,7 +212,7 @@ class Keeper:
             return
         slot.link = SlotLink(sock, self._selector, partial(self._read_link, slot))
 
-    def _request(self, slot: _Slot) -> dict[str, Any]:
+    def _request(self, slot: HeldSlot) -> dict[str, Any]:
         settings = self._settings
         return {
             "launch": slot.launch,
@@ -238,7 +236,7 @@ class Keeper:
             "kept_bytes": settings.kept_files_bytes,
         }
 
-    def _read_link(self, slot: _Slot) -> None:
+    def _read_link(self, slot: HeldSlot) -> None:
         link = slot.link
         if link is None:
             return
@@ -250,13 +248,14 @@ class Keeper:
                     return
         except BadFrame as why:
             self._log.error("launcher dropped", slot=slot.number, reason=str(why))
+            slot.garbled = True
             self._drop_link(slot)
         if link.closed_by_launcher:
             self._drop_link(slot)
         if slot.link is None and (self._zygote is None or slot.zygote != self._zygotes):
             self._bury(slot, "ended after its zygote had died")
 
-    def _take(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:
+    def _take(self, slot: HeldSlot, header: Header, blobs: list[bytes]) -> None:
         if "ready" in header:
             self._take_ready(slot)
         elif "phase" in header:
@@ -265,76 +264,95 @@ class Keeper:
             self._take_spooled(slot, header)
         elif "ended" in header:
             self._take_end(slot, header, blobs)
+        elif "returned" in header:
+            self._take_returned(slot, header)
         else:
             raise BadFrame(f"a frame of no known kind: {sorted(header)}")
 
-    def _take_ready(self, slot: _Slot) -> None:
-        slot.ready, slot.deaths, self._zygote_deaths = True, 0, 0
+    def _take_ready(self, slot: HeldSlot) -> None:
+        slot.ready, slot.garbled, slot.deaths, self._zygote_deaths = True, False, 0, 0
         why, slot.lost = slot.lost, ""
-        if slot.job is not None and slot.sent:
-            self._end(slot, Outcome(
+        while slot.runs:
+            self._end(slot, slot.jobs[0], Outcome(
                 exit_reason=ExitReason.INTERNAL_ERROR, reason=why, phase=slot.phase, finished_at=time.time()
             ))  # fmt: skip
-        elif slot.job is not None:
-            self._send_job(slot)
+        self._send_jobs(slot)
 
-    def _take_phase(self, slot: _Slot, header: Header) -> None:
+    def _take_phase(self, slot: HeldSlot, header: Header) -> None:
         job = self._job_of(slot, header)
         self._enter(slot, job, Phase(header["phase"]), header["at"])
 
-    def _enter(self, slot: _Slot, job: Job, phase: Phase, at: float, *, over: bool = False) -> None:
+    def _enter(self, slot: HeldSlot, job: Job, phase: Phase, at: float, *, over: bool = False) -> None:
         slot.phase = phase
         self._tell(PhaseStarted(
             slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=phase, at=at, over=over
         ))  # fmt: skip
 
-    def _take_spooled(self, slot: _Slot, header: Header) -> None:
+    def _take_spooled(self, slot: HeldSlot, header: Header) -> None:
         job = self._job_of(slot, header)
         self._tell(OutputSpooled(
             slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=Phase(header["spooled"]),
             stdout_bytes=header["stdout"], stderr_bytes=header["stderr"],
         ))  # fmt: skip
 
-    def _take_end(self, slot: _Slot, header: Header, blobs: list[bytes]) -> None:
-        job = self._job_of(slot, header["ended"])
+    def _take_end(self, slot: HeldSlot, header: Header, blobs: list[bytes]) -> None:
+        self._job_of(slot, header["ended"])
         outcome = decode_outcome(header["ended"], blobs)
         for phase, began_at in _begun(outcome):
             if slot.phase not in (phase, Phase.EXECUTE):
-                self._enter(slot, job, phase, began_at, over=True)
+                self._enter(slot, slot.jobs[0].job, phase, began_at, over=True)
         if header["leaving"]:
             slot.ready = False
-        elif slot.zygote != self._zygotes or self._zygote is None:
+            slot.take_back()
+        elif self._is_stale(slot) and not slot.has_ahead:
             self._replace(slot)
-        self._end(slot, outcome)
+        self._end(slot, slot.jobs[0], outcome)
 
-    def _job_of(self, slot: _Slot, header: Header) -> Job:
-        job = slot.job
-        if job is None or (header["task_id"], header["attempt"]) != (job.task_id, job.attempt):
-            raise BadFrame("a frame about a job that the slot does not have")
-        return job
+    def _take_returned(self, slot: HeldSlot, header: Header) -> None:
+        """The last one first: each is to be taken up again before those that came after it."""
+        returned = {(task_id, attempt) for task_id, attempt in header["returned"]}
+        behind = [given for given in slot.behind if key_of(given.job) in returned]
+        if len(behind) != len(returned):
+            raise BadFrame("jobs come back that the slot does not have")
+        for given in reversed(behind):
+            slot.jobs.remove(given)
+            job = given.job
+            self._tell(JobReturned(slot=slot.number, task_id=job.task_id, attempt=job.attempt))
 
-    def _send_job(self, slot: _Slot) -> None:
-        if slot.ready and slot.link is not None and slot.job is not None:
-            slot.started_at = time.time()
+    def _job_of(self, slot: HeldSlot, header: Header) -> Job:
+        if not slot.runs or (header["task_id"], header["attempt"]) != key_of(slot.jobs[0].job):
+            raise BadFrame("a frame about a job that the slot does not run")
+        return slot.jobs[0].job
+
+    def _is_stale(self, slot: HeldSlot) -> bool:
+        """Is its launcher the child of a zygote that is gone? It is replaced as soon as it is idle."""
+        return slot.zygote != self._zygotes or self._zygote is None
+
+    def _send_jobs(self, slot: HeldSlot) -> None:
+        while (given := slot.first_unsent) is not None:
+            if not slot.ready or slot.link is None or (slot.runs and self._is_stale(slot)):
+                return
+            given.started_at = time.time()
             try:
-                frame = encode_job(slot.job, self._settings, self._deadline_s)
+                frame = encode_job(given.job, self._settings, self._deadline_s)
             except Unrunnable as why:
-                self._end(slot, Outcome(
+                self._end(slot, given, Outcome(
                     exit_reason=ExitReason.SETUP_FAILED, reason=str(why), finished_at=time.time()
                 ))  # fmt: skip
-                return
-            slot.sent = True
+                continue
+            given.sent = True
             slot.link.send(frame)
 
-    def _end(self, slot: _Slot, outcome: Outcome) -> None:
-        job, slot.job = slot.job, None
-        if job is not None:
-            self._tell(JobEnded(
-                slot=slot.number, task_id=job.task_id, attempt=job.attempt,
-                started_at=slot.started_at, outcome=outcome,
-            ))  # fmt: skip
+    def _end(self, slot: HeldSlot, given: Given, outcome: Outcome) -> None:
+        if slot.jobs[0] is given:
+            slot.phase = None
+        slot.jobs.remove(given)
+        self._tell(JobEnded(
+            slot=slot.number, task_id=given.job.task_id, attempt=given.job.attempt,
+            started_at=given.started_at, outcome=outcome,
+        ))  # fmt: skip
 
-    def _drop_link(self, slot: _Slot) -> None:
+    def _drop_link(self, slot: HeldSlot) -> None:
         slot.ready = False
         if slot.link is not None:
             slot.link.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import selectors
 import threading
 import time
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from khala.errors import ConfigurationError, Fault
 from khala.execution.cgroup_tree import CgroupTree
-from khala.execution.job import Job, JobEnded, LauncherEvent
+from khala.execution.held_slot import key_of
+from khala.execution.job import Job, LauncherEvent
 from khala.execution.keeper import Keeper
 from khala.execution.settings import ExecutionSettings
 
@@ -35,8 +37,9 @@ class LauncherPool:
     """Runs jobs in slots numbered 0 … `settings.slots` - 1.
 
     The listener is called with one event at a time: PhaseStarted, OutputSpooled now and then, and exactly
-    one JobEnded for each job; in the reader thread, and in the caller's for a job that ends before it is
-    sent. It must return quickly and must not raise; it may call `run` and `abort`.
+    one JobEnded for each job, or JobReturned for one that was given ahead; in the reader thread, and in the
+    caller's for a job that ends before it is sent. It must return quickly and must not raise; it may call
+    `run` and `abort`.
     `kept_fds` are locks that shall hold until the last process of the pool is gone, after a kill too.
     """
 
@@ -52,7 +55,6 @@ class LauncherPool:
         self._cgroups: CgroupTree | None = None
         self._listener = listener
         self._lock = threading.RLock()
-        self._jobs: dict[int, Job] = {}
         self._selector = selectors.DefaultSelector()
         self._ready = threading.Event()
         self._closing = False
@@ -74,7 +76,7 @@ class LauncherPool:
             self._selector.register(self._wake_fd, selectors.EVENT_READ, self._take_wake)
             self._cgroups = self._make_cgroups()
             kept = (self._root_fd, *self._kept_fds)
-            keeper = Keeper(self._settings, self._selector, kept, self._cgroups, self._tell)
+            keeper = Keeper(self._settings, self._selector, kept, self._cgroups, self._listener)
             self._keeper = keeper
             keeper.start()
         except BaseException:
@@ -91,23 +93,28 @@ class LauncherPool:
         disk = os.statvfs(self._settings.workspace_root)
         return disk.f_bavail * disk.f_frsize >= self._settings.reserve_bytes
 
-    def run(self, slot: int, job: Job) -> None:
-        """Run `job` in an idle slot. Fault if the slot has a job already, or the pool is closed."""
+    def run(self, slot: int, job: Job, *, ahead: bool = False) -> None:
+        """Run `job` in an idle slot, or `ahead` when all have ended that the slot has. Fault if the slot has
+        one otherwise, or the pool is closed."""
         with self._lock:
             keeper = self._open_keeper(slot)
-            if slot in self._jobs:
-                raise Fault(f"slot {slot} is busy with {self._jobs[slot].task_id}, cannot take {job.task_id}")
-            self._jobs[slot] = job
+            jobs = keeper.jobs_of(slot)
+            if jobs and not ahead:
+                raise Fault(f"slot {slot} is busy with {jobs[0].task_id}, cannot take {job.task_id}")
             keeper.run(slot, job)
 
-    def abort(self, slot: int, *, kill_grace_s: float | None = None) -> None:
-        """End the slot's job: SIGTERM to all its processes, and SIGKILL after `kill_grace_s` seconds
-        (None: as set). It ends as cancelled, unless it ended first. An idle slot is no error."""
+    def abort(
+        self, slot: int, job: tuple[str, int] | None = None, *, kill_grace_s: float | None = None
+    ) -> None:
+        """End a job of the slot's, given as task and attempt, or the one that runs: SIGTERM to all its
+        processes, and SIGKILL after `kill_grace_s` seconds (None: as set). It ends as cancelled, unless it
+        ended first, or comes back. That the slot does not have it is no error."""
         grace_s = self._settings.kill_grace_s if kill_grace_s is None else kill_grace_s
         with self._lock:
-            keeper, job = self._open_keeper(slot), self._jobs.get(slot)
-            if job is not None:
-                keeper.abort(slot, job, grace_s)
+            keeper = self._open_keeper(slot)
+            jobs = keeper.jobs_of(slot)
+            for each in jobs[:1] if job is None else [each for each in jobs if key_of(each) == job]:
+                keeper.abort(slot, each, grace_s)
 
     def renew(self, deadline_s: float) -> None:
         """Jobs of tasks that are to stop with this executor (P11) run until `deadline_s` (CLOCK_BOOTTIME)
@@ -190,11 +197,6 @@ class LauncherPool:
     def _take_wake(self) -> None:
         os.eventfd_read(self._wake_fd)
 
-    def _tell(self, event: LauncherEvent) -> None:
-        if isinstance(event, JobEnded):
-            del self._jobs[event.slot]
-        self._listener(event)
-
     def _serve(self, keeper: Keeper) -> None:
         while True:
             with self._lock:
@@ -203,7 +205,10 @@ class LauncherPool:
                 keeper.tend()
                 if keeper.ready:
                     self._ready.set()
-                pause_s = keeper.pause_s()
+                pause_s, rest_s = keeper.pause_s(), keeper.rest_s()
+            if rest_s:
+                # Each end that is heard by itself would cost as much as several together.
+                select.select([self._wake_fd], [], [], rest_s)
             for key, _ in self._selector.select(pause_s):
                 with self._lock:
                     key.data()

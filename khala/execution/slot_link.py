@@ -16,7 +16,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 
 class SlotLink:
-    """Frames to and from one launcher. `wake` is what the selector calls when the socket is ready."""
+    """Frames to and from one launcher. `wake` is what the selector calls when the socket is ready;
+    `waits_to_send` is whether the socket takes no more just now."""
 
     def __init__(
         self, sock: socket.socket, selector: selectors.BaseSelector, wake: Callable[[], None]
@@ -25,7 +26,7 @@ class SlotLink:
         self._selector = selector
         self._wake = wake
         self._unsent = bytearray()
-        self._waits_to_send = False
+        self.waits_to_send = False
         self._reader = FrameReader(MAX_FRAME_BYTES, read_header)
         self.closed_by_launcher = False
         selector.register(sock, selectors.EVENT_READ, wake)
@@ -68,8 +69,8 @@ class SlotLink:
                 return
 
     def _wait_to_send(self, waits: bool) -> None:
-        if waits != self._waits_to_send:
-            self._waits_to_send = waits
+        if waits != self.waits_to_send:
+            self.waits_to_send = waits
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
             self._selector.modify(self._sock, wanted, self._wake)
 

@@ -118,6 +118,11 @@ class ExecutionHistories:
             require(count <= most, "I9", "{} started {} times of {}", record.task_id, count, most)
             timely = self.received.get((executor, *key), True)
             require(timely, "I12", "{} obeyed an older epoch than it had answered: {}", executor, key)
+        elif record.fact == Fact.RETURNED:
+            require(self.begun.pop(key, None) == executor, "I7", "{} came back without a start", key)
+            require(key not in self.executed, "I9", "{} was executed and handed back", key)
+            self.given.pop(key)
+            self.starts[record.task_id] -= 1
         elif record.fact == Fact.END:
             require(self.begun.get(key) == executor, "I7", "{} ended at {} without a start", key, executor)
             require(key not in self.ended, "I7", "{} ended twice", key)

@@ -213,8 +213,8 @@ CASES: dict[str, Case] = {
     "P1": Case(parts=Parts(storage=UnguardedStorage), breaks=("I11",), shown_by=20),
     "P3": Case(parts=Parts(leading=HintedOnly), breaks=("I20",)),
     "P4 output": Case(parts=Parts(storage=TakesAnyOutput), breaks=("I17",), shown_by=318),
-    "P4 ends": Case(patch=any_generation_counts, breaks=("I7", "I9"), shown_by=2),
-    "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6"), shown_by=48),
+    "P4 ends": Case(patch=any_generation_counts, breaks=("I7", "I9", "I17"), shown_by=2),
+    "P5": Case(parts=Parts(storage=ForcingStorage), breaks=("I4", "I5", "I6", "I14"), shown_by=48),
     "P6": Case(parts=Parts(machine=HastyMachine), breaks=("I17",)),
     "P8": Case(parts=Parts(machine=ObedientMachine), breaks=("I9", "I10"), shown_by=7),
     "P9": Case(

@@ -65,6 +65,7 @@ class Executor(Node):
         self.machine = self.world.parts.machine(
             identity=Identity(executor=self.name, incarnation=self.incarnation, labels=self.labels),
             capacity=self.capacity,
+            ahead_s=self.world.habit.ahead_s,
         )
         self._take(self.machine.begin(tuple(self.journal), self.at()))
         self._beat()
@@ -126,6 +127,11 @@ class Executor(Node):
         self._look_at_lease()
         task_id, attempt = effect.task_id, effect.attempt
         self._take(self.machine.attempt_ended(task_id, attempt, outcome, self.at(), spooled=spooled))
+
+    def given_back(self, effect: StartAttempt) -> None:
+        """A slot has not begun what it was given ahead."""
+        self._look_at_lease()
+        self._take(self.machine.given_back(effect.task_id, effect.attempt, self.at()))
 
     def delivered(self, task_id: str, attempt: int, outcome: Outcome) -> None:
         """All output of an ended attempt is stored."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from khala.core.effects import DeliverOutput, DropSpool, StartAttempt
 from khala.core.execution.delivering import Deliveries, Piece
+from khala.core.execution.lanes import began_at
 from khala.core.output import OutputChunk, StreamKey, cut_streams, stored_streams
 from khala.core.task import Epoch, ExitReason, Outcome, PhaseResult, Result, StreamCapture
 from khala.errors import Refusal
@@ -56,13 +57,10 @@ def with_output(outcome: Outcome, effect: StartAttempt, size: int) -> Outcome:
     """The outcome of an attempt that wrote so much, all of it spooled."""
     data = content_of(key_of(effect.task_id, effect.attempt), effect.epoch.generation, size)
     stdout = StreamCapture(size=size, stored_bytes=size, sha256=hashlib.sha256(data).hexdigest())
-    part = PhaseResult(exit_reason=ExitReason.EXITED, exit_code=0, stdout=stdout)
-    return Outcome(
-        exit_reason=outcome.exit_reason,
-        succeeded=outcome.succeeded,
-        finished_at=outcome.finished_at,
-        result=Result(execute=part),
+    part = PhaseResult(
+        exit_reason=ExitReason.EXITED, exit_code=0, started_at=min(began_at(outcome)), stdout=stdout
     )
+    return replace(outcome, result=Result(execute=part))
 
 
 class Delivering:

@@ -31,6 +31,9 @@ OTHERS = (
     "task killed its executor",
     "stop task ended at its deadline",
     "executor saw its lease run out",
+    "given ahead",
+    "given back by a slot",
+    "stopped before its turn in a slot",
     "spool cut short",
     "output told as cut",
 )

@@ -32,17 +32,26 @@ def capacities(clockwork: Clockwork, count: int) -> list[tuple[Capacity, dict[st
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """What most tasks of a world are like: each a probability."""
+    """What most tasks of a world are like: each a probability. A slot is given `ahead_s` seconds of work
+    ahead."""
 
     stop: float
     gated: float
     long: float
+    alike: float
+    ahead_s: float
 
 
 def habit(clockwork: Clockwork) -> Habit:
     """One world's habit."""
     choice = clockwork.rng.choice
-    return Habit(stop=choice((0.3, 0.9)), gated=choice((0.2, 0.8)), long=choice((0.1, 0.3, 0.6)))
+    return Habit(
+        stop=choice((0.3, 0.9)),
+        gated=choice((0.2, 0.8)),
+        long=choice((0.1, 0.3, 0.6)),
+        alike=choice((0.0, 0.9)),
+        ahead_s=choice((0.04, 2.0, 8.0)),
+    )
 
 
 def make_task(clockwork: Clockwork, habit: Habit, number: int, at_s: float) -> Task:
@@ -57,10 +66,7 @@ def make_task(clockwork: Clockwork, habit: Habit, number: int, at_s: float) -> T
         name=f"key-{task_id}",
         priority=rng.choice((0, 0, 0, 5)),
         labels={"kind": kind},
-        resources=Resources(
-            cpus=rng.choice((0.5, 1.0, 1.0, 1.0, 2.0)),
-            memory_bytes=rng.choice((0, 0, MEMORY_BYTES // 2, MEMORY_BYTES)),
-        ),
+        resources=_resources(clockwork, habit),
         constraints=rng.choice(({}, {}, {}, LABELS)),
         max_attempts=max_attempts,
         on_disconnect=OnDisconnect.STOP if clockwork.chance(habit.stop) else OnDisconnect.CONTINUE,
@@ -90,6 +96,15 @@ def _earlier(clockwork: Clockwork, number: int) -> tuple[Dependency, ...]:
     conditions = (Condition.FINISHED, Condition.FINISHED, Condition.SUCCEEDED, Condition.FAILED)
     return tuple(
         Dependency(task_id=f"{other:024x}", condition=clockwork.rng.choice(conditions)) for other in others
+    )
+
+
+def _resources(clockwork: Clockwork, habit: Habit) -> Resources:
+    if clockwork.chance(habit.alike):
+        return Resources(cpus=1.0)
+    return Resources(
+        cpus=clockwork.rng.choice((0.5, 1.0, 1.0, 1.0, 2.0)),
+        memory_bytes=clockwork.rng.choice((0, 0, MEMORY_BYTES // 2, MEMORY_BYTES)),
     )
 
 

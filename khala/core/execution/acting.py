@@ -10,6 +10,7 @@ from dataclasses import replace
 from khala.core.effects import DropSpool, Effect, Journal, Send
 from khala.core.execution import speech
 from khala.core.execution.holdings import Capacity, Holding, Holdings, Status
+from khala.core.execution.lanes import AHEAD_S, Pace
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import Fact, JournalRecord
@@ -24,11 +25,19 @@ ANNOUNCE_START_AFTER_S = 0.1
 class Acting:
     """The attempts in hand, and the steps. Effects gather until they are taken."""
 
-    def __init__(self, *, identity: Identity, capacity: Capacity, report_interval_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        capacity: Capacity,
+        report_interval_s: float = 1.0,
+        ahead_s: float = AHEAD_S,
+    ) -> None:
         self._me = identity
         self._capacity = capacity
         self._report_interval_s = report_interval_s
         self._holdings = Holdings(capacity)
+        self._pace = Pace(ahead_s)
         self._tombstones: dict[tuple[str, int], bool] = {}  # to: was it in hand, and never began?
         self._epoch = Epoch()
         self._highest: tuple[Epoch, int] = (Epoch(), 0)
@@ -51,8 +60,8 @@ class Acting:
 
     @property
     def has_waiting(self) -> bool:
-        """Does anything wait for room?"""
-        return bool(self._holdings.waiting)
+        """Does anything wait for its turn?"""
+        return bool(self._holdings.waiting or self._holdings.ahead)
 
     @property
     def in_hand(self) -> tuple[tuple[str, int], ...]:
@@ -67,14 +76,39 @@ class Acting:
             else:
                 self._holdings.occupy(holding, Status.STARTED)
                 self._start(holding, at)
+        if self._holdings.waiting and (most := self._pace.ahead) > 0:
+            self._give_ahead(most, at)
+
+    def _give_ahead(self, most: int, at: Instant) -> None:
+        """Give slots that run short attempts more of them, each its share, once half of it has gone."""
+        waiting = self._holdings.waiting
+        share = min(most, -(-len(waiting) // self._capacity.slots))
+        for slot, lane in self._holdings.lanes.items():
+            if lane.closed or len(lane.attempts) - 1 > most // 2:
+                continue
+            while len(lane.attempts) <= share and waiting:
+                holding = next(iter(waiting.values()))
+                if not lane.takes(holding):
+                    return
+                self._holdings.follow(holding, slot)
+                self._order(holding, at)
 
     def _start(self, holding: Holding, at: Instant) -> None:
+        holding.status = Status.STARTED
+        self._begin(holding, at)
+        self._order(holding, at)
+
+    def _order(self, holding: Holding, at: Instant) -> None:
+        """To its slot; on disk first, for it may begin at any time from then on."""
         if holding.spec is None:
             raise ValueError(f"{holding.task_id} has no specification")
-        holding.status = Status.STARTED
-        holding.started_at, holding.said_at = at.unix_s, at.boot_s
-        self._journal(holding.record(Fact.START, at.unix_s))
+        if not holding.noted:
+            holding.noted = True
+            self._journal(holding.record(Fact.START, at.unix_s))
         self._effects.append(holding.run(holding.spec))
+
+    def _begin(self, holding: Holding, at: Instant) -> None:
+        holding.started_at, holding.said_at = at.unix_s, at.boot_s
 
     def _stop(self, holding: Holding) -> None:
         if not holding.stopping:
@@ -88,6 +122,8 @@ class Acting:
 
     def _hand_back(self, holding: Holding, reason: str) -> None:
         self._holdings.drop(holding)
+        if holding.noted:
+            self._journal(holding.record(Fact.RETURNED, holding.started_at))
         self._return(holding.task_id, holding.attempt, holding.epoch, reason)
 
     def _return(self, task_id: str, attempt: int, epoch: Epoch, reason: str) -> None:
@@ -107,7 +143,7 @@ class Acting:
     def _outlive(self, holding: Holding, at: Instant) -> None:
         """End what began under an older generation, without a word; its number stays used for this life."""
         self._tombstones[(holding.task_id, holding.attempt)] = False
-        if holding.status == Status.STARTED:
+        if holding.in_slot:
             holding.superseded = True
             self._stop(holding)
         else:

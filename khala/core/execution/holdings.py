@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from khala.core.effects import DeliverOutput, StartAttempt, StopAttempt
+from khala.core.execution.lanes import Lane
 from khala.core.journal import Fact, JournalRecord
 from khala.core.task import Epoch, ExitReason, Outcome, TaskSpec
 
 
 class Status(StrEnum):
-    """held: waits for room. asked: gated, has room, waits to be cleared. started: runs.
-    finished: ended, its outcome is not acknowledged yet."""
+    """held: waits for room. asked: gated, has room, waits to be cleared. ahead: given to a slot, behind what
+    runs there. started: runs. finished: ended, its outcome is not acknowledged yet."""
 
     HELD = "held"
     ASKED = "asked"
+    AHEAD = "ahead"
     STARTED = "started"
     FINISHED = "finished"
 
@@ -25,6 +28,7 @@ class Status(StrEnum):
 class Holding:
     """One attempt. `incarnation` is the one that it was assigned to, maybe an earlier process's, and `epoch`
     the one under which it was.
+    `noted`: the journal has its start.
     `spooled`: there may be a spool of its output; `delivering`: its end is told when that is stored."""
 
     task_id: str
@@ -35,6 +39,7 @@ class Holding:
     gated: bool = False
     status: Status = Status.HELD
     slot: int = -1
+    noted: bool = False
     started_at: float = 0.0
     phase: str = ""
     announced: str | None = None
@@ -61,8 +66,18 @@ class Holding:
     def run(self, spec: TaskSpec) -> StartAttempt:
         """The order to run it in its slot."""
         return StartAttempt(
-            slot=self.slot, task_id=self.task_id, attempt=self.attempt, spec=spec, epoch=self.epoch
+            slot=self.slot,
+            task_id=self.task_id,
+            attempt=self.attempt,
+            spec=spec,
+            epoch=self.epoch,
+            ahead=self.status == Status.AHEAD,
         )
+
+    @property
+    def in_slot(self) -> bool:
+        """Does a slot have it, whether it has begun or not?"""
+        return self.status in (Status.STARTED, Status.AHEAD)
 
     def halt(self) -> StopAttempt:
         """The order to end it."""
@@ -84,12 +99,15 @@ class Capacity:
 
 @dataclass(slots=True)
 class Holdings:
-    """All attempts in hand by (task, attempt), in order of arrival, and the free slots."""
+    """All attempts in hand by (task, attempt), in order of arrival, the free slots, and what the others
+    have."""
 
     capacity: Capacity
     by_key: dict[tuple[str, int], Holding] = field(default_factory=dict)
     waiting: dict[tuple[str, int], Holding] = field(default_factory=dict)
     free_slots: list[int] = field(default_factory=list)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    ahead: int = 0
     taken_cpus: float = 0.0
     taken_memory_bytes: int = 0
 
@@ -121,18 +139,50 @@ class Holdings:
         del self.waiting[(holding.task_id, holding.attempt)]
         holding.status = status
         holding.slot = self.free_slots.pop()
-        if holding.spec is not None:
-            self.taken_cpus += holding.spec.resources.cpus
-            self.taken_memory_bytes += holding.spec.resources.memory_bytes
+        self.lanes[holding.slot] = Lane(deque((holding,)))
+        self._count(holding, 1)
 
-    def vacate(self, holding: Holding) -> None:
-        """Take back slot and share."""
-        if holding.slot >= 0:
-            self.free_slots.append(holding.slot)
-            holding.slot = -1
-            if holding.spec is not None:
-                self.taken_cpus -= holding.spec.resources.cpus
-                self.taken_memory_bytes -= holding.spec.resources.memory_bytes
+    def follow(self, holding: Holding, slot: int) -> None:
+        """Give a waiting attempt to a slot behind what it has; its share is that of the one before it."""
+        del self.waiting[(holding.task_id, holding.attempt)]
+        holding.status, holding.slot = Status.AHEAD, slot
+        self.lanes[slot].attempts.append(holding)
+        self.ahead += 1
+
+    def vacate(self, holding: Holding) -> Holding | None:
+        """Take back slot and share; the one that comes next there, if it was that one's turn."""
+        if holding.slot < 0:
+            return None
+        slot, holding.slot = holding.slot, -1
+        lane = self.lanes[slot]
+        if lane.attempts[0] is not holding:
+            lane.attempts.remove(holding)
+            self.ahead -= 1
+            return None
+        lane.attempts.popleft()
+        self._count(holding, -1)
+        if not lane.attempts:
+            del self.lanes[slot]
+            self.free_slots.append(slot)
+            return None
+        lane.closed = False
+        following = lane.attempts[0]
+        following.status = Status.STARTED
+        self.ahead -= 1
+        self._count(following, 1)
+        return following
+
+    def wait_again(self, holding: Holding) -> None:
+        """A slot gave it back: before all that came later."""
+        self.lanes[holding.slot].closed = True
+        self.vacate(holding)
+        holding.status = Status.HELD
+        self.waiting = {(holding.task_id, holding.attempt): holding, **self.waiting}
+
+    def _count(self, holding: Holding, sign: int) -> None:
+        if holding.spec is not None:
+            self.taken_cpus += sign * holding.spec.resources.cpus
+            self.taken_memory_bytes += sign * holding.spec.resources.memory_bytes
 
     def drop(self, holding: Holding) -> None:
         """Forget an attempt altogether."""
@@ -183,7 +233,7 @@ def remember(records: Sequence[JournalRecord]) -> Remembered:
             begun[key] = record
         elif record.fact == Fact.END:
             ended[key] = record
-        elif record.fact == Fact.SETTLED:
+        elif record.fact in (Fact.SETTLED, Fact.RETURNED):
             begun.pop(key, None)
             ended.pop(key, None)
     starts = ended | begun

@@ -19,6 +19,7 @@ from khala.core.execution.holdings import (
     lost_outcome,
     remember,
 )
+from khala.core.execution.lanes import began_at
 from khala.core.instant import Instant
 from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import (
@@ -93,8 +94,13 @@ class ExecutorMachine(Acting):
         """A running attempt is over, its processes gone: on disk first, then told. `spooled`: some of its
         output is in a spool, or was."""
         holding = self._holdings.get(task_id, attempt)
-        if holding is not None and holding.status == Status.STARTED:
-            self._holdings.vacate(holding)
+        if holding is not None and holding.in_slot:
+            following = self._holdings.vacate(holding)
+            if following is not None:
+                self._begin(following, at)
+            self._pace.note(outcome)
+            # One that was given ahead has begun before anybody heard that the one before it had ended.
+            holding.started_at = min((holding.started_at, *filter(None, began_at(outcome))))
             holding.spooled = spooled or has_stored(outcome)
             if holding.superseded:
                 self._settle(holding, at)
@@ -105,6 +111,20 @@ class ExecutorMachine(Acting):
                 self._journal(holding.record(Fact.END, at.unix_s, outcome))
                 if not self._deliver(holding):
                     self._tell_end(holding, outcome, at)
+        self._start_what_fits(at)
+        return self._take_effects()
+
+    def given_back(self, task_id: str, attempt: int, at: Instant) -> list[Effect]:
+        """A slot has not begun what it was given ahead, for the one before it takes long."""
+        holding = self._holdings.get(task_id, attempt)
+        if holding is not None and holding.status == Status.AHEAD:
+            self._holdings.wait_again(holding)
+            if holding.superseded:
+                self._settle(holding, at)
+            elif holding.stopping:
+                self._hand_back(holding, "aborted before it started")
+            elif self.draining or not self.has_room:
+                self._hand_back(holding, "the executor is draining" if self.draining else NO_ROOM)
         self._start_what_fits(at)
         return self._take_effects()
 
@@ -194,7 +214,7 @@ class ExecutorMachine(Acting):
     def _end_generation(self, at: Instant) -> None:
         """A restored store does not know what was given by the lost one: all of it is superseded (P4)."""
         for holding in self._holdings:
-            if holding.status in (Status.STARTED, Status.FINISHED):
+            if holding.in_slot or holding.status == Status.FINISHED:
                 self._outlive(holding, at)
             else:
                 self._hand_back(holding, "the store was restored")
@@ -252,7 +272,7 @@ class ExecutorMachine(Acting):
             return
         if holding.status == Status.FINISHED:
             self._settle(holding, at)
-        elif message.superseded and holding.status == Status.STARTED:
+        elif message.superseded and holding.in_slot:
             holding.superseded = True
             self._stop(holding)
 

@@ -31,7 +31,7 @@ class Identity:
 
 def view(holding: Holding) -> AttemptView:
     """One line of a report."""
-    status = Status.HELD if holding.status == Status.ASKED else holding.status
+    status = Status.HELD if holding.status in (Status.ASKED, Status.AHEAD) else holding.status
     return AttemptView(
         task_id=holding.task_id,
         attempt=holding.attempt,

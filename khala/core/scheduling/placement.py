@@ -17,9 +17,9 @@ from khala.core.scheduling.queue import Signature, TaskQueue
 from khala.core.scheduling.shares import Shares
 from khala.core.task import Demand
 
-AHEAD_S = 0.3
+AHEAD_S = 1.0
 """An executor is given about this many seconds of work ahead, at its recent pace."""
-AHEAD_MAX_PER_SLOT = 64
+AHEAD_MAX_PER_SLOT = 512
 
 
 @dataclass(slots=True)

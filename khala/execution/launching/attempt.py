@@ -86,6 +86,9 @@ class Attempt:
             self._finish("internal_error", f"the executor could not run it or clear up after it: {error}")
 
     def _run_in_workspace(self) -> None:
+        if self._slot.control.abort_of(self._task_id, self._attempt) is not None:
+            self._finish("cancelled", "aborted before it started")
+            return
         disk = os.fstatvfs(self._slot.root_fd)
         if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
             self._finish("executor_lost", f"less than the free-space reserve is left on {self._slot.root}")

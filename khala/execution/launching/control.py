@@ -5,7 +5,6 @@ Used by the launcher's only thread. The executor is trusted: its frames are take
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -32,7 +31,9 @@ class Control:
         self.deadline_s: float | None = None
         self._sock = sock
         self._reader = FrameReader(MAX_FRAME_BYTES)
-        self._frames: deque[tuple[Header, list[bytes]]] = deque()
+        self._jobs: deque[tuple[Header, list[bytes]]] = deque()
+        self._job: tuple[str, int] | None = None
+        self._aborts: dict[tuple[str, int], float] = {}
         self._waiting: list[Header] = []
         self._unsent_until_s: float | None = None
 
@@ -40,24 +41,40 @@ class Control:
         """For poll."""
         return self._sock.fileno()
 
-    def next_frame(self) -> tuple[Header, list[bytes]]:
-        """Wait for the executor's next frame."""
-        while not self._frames:
+    def next_job(self) -> tuple[Header, list[bytes]]:
+        """Wait for the executor's next job; those that came ahead are taken in order."""
+        self._job = None
+        self._aborts = {key: grace_s for key, grace_s in self._aborts.items() if self._has(key)}
+        while not self._jobs:
             self._receive(0)
-        return self._frames.popleft()
+        job, blobs = self._jobs.popleft()
+        self._job = _key(job)
+        return job, blobs
 
-    def receive(self) -> None:
-        """Read what has arrived."""
-        with contextlib.suppress(BlockingIOError):
+    @property
+    def has_jobs(self) -> bool:
+        """Do jobs wait for the one at hand to end?"""
+        return bool(self._jobs)
+
+    def give_back(self) -> None:
+        """Have the executor take back the jobs that wait here, for the one at hand takes long."""
+        if self._jobs:
+            frames = [*self._waiting, {"returned": [_key(job) for job, _ in self._jobs]}]
+            self._jobs.clear()
+            self._waiting.clear()
+            self._send(b"".join(map(encode, frames)))
+
+    def receive(self) -> bool:
+        """Read what has arrived; False if nothing has."""
+        try:
             self._receive(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
 
     def abort_of(self, task_id: str, attempt: int) -> float | None:
         """The kill grace in seconds if what was read asks to abort this attempt."""
-        grace_s = None
-        for header, _ in self._frames:
-            if header.get("abort") == [task_id, attempt]:
-                grace_s = float(header["kill_grace_s"])
-        return grace_s
+        return self._aborts.get((task_id, attempt))
 
     def send(self, header: Header, blobs: Sequence[bytes] = ()) -> None:
         """Send a frame. Those that were to be sent soon need not be any more: it says it all."""
@@ -110,7 +127,19 @@ class Control:
         if not data:
             raise ExecutorGone("the executor closed the socket")
         for header, blobs in self._reader.feed(data):
-            if "renewed_s" not in header:
-                self._frames.append((header, blobs))
+            if "job" in header:
+                self._jobs.append((header["job"], blobs))
+            elif "abort" in header:
+                task_id, attempt = header["abort"]
+                if self._has((task_id, attempt)):
+                    self._aborts[(task_id, attempt)] = float(header["kill_grace_s"])
             elif self.deadline_s is not None:
                 self.deadline_s = float(header["renewed_s"])
+
+    def _has(self, key: tuple[str, int]) -> bool:
+        """Is it still to end here? An abort may come after its attempt has."""
+        return key == self._job or any(key == _key(job) for job, _ in self._jobs)
+
+
+def _key(job: Header) -> tuple[str, int]:
+    return job["task_id"], job["attempt"]

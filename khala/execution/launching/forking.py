@@ -121,13 +121,18 @@ class Zygote:
             os._exit(code)
 
     def _bury(self) -> None:
-        """Reap dead launchers, kill what they left, and only then tell."""
+        """Reap dead launchers, kill what they left, and only then tell. What was noted of one that dies
+        meanwhile is forgotten while waiting for the others, so it is looked for once more."""
         dead = self._reap()
-        self._unswept = end_all(
-            self._orphans_left, self._watch, within_s=SWEEP_WITHIN_S, spared=self._launchers
-        )
-        for launch, status in dead:
-            self._notice({"died": launch, "status": status})
+        while True:
+            self._unswept = end_all(
+                self._orphans_left, self._watch, within_s=SWEEP_WITHIN_S, spared=self._launchers
+            )
+            for launch, status in dead:
+                self._notice({"died": launch, "status": status})
+            dead = self._reap()
+            if not dead:
+                return
 
     def _reap(self) -> list[tuple[int, int]]:
         dead = []

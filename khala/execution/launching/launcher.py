@@ -60,11 +60,7 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
         _prepare(slot)
         slot.control.send({"ready": os.getpid()})
         for done in itertools.count(1):
-            header, blobs = slot.control.next_frame()
-            if "job" not in header:
-                # An abort that came after its attempt had ended.
-                continue
-            attempt = Attempt(slot, header["job"], blobs)
+            attempt = Attempt(slot, *slot.control.next_job())
             attempt.run()
             slot.control.send(*attempt.report)
             if attempt.tree_survived:

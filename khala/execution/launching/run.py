@@ -28,6 +28,7 @@ KILL_WITHIN_S = 0.8
 BOX_ENDS_WITHIN_S = 0.05
 LONGEST_POLL_S = 3600.0
 MOMENT_S = 0.1
+GIVES_BACK_AFTER_S = 0.02
 
 
 class Run:
@@ -128,26 +129,34 @@ class Run:
             self._slot.watch.wait(left_s)
 
     def _watch_child(self) -> None:
-        # An abort that came together with the job makes the socket readable no more.
         self._heed_executor()
-        if self._slot.vfork is not None and not self.ended_by:
+        if self._slot.vfork is not None:
             self._watch_a_moment(self._slot.vfork)
         if self._reaper.main_status is None:
             self._watch_on()
         self.wall_time_s = now_s() - self._started_s
 
     def _watch_a_moment(self, vfork: Vfork) -> None:
-        """A child that ends soon, having written little, costs one call. Everything else is left to
-        `_watch_on`."""
-        watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
-        waited = Waited(watch, control, min(self._due_s() or math.inf, now_s() + MOMENT_S))
-        most_bytes = self._guard.limits.output_bytes or MOST_TAKEN_BYTES
-        seen = vfork.watch(self._reaper, tuple(self._streams), waited, most_bytes=most_bytes)
+        """A child that ends soon, having written little, costs one call, and one more for each word of the
+        executor meanwhile. Everything else is left to `_watch_on`."""
+        control = self._slot.control
+        while self._reaper.main_status is None and not self.ended_by:
+            until_s = min(self._due_s() or math.inf, self._started_s + MOMENT_S)
+            self._see_through(vfork, Waited(self._slot.watch.fileno(), control.fileno(), until_s))
+            if self._reaper.main_status is not None or not control.receive():
+                return
+            self._heed_executor()
+
+    def _see_through(self, vfork: Vfork, waited: Waited) -> None:
+        limit_bytes = self._guard.limits.output_bytes
+        most_bytes = max(0, limit_bytes - self.output_bytes) if limit_bytes else MOST_TAKEN_BYTES
+        streams = [fd if fd in self._open_streams else -1 for fd in self._streams]
+        seen = vfork.watch(self._reaper, streams, waited, most_bytes=most_bytes)
         for (fd, capture), (data, is_all) in zip(self._streams.items(), seen, strict=True):
             if data:
                 capture.feed(data)
             if is_all:
-                del self._open_streams[fd]
+                self._open_streams.pop(fd, None)
 
     def _watch_on(self) -> None:
         watch, control = self._slot.watch.fileno(), self._slot.control.fileno()
@@ -158,6 +167,8 @@ class Run:
             if self._spool is not None:
                 self._spool.tend()
             self._slot.control.send_due()
+            if now_s() >= self._started_s + GIVES_BACK_AFTER_S:
+                self._slot.control.give_back()
             for fd, _ in poll.poll(self._pause_ms()):
                 if fd == watch:
                     self._slot.watch.clear()
@@ -192,11 +203,12 @@ class Run:
         return None if due_s is None else min(max(0.0, due_s - now_s()), LONGEST_POLL_S) * 1000 + 1
 
     def _due_s(self) -> float | None:
-        """When the next look, a kill, the spool's turn or a frame is due."""
+        """When the next look, a kill, the spool's turn or a frame is due, or other jobs are to go back."""
         spool_s = None if self._spool is None else self._spool.due_s
         control = self._slot.control
         deadline_s = None if self.ended_by else control.deadline_s
-        times_s = (self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s, control.due_s)
+        give_back_s = self._started_s + GIVES_BACK_AFTER_S if control.has_jobs else None
+        times_s = (give_back_s, self._kill_at_s, self._guard.next_look_s, spool_s, deadline_s, control.due_s)
         return min((at_s for at_s in times_s if at_s is not None), default=None)
 
     def _heed_executor(self) -> None:
