@@ -27,10 +27,14 @@ class Endings:
         """Have this one told by the next `tell` that is due."""
         self._waiting.append(end)
 
+    def is_time(self, now: float, *, busy: bool) -> bool:
+        """May an end be told, or does it wait for others?"""
+        return not busy or now - self._told_at >= EVERY_S
+
     def tell(self, now: float, *, busy: bool) -> None:
         """Tell all that wait, unless others were told just now and the executor is `busy`; `now` is in
         seconds."""
-        if self._waiting and not (busy and now - self._told_at < EVERY_S):
+        if self._waiting and self.is_time(now, busy=busy):
             waiting, self._waiting = self._waiting, []
             self._told_at = now
             for end in waiting:

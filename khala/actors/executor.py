@@ -2,7 +2,7 @@
 
 Whatever its inbox held is handled as one batch: the records that it asked for go to disk with one
 sync, and only then is anything sent or started; while the disk has no room for them, nothing is. That an
-outcome is settled needs no sync of its own: it goes with the next batch. A
+outcome is settled needs no sync of its own, nor an end before it is told: they go with the next batch. A
 fault here ends the node, whose next life reads the journal; to go on with a state that may be wrong
 would be worse.
 """
@@ -218,7 +218,8 @@ class Executor(NodeActor):
     def handle_flush(self, flush: Flush, envelope: Envelope) -> None:
         """Disk first, then everything else, in order."""
         self._flushing = False
-        if not self._late and all(map(_can_wait, self._effects)):
+        ends_wait = not self._endings.is_time(self.now().boot_s, busy=self._machine.has_waiting)
+        if not self._late and all(_can_wait(effect, ends=ends_wait) for effect in self._effects):
             return
         self._late = False
         if not self._write([effect.record for effect in self._effects if isinstance(effect, Journal)]):
@@ -280,6 +281,12 @@ class Executor(NodeActor):
         self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)
 
 
-def _can_wait(effect: Effect) -> bool:
-    """Is it as good on disk a little later? An outcome that is settled twice is settled once."""
-    return isinstance(effect, Journal) and effect.record.fact is Fact.SETTLED
+def _can_wait(effect: Effect, *, ends: bool) -> bool:
+    """Is it as good on disk a little later? An outcome that is settled twice is settled once; and an
+    end need not be there before it is told, if `ends` are told later."""
+    match effect:
+        case Journal(JournalRecord(fact=Fact.SETTLED)):
+            return True
+        case Journal(JournalRecord(fact=Fact.END)) | Send(_, AttemptFinished()):
+            return ends
+    return False

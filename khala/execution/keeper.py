@@ -32,7 +32,7 @@ from khala.execution.zygote_process import ZygoteProcess
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 5.0
 ZYGOTE_STOPS_WITHIN_S = 10.0
-REST_S, LONGEST_REST_S = 0.002, 0.01
+REST_S, LONGEST_REST_S = 0.002, 0.025
 """How long ends may wait to be read, for each job that a slot has ahead, and at most."""
 
 

@@ -19,9 +19,9 @@ from khala.core.task import OnDisconnect, Outcome, TaskSpec
 if TYPE_CHECKING:
     from khala.core.execution.holdings import Holding
 
-AHEAD_S = 0.04
+AHEAD_S = 0.1
 """A slot is given about this many seconds of work ahead, at the pace of what ended last."""
-MOST_AHEAD = 16
+MOST_AHEAD = 32
 MOST_INLINE_BYTES = 1 << 16
 """An attempt that brings more with it is not given ahead: launchers are small."""
 
