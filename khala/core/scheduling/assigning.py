@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from khala.core.effects import LookUp, Reread
 from khala.core.lifecycle import Assigned, Cancelled, DependencyFailed, QueueTimedOut
@@ -17,6 +18,7 @@ PLACE_LIMIT = 1_000
 """At most this many assignments a pass, so that one pass stays short."""
 RESEND_AFTER_S = 1.5
 RECALL_AFTER_S = 0.5
+SURPLUS_AFTER_S = 5.0
 ABORT_AGAIN_S = 1.0
 
 
@@ -152,6 +154,20 @@ def recall_for_idle(ledger: Ledger) -> None:
                 continue
             free -= 1
             surplus -= 1
+            _recall(ledger, entry)
+
+
+def recall_surplus(ledger: Ledger) -> None:
+    """Take back what has waited long at an executor that turned out to be slower than what it was given ahead
+    for: until then, what comes later and is more urgent would have to wait for it."""
+    waited = ledger.at.boot_s - SURPLUS_AFTER_S
+    for executor in ledger.executors.values():
+        surplus = executor.room.taken_slots - executor.room.slots - executor.room.ahead_limit()
+        if surplus <= 0:
+            continue
+        surplus -= sum(entry.recalled_at >= waited for entry in executor.entries.values())
+        late = (entry for entry in reversed(executor.entries.values()) if _may_recall(entry, waited))
+        for entry in islice(late, max(0, surplus)):
             _recall(ledger, entry)
 
 

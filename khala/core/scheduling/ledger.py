@@ -81,7 +81,8 @@ class Entry:
 
 @dataclass(slots=True)
 class ExecutorEntry:
-    """One executor. `entries` are the tasks assigned to this name, of any incarnation."""
+    """One executor. `entries` are the tasks assigned to this name, of any incarnation. An attempt takes about
+    `each_s` seconds of it, 0 if none has ended yet; since `quiet_since` it has had some and none ended."""
 
     name: str
     incarnation: str = ""
@@ -93,8 +94,8 @@ class ExecutorEntry:
     reported_unix_s: float = 0.0
     announced_at: float = float("-inf")
     next_sequence: int = 1
-    finished: int = 0
-    pace_since: float = 0.0
+    each_s: float = 0.0
+    quiet_since: float = 0.0
     entries: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -225,6 +226,8 @@ class Ledger:
     def reserve(self, executor: ExecutorEntry, entry: Entry) -> None:
         """Count an entry into an executor's room and its owner's share; a pending one while it is being
         saved for it."""
+        if not executor.room.taken_slots:
+            executor.quiet_since = self.at.boot_s
         executor.room.take(entry.demand, suspect=entry.suspect)
         self.shares.take(entry.demand, self.at.boot_s)
 

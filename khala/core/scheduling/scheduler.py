@@ -25,7 +25,7 @@ from khala.core.messages import (
     TasksQueued,
 )
 from khala.core.operations import Sample
-from khala.core.scheduling import assigning, reconciling, settling
+from khala.core.scheduling import assigning, pace, reconciling, settling
 from khala.core.scheduling.ledger import Entry, ExecutorEntry, Ledger
 from khala.core.task import Epoch, State, Task
 
@@ -103,12 +103,14 @@ class Scheduler:
         ledger.at = at
         for executor in ledger.executors.values():
             reconciling.announce(ledger, executor)
+            pace.look(executor, at.boot_s)
         reconciling.lose_the_missing(ledger)
         assigning.resend_unconfirmed(ledger)
         for entry in list(ledger.active()):
             assigning.stop_if_cancelled(ledger, entry)
         assigning.recall_for_idle(ledger)
         assigning.recall_for_newcomers(ledger)
+        assigning.recall_surplus(ledger)
         ledger.shares.forget(at.boot_s)
         waiting = [*ledger.unsure, *ledger.questions]
         if waiting:

@@ -19,10 +19,9 @@ from khala.core.messages import (
 )
 from khala.core.scheduling.assigning import send_assignment, stop_if_cancelled
 from khala.core.scheduling.ledger import Entry, Ledger
+from khala.core.scheduling.pace import note_end
 from khala.core.scheduling.retrying import end_of, loss_of
 from khala.core.task import TERMINAL, Phase, State, Task, TaskSpec, demand_of
-
-PACE_WINDOW_S = 0.5
 
 
 def told_of_another_generation(
@@ -47,7 +46,7 @@ def attempt_finished(ledger: Ledger, said: AttemptFinished) -> None:
     elif entry.saving is not None:
         entry.wait_with(said)
     elif entry.held_by(said.executor, said.incarnation, said.attempt):
-        _count_pace(ledger, said.executor)
+        note_end(ledger.executor(said.executor), entry.demand, said, ledger.at.boot_s)
         ledger.save(entry, end_of(entry, said, ledger.at.unix_s), cause=said)
     elif said.attempt > entry.control.attempt:
         ask(ledger, said.task_id, said)
@@ -238,16 +237,3 @@ def _clear(ledger: Ledger, entry: Entry) -> None:
 def _acknowledge(ledger: Ledger, said: AttemptFinished, *, won: bool) -> None:
     settled = OutcomeSettled(task_id=said.task_id, attempt=said.attempt, superseded=not won, epoch=said.epoch)
     ledger.send(said.executor, settled)
-
-
-def _count_pace(ledger: Ledger, name: str) -> None:
-    """Follow how many attempts an executor finishes a second, over short windows."""
-    executor = ledger.executor(name)
-    executor.finished += 1
-    elapsed = ledger.at.boot_s - executor.pace_since
-    if elapsed >= PACE_WINDOW_S:
-        fresh = executor.finished / elapsed
-        executor.room.pace_per_s = (
-            fresh if elapsed > 4 * PACE_WINDOW_S else (0.5 * executor.room.pace_per_s + 0.5 * fresh)
-        )
-        executor.finished, executor.pace_since = 0, ledger.at.boot_s
