@@ -16,6 +16,7 @@ from simulation.processes import Processes
 
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import Capacity
+from khala.core.execution.lanes import Pace
 from khala.core.execution.machine import ExecutorMachine
 from khala.core.execution.speech import Identity
 from khala.core.journal import JournalRecord
@@ -29,6 +30,19 @@ BEAT_S = 0.9
 TICK_S = 0.4
 MARGIN_S = 0.5
 """T_self is this much before the lease can run out at etcd (T_lost)."""
+
+
+class FixedPace(Pace):
+    """Attempts here take seconds, and are given ahead as if they were short."""
+
+    def __init__(self, ahead: int) -> None:
+        super().__init__()
+        self._ahead = ahead
+
+    @property
+    def ahead(self) -> int:
+        """So many, whatever ended."""
+        return self._ahead
 
 
 class Executor(Node):
@@ -65,7 +79,7 @@ class Executor(Node):
         self.machine = self.world.parts.machine(
             identity=Identity(executor=self.name, incarnation=self.incarnation, labels=self.labels),
             capacity=self.capacity,
-            ahead_s=self.world.habit.ahead_s,
+            pace=FixedPace(self.world.habit.ahead),
         )
         self._take(self.machine.begin(tuple(self.journal), self.at()))
         self._beat()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 POISON = "poison"
 COMPILES = "compiles"
 FAILS = "fails"
-GIVES_BACK_AFTER_S = 0.5
+GIVES_BACK_AFTER_S = 1.0
 
 
 @dataclass(slots=True)

@@ -32,14 +32,13 @@ def capacities(clockwork: Clockwork, count: int) -> list[tuple[Capacity, dict[st
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """What most tasks of a world are like: each a probability. A slot is given `ahead_s` seconds of work
-    ahead."""
+    """What most tasks of a world are like: each a probability. A slot is given so many `ahead`."""
 
     stop: float
     gated: float
     long: float
     alike: float
-    ahead_s: float
+    ahead: int
 
 
 def habit(clockwork: Clockwork) -> Habit:
@@ -50,7 +49,7 @@ def habit(clockwork: Clockwork) -> Habit:
         gated=choice((0.2, 0.8)),
         long=choice((0.1, 0.3, 0.6)),
         alike=choice((0.0, 0.9)),
-        ahead_s=choice((0.04, 2.0, 8.0)),
+        ahead=choice((0, 1, 4)),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from khala.core.effects import DropSpool, Effect, Journal, Send
 from khala.core.execution import speech
 from khala.core.execution.holdings import Capacity, Holding, Holdings, Status
-from khala.core.execution.lanes import AHEAD_S, Pace
+from khala.core.execution.lanes import Pace
 from khala.core.execution.speech import Identity
 from khala.core.instant import Instant
 from khala.core.journal import Fact, JournalRecord
@@ -31,13 +31,13 @@ class Acting:
         identity: Identity,
         capacity: Capacity,
         report_interval_s: float = 1.0,
-        ahead_s: float = AHEAD_S,
+        pace: Pace | None = None,
     ) -> None:
         self._me = identity
         self._capacity = capacity
         self._report_interval_s = report_interval_s
         self._holdings = Holdings(capacity)
-        self._pace = Pace(ahead_s)
+        self._pace = pace or Pace()
         self._tombstones: dict[tuple[str, int], bool] = {}  # to: was it in hand, and never began?
         self._epoch = Epoch()
         self._highest: tuple[Epoch, int] = (Epoch(), 0)

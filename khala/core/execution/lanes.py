@@ -57,22 +57,21 @@ class Lane:
 
 
 class Pace:
-    """How long the attempts of an executor take, of late. A slot is given `ahead_s` seconds of work ahead."""
+    """How long the attempts of an executor take, of late."""
 
-    def __init__(self, ahead_s: float) -> None:
-        self._ahead_s = ahead_s
-        self._mean_s = ahead_s
+    def __init__(self) -> None:
+        self._mean_s = AHEAD_S
 
     def note(self, outcome: Outcome) -> None:
         """One ended like that."""
         began_s = min(began_at(outcome), default=None)
-        took_s = self._ahead_s if began_s is None else max(0.0, outcome.finished_at - began_s)
-        self._mean_s += (min(took_s, self._ahead_s) - self._mean_s) / 4
+        took_s = AHEAD_S if began_s is None else max(0.0, outcome.finished_at - began_s)
+        self._mean_s += (min(took_s, AHEAD_S) - self._mean_s) / 4
 
     @property
     def ahead(self) -> int:
         """How many attempts a slot is given ahead; 0 if they take long."""
-        return min(MOST_AHEAD, int(self._ahead_s / max(self._mean_s, 1e-6)) - 1)
+        return min(MOST_AHEAD, int(AHEAD_S / max(self._mean_s, 1e-6)) - 1)
 
 
 def _inline_bytes(spec: TaskSpec) -> int:
