@@ -200,11 +200,10 @@ def test_a_journal_forgets_what_is_settled(world: World, monkeypatch: pytest.Mon
     monkeypatch.setattr(Journal, "compact", compacting)
     judicator = world.judicator()
     world.executor()
-    ids = world.submit(judicator, *(world.new("echo something") for _ in range(30)))
-    assert all(task.control.state == State.SUCCEEDED for task in world.finished(judicator, ids))
-    wait_until(
-        lambda: any(after < before / 2 for before, after in sizes), what="a journal that is short again"
-    )
+    for _ in range(5):
+        ids = world.submit(judicator, *(world.new("echo something") for _ in range(30)))
+        assert all(task.control.state == State.SUCCEEDED for task in world.finished(judicator, ids))
+    assert any(after < before / 2 for before, after in sizes), "it was never short again"
 
 
 def test_a_draining_executor_hands_back_what_has_not_started(world: World) -> None:
