@@ -34,9 +34,7 @@ from khala.store.interface import Store
 BATCH_TASKS = 1_000
 BATCH_BYTES = 16 << 20
 TOLD_WHOLE, TOLD_WHOLE_BYTES = 16, 64 << 10
-"""Of how many tasks the judicator is told at once whose they are."""
-TOLD_EACH_BYTES = 4 << 10
-"""The leader is told everything of tasks that are no larger, on average."""
+"""Of how many tasks the leader is told everything."""
 SCHEDULER = "leader/scheduler"
 Cancel = tuple[CancelTasks, Envelope]
 
@@ -111,12 +109,10 @@ class Submissions(NodeActor):
                 self._answer(insert.envelope, not_available(why))
             return
         created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
-        size_bytes = sum(insert.size_bytes for insert in batch)
-        few = len(created) <= TOLD_WHOLE and size_bytes <= TOLD_WHOLE_BYTES
+        small = len(created) <= TOLD_WHOLE and sum(insert.size_bytes for insert in batch) <= TOLD_WHOLE_BYTES
         if created:
-            whole = size_bytes <= TOLD_EACH_BYTES * len(created)
-            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=whole) for task in created)))
-        self._created = tuple((task.id, task.owner) for task in created) if few else ()
+            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=small) for task in created)))
+        self._created = tuple((task.id, task.owner) for task in created) if small else ()
         by_place = iter(answers)
         for insert in batch:
             self._answer(insert.envelope, _accepted(insert, [next(by_place) for _ in insert.tasks]))

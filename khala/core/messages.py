@@ -184,8 +184,8 @@ class AttemptReturned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedTask:
-    """What the leader keeps of a task: its control part and its demand. A hint of small tasks brings
-    their specifications as well, so that the leader need not read them to give them away."""
+    """What the leader keeps of a task: its control part and its demand. A hint of a few small tasks brings
+    their specifications as well, so that an idle leader need not read them to give them away."""
 
     task_id: str
     control: TaskControl

@@ -25,7 +25,7 @@ from khala.core.scheduling.tally import Tally
 from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, ExitReason, State, Task, TaskControl, TaskSpec
 
 SETTLED_REMEMBERED = 10_000
-SPECS_REMEMBERED = 4_096
+SPECS_REMEMBERED = 256
 
 
 @dataclass(slots=True)
@@ -103,8 +103,8 @@ class ExecutorEntry:
 class Ledger:
     """All of it, and the effects that the current event has asked for so far.
 
-    `unsure` is a set in order of arrival: equal histories ask equal questions in the same order. `last` and
-    `last_spec` are what was adopted last, for the next task to share.
+    `unsure` is a set in order of arrival: equal histories ask equal questions in the same order. `last` is
+    what was adopted last, for the next task to share.
     """
 
     epoch: Epoch
@@ -122,9 +122,8 @@ class Ledger:
     settled: OrderedDict[str, tuple[int, str, str]] = field(default_factory=OrderedDict)
     effects: list[Effect] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
-    told: dict[str, TaskSpec] = field(default_factory=dict)
+    told: OrderedDict[str, TaskSpec] = field(default_factory=OrderedDict)
     last: tuple[TaskControl, Demand] = (TaskControl(), Demand())
-    last_spec: TaskSpec = field(default_factory=TaskSpec)
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -156,11 +155,10 @@ class Ledger:
         self.effects.append(Save(entry.saving))
 
     def note_spec(self, task_id: str, spec: TaskSpec) -> None:
-        """Remember what a hint told of a task, until it is given away; what an executor goes by never changes.
-        Of the first ones, if there are many: those are given away first."""
-        if task_id in self.entries and task_id in self.queue and len(self.told) < SPECS_REMEMBERED:
-            self.last_spec = self.last_spec if spec == self.last_spec else spec
-            self.told[task_id] = self.last_spec
+        """Remember for a moment what a hint told; what an executor goes by never changes."""
+        self.told[task_id] = spec
+        if len(self.told) > SPECS_REMEMBERED:
+            self.told.popitem(last=False)
 
     def adopt(self, task_id: str, control: TaskControl, demand: Demand) -> Entry | None:
         """Take over what the store says of a task, if it is news; None when it is finished."""
@@ -257,6 +255,5 @@ class Ledger:
             if executor.entries.pop(entry.task_id, None) is not None:
                 self.release(executor, entry)
         else:
-            self.told.pop(entry.task_id, None)
             self.queue.discard(entry.task_id)
             self.holding.leave(entry.task_id)

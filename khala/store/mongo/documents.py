@@ -129,37 +129,26 @@ def queued_of(document: Document) -> QueuedTask:
 
 
 def statements_of(changes: Sequence[Change]) -> list[UpdateOne | UpdateMany]:
-    """The updates, in order, that apply `changes`. The revs of those that are not `is_common` were found to fit;
-    of the others only those match that do.
+    """The updates, in order, that apply `changes`, whose revs were found to fit.
 
     Changes that are equal but for their task travel and are worked out once: a pass of the leader gives
     hundreds of tasks to an executor in the same words.
     """
-    distinct = are_distinct(changes)
-    alike: dict[tuple[int, TaskControl, TaskEvent], list[Change]] = {}
+    distinct = len({change.task_id for change in changes}) == len(changes)
+    alike: dict[tuple[TaskControl, TaskEvent], list[Change]] = {}
     alone: list[Change] = []
     for change in changes:
-        if distinct and is_common(change):
-            alike.setdefault((change.expected_rev, change.control, change.event), []).append(change)
+        if distinct and change.result is None and not change.control.cancel_requested:
+            alike.setdefault((change.control, change.event), []).append(change)
         else:
             alone.append(change)
     return [
         *(
-            UpdateMany({"_id": {"$in": [c.task_id for c in same]}, "rev": rev}, update_of(same[0]))
-            for (rev, _, _), same in alike.items()
+            UpdateMany({"_id": {"$in": [c.task_id for c in same]}}, update_of(same[0]))
+            for same in alike.values()
         ),
         *(UpdateOne({"_id": change.task_id}, update_of(change)) for change in alone),
     ]
-
-
-def are_distinct(changes: Sequence[Change]) -> bool:
-    """Is each of another task?"""
-    return len({change.task_id for change in changes}) == len(changes)
-
-
-def is_common(change: Change) -> bool:
-    """Does it set nothing that is its task's own, so that others may be equal to it?"""
-    return change.result is None and not change.control.cancel_requested
 
 
 def update_of(change: Change) -> Document:

@@ -24,10 +24,8 @@ from khala.store.mongo.documents import (
     PURGED_AT,
     PURGED_STATE,
     amend_pipeline,
-    are_distinct,
     cancel_pipeline,
     document_of,
-    is_common,
     spec_of,
     statements_of,
     task_of,
@@ -45,7 +43,7 @@ FEW = 4
 
 
 class _SomeMissed(Exception):
-    """Not all changes fit that were taken to; nothing was written."""
+    """Not all changes of a few fit; nothing was written."""
 
 
 class MongoTasks:
@@ -83,10 +81,6 @@ class MongoTasks:
                 return self._transactions.run(
                     "commit a few", lambda session: self._apply_few(session, epoch, changes)
                 )
-        with contextlib.suppress(_SomeMissed):
-            return self._transactions.run(
-                "commit a batch", lambda session: self._apply(session, epoch, changes, trusting=True)
-            )
         return self._transactions.run("commit a batch", lambda session: self._apply(session, epoch, changes))
 
     def request_cancel(self, task_ids: Sequence[str], at: float, owner: str | None = None) -> Sequence[Task]:
@@ -158,25 +152,18 @@ class MongoTasks:
             self._note_removals(changes, session)
         return [Changed(task_id=change.task_id, applied=True) for change in changes]
 
-    def _apply(
-        self, session: ClientSession, epoch: Epoch, changes: Sequence[Change], *, trusting: bool = False
-    ) -> list[Changed]:
-        """One batch within a transaction. `trusting`: what can be updated many at a time is not looked at
-        first; _SomeMissed if one of it does not fit.
+    def _apply(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
+        """One batch within a transaction.
 
         The transaction reads and writes one snapshot, and a write to a document that changed since is
         a conflict that ends it; so comparing the revs first is as exact as a filter on rev in each
         update, and twice as fast, for an update by `_id` alone needs no plan.
         """
         self._epochs.guard(epoch, session)
-        trusting = trusting and are_distinct(changes)
-        taken = {
-            change.task_id for change in changes if trusting and is_common(change) and not change.want_spec
-        }
-        specs, revs = self._before([change for change in changes if change.task_id not in taken], session)
+        specs, revs = self._before(changes, session)
         applied: list[bool] = []
         for change in changes:
-            fits = change.task_id in taken or revs.get(change.task_id) == change.expected_rev
+            fits = revs.get(change.task_id) == change.expected_rev
             if fits:
                 revs[change.task_id] = change.control.rev
             applied.append(fits)
@@ -184,8 +171,6 @@ class MongoTasks:
         fitting = [change for change, fits in pairs if fits]
         if fitting:
             done = self._tasks.bulk_write(statements_of(fitting), session=session)
-            if taken and done.matched_count != len(fitting):
-                raise _SomeMissed
             if done.matched_count != len(fitting):
                 raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
             self._note_removals(fitting, session)
