@@ -58,3 +58,26 @@ def test_the_first_reason_counts() -> None:
     lifetime.give_up("something else")
     lifetime.end()
     assert lifetime.wait() == EXIT_FAULT
+
+
+def test_what_was_made_at_the_start_is_not_looked_at_again() -> None:
+    """And a cycle that is made later is still found."""
+    script = """
+import gc, weakref
+from khala.node.lifetime import COLLECT_AFTER, settle_heap
+
+class Knot:
+    pass
+
+kept = [Knot() for _ in range(1_000)]
+settle_heap()
+assert gc.get_freeze_count() > 1_000
+assert gc.get_threshold() == COLLECT_AFTER
+knot = Knot()
+knot.itself = knot
+gone = weakref.ref(knot)
+del knot
+rest = [[] for _ in range(2 * COLLECT_AFTER[0])]
+assert gone() is None
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

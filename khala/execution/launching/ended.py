@@ -17,6 +17,7 @@ import os
 import stat
 
 from . import workspace
+from .spreading import spread
 
 SUFFIX = ".ended"
 NEXT = "next-"
@@ -42,6 +43,7 @@ class Ended:
             return None
         found = os.fstat(fd)
         if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == MODE:
+            spread(fd)
             return cls(path, fd)
         os.close(fd)
         return None
