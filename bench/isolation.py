@@ -5,8 +5,8 @@
 First the time of one `/bin/true` at each level that holds here, through an executor's launchers and
 nothing else, next to subprocess.run of the same, of bwrap with a plain box as root, and of bwrap as a
 task's user with the very box of `strict`; taken in turns, medians of all. Then how much longer a
-neighbour's fixed piece of work takes while slot 0 is attacked, as a ratio of medians; on a machine with as
-many CPUs as busy slots 1.0 is perfect. Run it as root.
+neighbour's fixed piece of work takes while slot 0 is attacked than alone just before, the median of such
+ratios; on a machine with as many CPUs as busy slots 1.0 is perfect. Run it as root.
 """
 
 from __future__ import annotations
@@ -168,11 +168,10 @@ def slowdown(pair: Slots, level: Isolation, repeats: int) -> dict[str, float]:
         assert result is not None and result.execute is not None
         return result.execute.wall_time_s
 
-    alone: list[float] = []
-    beside: dict[str, list[float]] = {name: [] for name in ATTACKS}
+    ratios: dict[str, list[float]] = {name: [] for name in ATTACKS}
     for _ in range(repeats):
         for name, (script, limits) in ATTACKS.items():
-            alone.append(took())
+            alone_s = took()
             bounds = {
                 "wall_time_s": ATTACK_S, "processes": limits.processes or 64,
                 "memory_bytes": limits.memory_bytes, "output_bytes": limits.output_bytes,
@@ -180,10 +179,10 @@ def slowdown(pair: Slots, level: Isolation, repeats: int) -> dict[str, float]:
             }  # fmt: skip
             command = Command(shell=script, limits=Limits(**bounds))  # type: ignore[arg-type]
             pair.start(0, TaskSpec(execute=command, isolation=level))
-            beside[name].append(took())
+            ratios[name].append(took() / alone_s)
             pair.abort(0)
             pair.end(0)
-    return {name: statistics.median(found) / statistics.median(alone) for name, found in beside.items()}
+    return {name: statistics.median(found) for name, found in ratios.items()}
 
 
 def main() -> None:

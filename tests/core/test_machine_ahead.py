@@ -255,7 +255,7 @@ def test_an_abort_ends_it_like_one_that_runs(bench: ExecutorBench) -> None:
     cancelled = Outcome(exit_reason=ExitReason.CANCELLED, reason="aborted before it started", finished_at=9.0)
     bench.effects.clear()
     bench.end("b", outcome=cancelled)
-    assert [said.task_id for said in bench.take(AttemptFinished)] == ["b"]
+    assert [(said.task_id, said.started_at) for said in bench.take(AttemptFinished)] == [("b", bench.boot_s)]
     bench.end("a", outcome=took(0.004))
     bench.machine.phase_entered("c", 1, Phase.EXECUTE, bench.now())
     bench.later(0.2)

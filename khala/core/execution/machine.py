@@ -99,8 +99,9 @@ class ExecutorMachine(Acting):
             if following is not None:
                 self._begin(following, at)
             self._pace.note(outcome)
-            # One that was given ahead has begun before anybody heard that the one before it had ended.
-            holding.started_at = min((holding.started_at, *filter(None, began_at(outcome))))
+            # One that was given ahead began before anybody heard that the one before it had ended, or never.
+            started_at = holding.started_at or at.unix_s
+            holding.started_at = min((started_at, *filter(None, began_at(outcome))))
             holding.spooled = spooled or has_stored(outcome)
             if holding.superseded:
                 self._settle(holding, at)

@@ -14,6 +14,9 @@ BETWEEN_S = 0.002
 """What an attempt takes of its slot besides its command, about."""
 WEIGHT = 1 / 8
 """Of the newest attempt in the mean."""
+MOST_S = 4.0
+"""What takes longer counts as that: an executor that is so slow is given hardly anything ahead, and one that
+is quick again must soon be known for it."""
 QUIET_S = 1.0
 """An executor of which nothing has ended for longer is as slow as that."""
 
@@ -27,7 +30,7 @@ def note_end(executor: ExecutorEntry, demand: Demand, said: AttemptFinished, now
         demand.cpus / room.cpus if room.cpus else 0.0,
         demand.memory_bytes / room.memory_bytes if room.memory_bytes else 0.0,
     )
-    each_s = took_s * share
+    each_s = min(took_s * share, MOST_S)
     executor.each_s += (each_s - executor.each_s) * (WEIGHT if executor.each_s else 1.0)
     room.pace_per_s = 1 / executor.each_s
     executor.quiet_since = now
