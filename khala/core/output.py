@@ -7,7 +7,7 @@ outcome that has anything stored is told after it was delivered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from khala.core.task import Outcome, Phase, PhaseResult, Result, StreamCapture
@@ -35,6 +35,14 @@ class OutputChunk:
     key: StreamKey
     offset: int
     data: bytes
+
+
+def phases_of(result: Result | None) -> Iterator[tuple[Phase, PhaseResult]]:
+    """The phases of which it tells, in their order."""
+    if result is not None:
+        for phase, part in ((Phase.COMPILE, result.compile), (Phase.EXECUTE, result.execute)):
+            if part is not None:
+                yield phase, part
 
 
 def has_stored(outcome: Outcome) -> bool:

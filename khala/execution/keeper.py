@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 
+from khala.core.output import phases_of
 from khala.core.task import ExitReason, OnDisconnect, Outcome, Phase
 from khala.errors import Fault
 from khala.execution.bounds import Unrunnable
@@ -86,9 +87,10 @@ class Keeper:
             self._zygote.stop(ZYGOTE_STOPS_WITHIN_S)
             self._zygote = None
 
-    def jobs_of(self, number: int) -> list[Job]:
-        """What a slot has, the first of which runs."""
-        return [given.job for given in self._slots[number].jobs]
+    def first_job(self, number: int) -> Job | None:
+        """What runs in a slot, or will as soon as its launcher can."""
+        jobs = self._slots[number].jobs
+        return jobs[0].job if jobs else None
 
     def run(self, number: int, job: Job) -> None:
         """Give a job to a slot, after those that it has; it waits while the launcher is being replaced."""
@@ -96,10 +98,10 @@ class Keeper:
         slot.jobs.append(Given(job))
         self._send_jobs(slot)
 
-    def abort(self, number: int, job: Job, kill_grace_s: float) -> None:
-        """Abort a job of the slot's, if it still has it."""
+    def abort(self, number: int, key: tuple[str, int], kill_grace_s: float) -> None:
+        """Abort this job of the slot's, if it still has it."""
         slot = self._slots[number]
-        given = next((given for given in slot.jobs if given.job is job), None)
+        given = next((given for given in slot.jobs if key_of(given.job) == key), None)
         if given is None:
             return
         if not given.sent:
@@ -108,7 +110,7 @@ class Keeper:
                 exit_reason=ExitReason.CANCELLED, reason="aborted before it started", finished_at=time.time()
             ))  # fmt: skip
         elif slot.link is not None:
-            slot.link.send(encode_abort(job, kill_grace_s))
+            slot.link.send(encode_abort(given.job, kill_grace_s))
 
     def rest_s(self) -> float:
         """How long the launchers have enough to do for nobody to hear them, in seconds."""
@@ -296,11 +298,11 @@ class Keeper:
         ))  # fmt: skip
 
     def _take_end(self, slot: HeldSlot, header: Header, blobs: list[bytes]) -> None:
-        self._job_of(slot, header["ended"])
+        job = self._job_of(slot, header["ended"])
         outcome = decode_outcome(header["ended"], blobs)
-        for phase, began_at in _begun(outcome):
+        for phase, part in phases_of(outcome.result):
             if slot.phase not in (phase, Phase.EXECUTE):
-                self._enter(slot, slot.jobs[0].job, phase, began_at, over=True)
+                self._enter(slot, job, phase, part.started_at, over=True)
         if header["leaving"]:
             slot.ready = False
             slot.take_back()
@@ -357,17 +359,6 @@ class Keeper:
         if slot.link is not None:
             slot.link.close()
             slot.link = None
-
-
-def _begun(outcome: Outcome) -> Iterator[tuple[Phase, float]]:
-    """The phases that an outcome tells of, and when each began (Unix seconds)."""
-    if outcome.result is not None:
-        for phase, result in (
-            (Phase.COMPILE, outcome.result.compile),
-            (Phase.EXECUTE, outcome.result.execute),
-        ):
-            if result is not None:
-                yield phase, result.started_at
 
 
 def _back_off_s(failures: int) -> float:

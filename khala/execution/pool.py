@@ -98,9 +98,9 @@ class LauncherPool:
         one otherwise, or the pool is closed."""
         with self._lock:
             keeper = self._open_keeper(slot)
-            jobs = keeper.jobs_of(slot)
-            if jobs and not ahead:
-                raise Fault(f"slot {slot} is busy with {jobs[0].task_id}, cannot take {job.task_id}")
+            first = keeper.first_job(slot)
+            if first is not None and not ahead:
+                raise Fault(f"slot {slot} is busy with {first.task_id}, cannot take {job.task_id}")
             keeper.run(slot, job)
 
     def abort(
@@ -112,9 +112,10 @@ class LauncherPool:
         grace_s = self._settings.kill_grace_s if kill_grace_s is None else kill_grace_s
         with self._lock:
             keeper = self._open_keeper(slot)
-            jobs = keeper.jobs_of(slot)
-            for each in jobs[:1] if job is None else [each for each in jobs if key_of(each) == job]:
-                keeper.abort(slot, each, grace_s)
+            first = keeper.first_job(slot)
+            key = key_of(first) if job is None and first is not None else job
+            if key is not None:
+                keeper.abort(slot, key, grace_s)
 
     def renew(self, deadline_s: float) -> None:
         """Jobs of tasks that are to stop with this executor (P11) run until `deadline_s` (CLOCK_BOOTTIME)

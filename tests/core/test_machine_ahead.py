@@ -54,6 +54,13 @@ def ordered(bench: ExecutorBench) -> list[tuple[str, int, bool]]:
     return [(each.task_id, each.slot, each.ahead) for each in bench.take(StartAttempt)]
 
 
+def runs(bench: ExecutorBench, task_id: str) -> bool:
+    """Does it tell, and nothing else, that it runs, once its launcher says so?"""
+    bench.machine.phase_entered(task_id, 1, Phase.EXECUTE, bench.now())
+    bench.later(0.2)
+    return [said.task_id for said in bench.take(AttemptStarted)] == [task_id]
+
+
 def test_short_ones_are_given_ahead_with_their_start_on_disk(bench: ExecutorBench) -> None:
     bench.assign("a")
     effects = bench.assign("b")
@@ -101,9 +108,7 @@ def test_an_end_makes_the_next_one_begin_without_a_word(bench: ExecutorBench) ->
     bench.effects.clear()
     bench.end("a", outcome=took(0.004))
     assert ordered(bench) == []
-    bench.machine.phase_entered("b", 1, Phase.EXECUTE, bench.now())
-    bench.later(0.2)
-    assert [said.task_id for said in bench.take(AttemptStarted)] == ["b"]
+    assert runs(bench, "b")
 
 
 def test_it_began_when_its_command_did(bench: ExecutorBench) -> None:
@@ -257,9 +262,7 @@ def test_an_abort_ends_it_like_one_that_runs(bench: ExecutorBench) -> None:
     bench.end("b", outcome=cancelled)
     assert [(said.task_id, said.started_at) for said in bench.take(AttemptFinished)] == [("b", bench.boot_s)]
     bench.end("a", outcome=took(0.004))
-    bench.machine.phase_entered("c", 1, Phase.EXECUTE, bench.now())
-    bench.later(0.2)
-    assert [said.task_id for said in bench.take(AttemptStarted)] == ["c"]
+    assert runs(bench, "c")
 
 
 def test_with_its_executor_it_is_lost(bench: ExecutorBench) -> None:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from khala.core.files import file_ids_of
+from khala.core.output import phases_of
 from khala.core.task import OnDisconnect, Outcome, TaskSpec
+from khala.core.validation import inline_bytes
 
 if TYPE_CHECKING:
     from khala.core.execution.holdings import Holding
@@ -52,7 +54,7 @@ class Lane:
             and holding.attempt == 1
             and is_plain(spec)
             and is_plain(first.spec)
-            and _inline_bytes(spec) <= MOST_INLINE_BYTES
+            and inline_bytes(spec) <= MOST_INLINE_BYTES
         )
 
 
@@ -74,13 +76,6 @@ class Pace:
         return min(MOST_AHEAD, int(AHEAD_S / max(self._mean_s, 1e-6)) - 1)
 
 
-def _inline_bytes(spec: TaskSpec) -> int:
-    commands = (command for command in (spec.compile, spec.execute) if command is not None)
-    return sum(len(file.content) for file in spec.inputs) + sum(len(each.stdin) for each in commands)
-
-
 def began_at(outcome: Outcome) -> Iterator[float]:
     """When each phase of which it tells began (Unix seconds)."""
-    result = outcome.result
-    if result is not None:
-        yield from (part.started_at for part in (result.compile, result.execute) if part is not None)
+    return (part.started_at for _, part in phases_of(outcome.result))
