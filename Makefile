@@ -47,7 +47,7 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): setup.py khala/execution/launching/vfork.c
+$(STAMP): setup.py $(wildcard khala/execution/launching/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Khala needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/pip || { $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && test -x $(BIN)/pip; } || \

@@ -30,7 +30,13 @@ DEV = [
 
 # A plain shared library, not a module: it needs a C compiler and no header of Python. Without one Khala
 # works all the same, and starts its commands by forking.
-VFORK = Extension("khala.execution.launching._vfork", ["khala/execution/launching/vfork.c"], optional=True)
+LAUNCHING = "khala/execution/launching"
+VFORK = Extension(
+    "khala.execution.launching._vfork",
+    [f"{LAUNCHING}/vfork.c", f"{LAUNCHING}/brief.c"],
+    depends=[f"{LAUNCHING}/vfork.h"],
+    optional=True,
+)
 
 setup(
     name="khala",

@@ -27,7 +27,7 @@ from khala.execution.job import Job, JobEnded, JobReturned, LauncherEvent, Outpu
 from khala.execution.launching.framing import BadFrame, Header
 from khala.execution.settings import ExecutionSettings
 from khala.execution.slot_link import SlotLink
-from khala.execution.wire import decode_outcome, encode_abort, encode_job, encode_renewal
+from khala.execution.wire import decode_done, decode_outcome, encode_abort, encode_job, encode_renewal
 from khala.execution.zygote_process import ZygoteProcess
 
 FIRST_RETRY_S = 0.05
@@ -258,7 +258,10 @@ class Keeper:
             self._bury(slot, "ended after its zygote had died")
 
     def _take(self, slot: HeldSlot, header: Header, blobs: list[bytes]) -> None:
-        if "ready" in header:
+        if "done" in header:
+            task_id, attempt, outcome = decode_done(header, blobs)
+            self._take_outcome(slot, self._job_of(slot, task_id, attempt), outcome)
+        elif "ready" in header:
             self._take_ready(slot)
         elif "phase" in header:
             self._take_phase(slot, header)
@@ -281,7 +284,7 @@ class Keeper:
         self._send_jobs(slot)
 
     def _take_phase(self, slot: HeldSlot, header: Header) -> None:
-        job = self._job_of(slot, header)
+        job = self._job_of(slot, header["task_id"], header["attempt"])
         self._enter(slot, job, Phase(header["phase"]), header["at"])
 
     def _enter(self, slot: HeldSlot, job: Job, phase: Phase, at: float, *, over: bool = False) -> None:
@@ -291,19 +294,22 @@ class Keeper:
         ))  # fmt: skip
 
     def _take_spooled(self, slot: HeldSlot, header: Header) -> None:
-        job = self._job_of(slot, header)
+        job = self._job_of(slot, header["task_id"], header["attempt"])
         self._tell(OutputSpooled(
             slot=slot.number, task_id=job.task_id, attempt=job.attempt, phase=Phase(header["spooled"]),
             stdout_bytes=header["stdout"], stderr_bytes=header["stderr"],
         ))  # fmt: skip
 
     def _take_end(self, slot: HeldSlot, header: Header, blobs: list[bytes]) -> None:
-        job = self._job_of(slot, header["ended"])
-        outcome = decode_outcome(header["ended"], blobs)
+        end = header["ended"]
+        job = self._job_of(slot, end["task_id"], end["attempt"])
+        self._take_outcome(slot, job, decode_outcome(end, blobs), leaving=header["leaving"])
+
+    def _take_outcome(self, slot: HeldSlot, job: Job, outcome: Outcome, *, leaving: bool = False) -> None:
         for phase, part in phases_of(outcome.result):
             if slot.phase not in (phase, Phase.EXECUTE):
                 self._enter(slot, job, phase, part.started_at, over=True)
-        if header["leaving"]:
+        if leaving:
             slot.ready = False
             slot.take_back()
         elif self._is_stale(slot) and not slot.has_ahead:
@@ -321,8 +327,8 @@ class Keeper:
             job = given.job
             self._tell(JobReturned(slot=slot.number, task_id=job.task_id, attempt=job.attempt))
 
-    def _job_of(self, slot: HeldSlot, header: Header) -> Job:
-        if not slot.runs or (header["task_id"], header["attempt"]) != key_of(slot.jobs[0].job):
+    def _job_of(self, slot: HeldSlot, task_id: str, attempt: int) -> Job:
+        if not slot.runs or (task_id, attempt) != key_of(slot.jobs[0].job):
             raise BadFrame("a frame about a job that the slot does not run")
         return slot.jobs[0].job
 

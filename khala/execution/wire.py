@@ -106,6 +106,38 @@ def decode_outcome(end: Header, blobs: Sequence[bytes]) -> Outcome:
         raise BadFrame(f"no outcome: {error!r}") from error
 
 
+def decode_done(header: Header, blobs: Sequence[bytes]) -> tuple[str, int, Outcome]:
+    """Of which attempt a launcher says that its only command succeeded and left nothing, and its outcome;
+    BadFrame if that is not what it says."""
+    try:
+        task_id, attempt, finished_at, *figures = header["done"]
+        started_at, wall_time_s, cpu_user_s, cpu_system_s, rss_bytes, memory_bytes, processes = figures
+        stdout, stderr = blobs
+        phase = PhaseResult(
+            exit_reason=ExitReason.EXITED,
+            exit_code=0,
+            started_at=started_at,
+            wall_time_s=wall_time_s,
+            cpu_user_s=cpu_user_s,
+            cpu_system_s=cpu_system_s,
+            max_rss_bytes=rss_bytes,
+            max_memory_bytes=memory_bytes,
+            max_processes=processes,
+            stdout=StreamCapture(size=len(stdout), head=stdout),
+            stderr=StreamCapture(size=len(stderr), head=stderr),
+        )
+        outcome = Outcome(
+            exit_reason=ExitReason.EXITED,
+            succeeded=True,
+            phase=Phase.EXECUTE,
+            result=Result(execute=phase, enforced=tuple(header["enforced"])),
+            finished_at=float(finished_at),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadFrame(f"no outcome: {error!r}") from error
+    return task_id, attempt, outcome
+
+
 def _command(command: Command | None, files: Mapping[str, Path], blobs: list[bytes]) -> Header | None:
     if command is None:
         return None

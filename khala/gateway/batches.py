@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 from msgspec import Raw
 from sanic.response import HTTPResponse
 
 from khala.core.commands import NewTask
+from khala.core.task import TaskSpec
 from khala.errors import OutcomeUnknown, Refusal, Unavailable
 from khala.gateway.exchange import Call, json_response
 from khala.gateway.problems import error_fields
@@ -68,21 +68,27 @@ async def _decode(
     With a key, ids go by the order of the good tasks and all of them carry the whole batch's digest, so
     that the first one stands for the batch: whatever else is sent under the key meets it.
     """
-    tasks: list[tuple[int, NewTask]] = []
+    good: list[tuple[int, TaskSpec]] = []
+    last, spec = Raw(), TaskSpec()
     whole = hashlib.sha256()
     for index, raw in enumerate(bodies):
         if index % DECODED_AT_A_TIME == 0:
             await asyncio.sleep(0)
         whole.update(hashlib.sha256(raw).digest())
         try:
-            body = decode(raw, TaskBody)
-            spec = await move_large(call, spec_of(body))
+            if not good or raw != last:
+                spec = await move_large(call, spec_of(decode(raw, TaskBody)))
         except Refusal as error:
             _raise_if_for_all(error)
             answers[index] = {"error": error_fields(error)}
             continue
-        tasks.append((index, NewTask(id=ids.of(len(tasks)), spec=spec)))
-    return [(index, replace(task, request_digest=whole.hexdigest())) for index, task in tasks]
+        last = raw
+        good.append((index, spec))
+    digest = whole.hexdigest()
+    return [
+        (index, NewTask(id=ids.of(place), spec=spec, request_digest=digest))
+        for place, (index, spec) in enumerate(good)
+    ]
 
 
 async def _claim(call: Call, first: tuple[int, NewTask], answers: list[Answer]) -> None:

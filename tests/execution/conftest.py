@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from execution.harness import Bench, launcher_pids, new_root, opened, zygote_pids
+from uids import first_test_uid
 from wait import wait_until
 
 
@@ -50,6 +52,17 @@ def bench(shared_bench: Bench) -> Iterator[Bench]:
 def own_bench(root: Path) -> Iterator[Bench]:
     """A pool of the test's own, which it may damage."""
     bench = opened(root)
+    yield bench
+    bench.pool.close()
+    wait_until(lambda: not launcher_pids(root) and not zygote_pids(root), what="no launcher is left")
+    assert list(root.iterdir()) == []
+
+
+@pytest.fixture(params=["vfork", "fork"])
+def ahead(request: pytest.FixtureRequest, root: Path) -> Iterator[Bench]:
+    """A pool of the test's own; with a user that slots share, launchers fork."""
+    owner = (first_test_uid(),) * 2 if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    bench = opened(root, shared_owner=None if request.param == "vfork" else owner)
     yield bench
     bench.pool.close()
     wait_until(lambda: not launcher_pids(root) and not zygote_pids(root), what="no launcher is left")

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from execution.harness import Bench, launcher_pids, opened, script, zygote_pids
-from uids import first_test_uid
+from execution.harness import Bench, launcher_pids, script, zygote_pids
 from wait import wait_until
 
 from khala.core.task import Command, Isolation, TaskSpec
 from khala.errors import Fault
 from khala.execution.job import Job, JobEnded, JobReturned
-
-
-@pytest.fixture(params=["vfork", "fork"])
-def ahead(request: pytest.FixtureRequest, root: Path) -> Iterator[Bench]:
-    """A pool of the test's own; with a user that slots share, launchers fork."""
-    owner = (first_test_uid(),) * 2 if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-    bench = opened(root, shared_owner=None if request.param == "vfork" else owner)
-    yield bench
-    bench.pool.close()
-    wait_until(lambda: not launcher_pids(root) and not zygote_pids(root), what="no launcher is left")
-    assert list(root.iterdir()) == []
 
 
 def give(bench: Bench, *texts: str) -> list[Job]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from . import workspace
+from .begun import Begun
 from .capture import Capture
 from .command import BadCommand
 from .filling import FILLED, REFUSED, Filling
@@ -33,13 +34,16 @@ PHASES = ("compile", "execute")
 
 
 class Attempt:
-    """Runs one job. `report` is the frame to send when `run` has returned.
+    """Runs one job, from what was `begun` of it on. `report` is the frame to send when `run` has returned.
 
     `tree_survived` tells that a process could not be ended: the launcher must take no other job.
     """
 
-    def __init__(self, slot: Slot, job: dict[str, Any], blobs: list[bytes]) -> None:
+    def __init__(
+        self, slot: Slot, job: dict[str, Any], blobs: list[bytes], begun: Begun | None = None
+    ) -> None:
         self._slot = slot
+        self._begun = begun
         self._job = job
         self._blobs = blobs
         self._task_id: str = job["task_id"]
@@ -86,23 +90,29 @@ class Attempt:
             self._finish("internal_error", f"the executor could not run it or clear up after it: {error}")
 
     def _run_in_workspace(self) -> None:
-        if self._slot.control.abort_of(self._task_id, self._attempt) is not None:
-            self._finish("cancelled", "aborted before it started")
+        if self._begun is None and not self._may_begin():
             return
-        disk = os.fstatvfs(self._slot.root_fd)
-        if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
-            self._finish("executor_lost", f"less than the free-space reserve is left on {self._slot.root}")
-            return
-        if self._boxed and (self._slot.box is None or self._slot.group is None):
-            self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
-            return
-        fd = self._make_workspace()
+        fd = self._make_workspace() if self._begun is None else self._begun.workspace
         try:
             if self._fill(fd):
                 self._run_phases(fd)
                 self._keep_outputs(fd)
         finally:
             os.close(fd)
+
+    def _may_begin(self) -> bool:
+        """Sets the end if not."""
+        if self._slot.control.abort_of(self._task_id, self._attempt) is not None:
+            self._finish("cancelled", "aborted before it started")
+            return False
+        disk = os.fstatvfs(self._slot.root_fd)
+        if disk.f_bavail * disk.f_frsize < self._slot.reserve_bytes:
+            self._finish("executor_lost", f"less than the free-space reserve is left on {self._slot.root}")
+            return False
+        if self._boxed and (self._slot.box is None or self._slot.group is None):
+            self._finish("setup_failed", "isolation strict does not hold on this executor; nothing was run")
+            return False
+        return True
 
     def _make_workspace(self) -> int:
         """A directory; with a file system of its own if that is allowed and small enough, for that holds
@@ -184,7 +194,8 @@ class Attempt:
             run = PhaseRun(ground, phase, self._job[phase], self._limits[phase])
             self._left_empty = False
             try:
-                run.execute(self._blobs, partial(self._tell_start, phase, run.run))
+                running = self._begun.running if self._begun is not None else None
+                run.execute(self._blobs, partial(self._tell_start, phase, run.run), running)
             except BadCommand as why:
                 self._finish("setup_failed", f"the {phase} command {why}")
                 return

@@ -16,7 +16,9 @@ import errno
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PHASE = "phase"
 READ_BYTES = 8192
@@ -35,17 +37,31 @@ class GroupUse:
     processes_refused: int = 0
 
 
+class RowFiles(NamedTuple):
+    """Descriptors of the files with the figures that `TaskGroup.take` takes, in order, and of the one that
+    takes "0" to count CPU time anew, -1 for none; and how many processes and bytes may have been in the group
+    and be left in it for another command to run there."""
+
+    figures: tuple[int, ...]
+    cpu: int
+    most_processes: int
+    most_left_bytes: int
+
+
 class TaskGroup(ABC):
     """`prepare` if there is time, `open`, then `entrances` for the child, and at the end `kill` until
     `pids` is empty, `use`, `close`.
 
-    `enforces` holds the names of what it can hold: `memory`, `pids`, `cpu`; `label` is the version.
+    `enforces` holds the names of what it can hold: `memory`, `pids`, `cpu`; `label` is the version. Where it
+    `runs_rows`, one command may follow another in it without `close` and `open` (`row`, `take`).
     OSError from every method if the host does not do as it did when it was probed.
     """
 
     label: str
     enforces: frozenset[str]
+    runs_rows = False
     _is_prepared = False
+    _opened: tuple[int, int, int] | None = None
 
     def prepare(self) -> None:
         """Make the group ahead if that can be done; `open` tells why not."""
@@ -55,7 +71,10 @@ class TaskGroup(ABC):
 
     def open(self, *, memory_bytes: int, processes: int, least_processes: int = 1) -> None:
         """Have the group; 0 is no limit. A leftover of the same name is ended and removed first. There will
-        be `least_processes` in it at once, whatever the task does."""
+        be `least_processes` in it at once, whatever the task does. One that is open so is left as it is."""
+        asked = (memory_bytes, processes, least_processes)
+        if self._opened == asked:
+            return
         if not self._is_prepared:
             try:
                 self._make()
@@ -63,7 +82,17 @@ class TaskGroup(ABC):
                 self.clear()
                 self._make()
         self._is_prepared = False
-        self._bound(memory_bytes, processes, least_processes)
+        self._bound(*asked)
+        self._opened = asked
+
+    @property
+    def row(self) -> RowFiles:
+        """What `brief.c` needs for a row, while it is open."""
+        raise LookupError(f"{self.label} runs no rows")
+
+    def take(self, figures: Sequence[int]) -> GroupUse:
+        """What the last command of a row has used, in place of `use`."""
+        raise LookupError(f"{self.label} runs no rows: {figures}")
 
     @abstractmethod
     def _make(self) -> None:
@@ -95,9 +124,14 @@ class TaskGroup(ABC):
     def cpu_s(self) -> float:
         """CPU time of all that ran in the group, in seconds."""
 
-    @abstractmethod
     def close(self) -> None:
         """Let go of the group, which has no process any more: remove it, but for what is as good as new."""
+        self._opened = None
+        self._close()
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Do so."""
 
     def clear(self) -> None:
         """End and remove what a launcher that was killed has left; nothing left is no error."""

@@ -17,10 +17,21 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from .cgroup import PHASE, GroupUse, TaskGroup, field_of, pids_in, read, read_int, remove_group, write
+from .cgroup import (
+    PHASE,
+    GroupUse,
+    RowFiles,
+    TaskGroup,
+    field_of,
+    pids_in,
+    read,
+    read_int,
+    remove_group,
+    write,
+)
 
 # A thread moves itself at once; for a whole process (cgroup.procs) the kernel first waits until no process
 # of the host forks or ends: 4-9 ms, unless it has just done so (Linux 5.5 and later).
@@ -34,6 +45,8 @@ FRESH = {
         "memory.usage_in_bytes": os.O_RDONLY,
     },
 }
+PIDS_FIGURES = ("pids.peak", "pids.events")
+MEMORY_FIGURES = ("memory.max_usage_in_bytes", "memory.oom_control", "memory.usage_in_bytes")
 FREEZE_WITHIN_S = 0.1
 LEFT_BYTES = 2 << 20
 LEFT_SHARE = 64
@@ -56,6 +69,10 @@ class _Counters:
         for name in self._names:
             with contextlib.suppress(FileNotFoundError):
                 self._fds[name] = os.open(f"{self._group}/{name}", self._names[name] | os.O_CLOEXEC)
+
+    def fd(self, name: str) -> int:
+        """Its descriptor; -1 without such a file."""
+        return self._fds.get(name, -1)
 
     @property
     def entrance(self) -> int:
@@ -91,6 +108,7 @@ class GroupV1(TaskGroup):
     """`folders` maps each controller to the slot's folder in its hierarchy; pids must be one of them."""
 
     label = "cgroup-v1"
+    runs_rows = True
 
     def __init__(self, folders: Mapping[str, str]) -> None:
         # Controllers may share a hierarchy, and a process is in one group of each.
@@ -109,6 +127,8 @@ class GroupV1(TaskGroup):
         }
         lasting = set(folders.values()) - fresh
         self._lasting = [os.open(f"{group}/{ENTRANCE}", os.O_WRONLY | os.O_CLOEXEC) for group in lasting]
+        cpu = self._groups.get("cpuacct")
+        self._cpu_reset = os.open(f"{cpu}/cpuacct.usage", os.O_WRONLY | os.O_CLOEXEC) if cpu else -1
         self._kept: set[str] = set()
         self._bounds: dict[str, int] = {}
         self._least_processes = 1
@@ -122,8 +142,8 @@ class GroupV1(TaskGroup):
         for name, counters in self._counters.items():
             if name not in self._kept:
                 counters.make()
-        if "cpuacct" in self._groups:
-            write(f"{self._groups['cpuacct']}/cpuacct.usage", 0)
+        if self._cpu_reset >= 0:
+            os.pwrite(self._cpu_reset, b"0", 0)
 
     def _bound(self, memory_bytes: int, processes: int, least_processes: int) -> None:
         wanted = {"memory": memory_bytes, "pids": processes}
@@ -172,13 +192,35 @@ class GroupV1(TaskGroup):
             if freezer is not None:
                 write(f"{freezer}/freezer.state", "THAWED")
 
+    @property
+    def row(self) -> RowFiles:
+        pids, memory, bound = self._counters["pids"], self._counters.get("memory"), self._bounds["memory"]
+        figures = (
+            *(pids.fd(name) for name in PIDS_FIGURES),
+            *(memory.fd(name) if memory else -1 for name in MEMORY_FIGURES),
+        )
+        most_left_bytes = min(LEFT_BYTES, bound // LEFT_SHARE) if bound else LEFT_BYTES
+        return RowFiles(figures, self._cpu_reset, self._least_processes, most_left_bytes)
+
     def use(self) -> GroupUse:
         pids, memory = self._counters["pids"], self._counters.get("memory")
+        return self.take(
+            (
+                pids.number("pids.peak"),
+                pids.field("pids.events", "max"),
+                memory.number("memory.max_usage_in_bytes") if memory else 0,
+                memory.field("memory.oom_control", "oom_kill") if memory else 0,
+                memory.number("memory.usage_in_bytes") if memory else 0,
+            )
+        )
+
+    def take(self, figures: Sequence[int]) -> GroupUse:
+        processes, refused, memory_bytes, memory_kills, self._left_bytes = figures
         self._use = GroupUse(
-            memory_bytes=memory.number("memory.max_usage_in_bytes") if memory else 0,
-            processes=pids.number("pids.peak"),
-            memory_kills=memory.field("memory.oom_control", "oom_kill") if memory else 0,
-            processes_refused=pids.field("pids.events", "max"),
+            memory_bytes=memory_bytes,
+            processes=processes,
+            memory_kills=memory_kills,
+            processes_refused=refused,
         )
         return self._use
 
@@ -187,7 +229,7 @@ class GroupV1(TaskGroup):
             read_int(f"{self._groups['cpuacct']}/cpuacct.usage") / 1e9 if "cpuacct" in self._groups else 0.0
         )
 
-    def close(self) -> None:
+    def _close(self) -> None:
         use, memory = self._use, self._counters.get("memory")
         if (
             use is not None
@@ -197,11 +239,10 @@ class GroupV1(TaskGroup):
         ):
             self._left_peak = use.processes
             self._kept.add("pids")
-        if use is not None and memory is not None and not use.memory_kills:
-            self._left_bytes = memory.number("memory.usage_in_bytes")
-            if self._left_bytes <= LEFT_BYTES:
-                memory.reset("memory.max_usage_in_bytes")
-                self._kept.add("memory")
+        left_little = use is not None and not use.memory_kills and self._left_bytes <= LEFT_BYTES
+        if memory is not None and left_little:
+            memory.reset("memory.max_usage_in_bytes")
+            self._kept.add("memory")
         self._use = None
         for name, counters in self._counters.items():
             if name not in self._kept:

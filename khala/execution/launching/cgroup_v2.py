@@ -67,7 +67,7 @@ class GroupV2(TaskGroup):
     def cpu_s(self) -> float:
         return read_field(f"{self._group}/cpu.stat", "usage_usec") / 1e6
 
-    def close(self) -> None:
+    def _close(self) -> None:
         while self._entrances:
             os.close(self._entrances.pop())
         remove_group(self._group)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from .children import now_s
 from .framing import READ_BYTES, FrameReader, Header, encode
@@ -43,13 +44,29 @@ class Control:
 
     def next_job(self) -> tuple[Header, list[bytes]]:
         """Wait for the executor's next job; those that came ahead are taken in order."""
-        self._job = None
-        self._aborts = {key: grace_s for key, grace_s in self._aborts.items() if self._has(key)}
-        while not self._jobs:
-            self._receive(0)
+        self.first_jobs(1)
         job, blobs = self._jobs.popleft()
         self._job = _key(job)
         return job, blobs
+
+    def first_jobs(self, most: int) -> list[tuple[Header, list[bytes]]]:
+        """Wait for a job; the first `most` of those that are there, which stay until they are taken."""
+        self._job = None
+        if self._aborts:
+            self._aborts = {key: grace_s for key, grace_s in self._aborts.items() if self._has(key)}
+        while not self._jobs:
+            self._receive(0)
+        return list(islice(self._jobs, most))
+
+    def drop_jobs(self, count: int) -> None:
+        """The first `count` have ended, and it has been told."""
+        for _ in range(count):
+            self._jobs.popleft()
+
+    @property
+    def job_count(self) -> int:
+        """How many jobs wait, the first of `first_jobs` included."""
+        return len(self._jobs)
 
     @property
     def has_jobs(self) -> bool:

@@ -29,7 +29,7 @@ class Ended:
 
     def __init__(self, path: str, fd: int) -> None:
         self._path = path
-        self._fd = fd
+        self.fd = fd
 
     @classmethod
     def beside(cls, root: str) -> Ended | None:
@@ -54,48 +54,48 @@ class Ended:
         try:
             if not is_empty and _has_entries(root_fd, name):
                 return False
-            os.rename(name, name, src_dir_fd=root_fd, dst_dir_fd=self._fd)
+            os.rename(name, name, src_dir_fd=root_fd, dst_dir_fd=self.fd)
         except OSError:
             return False
         return True
 
     def make_next(self, slot: int, owner: tuple[int, int] | None) -> int:
         """Have a workspace ready for `slot`'s next attempt: its descriptor. OSError if it cannot be made."""
-        return workspace.create(self._fd, _next_of(slot), owner)
+        return workspace.create(self.fd, self.next_of(slot), owner)
 
     def take_next(self, slot: int, root_fd: int, name: str) -> None:
         """Move the one that this process made ready to the root as `name`. OSError if it cannot be."""
-        os.rename(_next_of(slot), name, src_dir_fd=self._fd, dst_dir_fd=root_fd)
+        os.rename(self.next_of(slot), name, src_dir_fd=self.fd, dst_dir_fd=root_fd)
+
+    @staticmethod
+    def next_of(slot: int) -> str:
+        """The name of what this process makes ready: one that it replaces may not have ended yet."""
+        return f"{NEXT}{slot}-{os.getpid()}"
 
     def sweep_next(self, slot: int, slots: int) -> None:
         """Remove what earlier launchers of the slot, of `slots`, had ready."""
-        for name in os.listdir(self._fd):
+        for name in os.listdir(self.fd):
             number = name.removeprefix(NEXT).partition("-")[0]
             if name.startswith(NEXT) and int(number) % slots == slot:
-                workspace.remove(self._fd, name)
+                workspace.remove(self.fd, name)
 
     def clear(self) -> bool:
         """Remove all that is over; was there anything?"""
-        return self._remove([name for name in os.listdir(self._fd) if not name.startswith(NEXT)])
+        return self._remove([name for name in os.listdir(self.fd) if not name.startswith(NEXT)])
 
     def _remove(self, names: list[str]) -> bool:
         for name in names:
             # What resists is tried again the next time.
             with contextlib.suppress(OSError):
-                workspace.remove(self._fd, name)
+                workspace.remove(self.fd, name)
         return bool(names)
 
     def close(self) -> None:
         """Remove the folder too, when the last launcher is gone."""
-        self._remove(os.listdir(self._fd))
-        os.close(self._fd)
+        self._remove(os.listdir(self.fd))
+        os.close(self.fd)
         with contextlib.suppress(OSError):
             os.rmdir(self._path)
-
-
-def _next_of(slot: int) -> str:
-    """This launcher's own: one that is being replaced may not have ended yet."""
-    return f"{NEXT}{slot}-{os.getpid()}"
 
 
 def _has_entries(root_fd: int, name: str) -> bool:

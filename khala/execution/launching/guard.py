@@ -103,11 +103,11 @@ class Guard:
             processes = self.limits.processes + self._extra + self._slot.other_processes
         return rlimits_for(self.limits, processes=processes, memory="memory" not in held)
 
-    def start(self, reaper: Reaper) -> None:
-        """The phase runs from now on; `reaper` counts its ended processes."""
+    def start(self, reaper: Reaper, started_s: float) -> None:
+        """The phase runs since `started_s` (`now_s`); `reaper` counts its ended processes."""
         self._reaper = reaper
-        self._next_look_s = now_s() + LOOK_EVERY_S
-        self._next_cpu_s = now_s() + self.limits.cpu_time_s / self._slot.cpus
+        self._next_look_s = started_s + LOOK_EVERY_S
+        self._next_cpu_s = started_s + self.limits.cpu_time_s / self._slot.cpus
 
     @property
     def next_look_s(self) -> float | None:

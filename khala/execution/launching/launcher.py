@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import itertools
 import os
 import socket
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from . import workspace
 from .attempt import Attempt
 from .box import Box
+from .brief import Brief
 from .cgroup import TaskGroup
 from .cgroup_v1 import GroupV1
 from .cgroup_v2 import GroupV2
@@ -59,15 +59,27 @@ def serve(sock: socket.socket, settings: dict[str, Any], kernel: Kernel) -> None
     with contextlib.suppress(ExecutorGone):
         _prepare(slot)
         slot.control.send({"ready": os.getpid()})
-        for done in itertools.count(1):
-            attempt = Attempt(slot, *slot.control.next_job())
-            attempt.run()
-            slot.control.send(*attempt.report)
-            if attempt.tree_survived:
-                return
-            _prepare(slot)
-            if done % COLLECT_EVERY == 0:
+        brief, uncollected, is_usable = Brief.here(slot), 0, True
+        while is_usable:
+            ended, is_usable = _run_next(slot, brief)
+            if is_usable:
+                _prepare(slot)
+            uncollected += ended
+            if uncollected >= COLLECT_EVERY:
+                uncollected = 0
                 gc.collect()
+
+
+def _run_next(slot: Slot, brief: Brief | None) -> tuple[int, bool]:
+    """The next jobs, when they are there: how many have ended, and whether the slot can be used on."""
+    ended, begun = (0, None) if brief is None else brief.run()
+    if ended and begun is None:
+        return ended, True
+    job, blobs = slot.control.next_job()
+    attempt = Attempt(slot, job, blobs, begun)
+    attempt.run()
+    slot.control.send(*attempt.report)
+    return ended + 1, not attempt.tree_survived
 
 
 def _prepare(slot: Slot) -> None:
@@ -116,6 +128,8 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
     root_fd = os.open(root, workspace.OPEN_DIRECTORY)
     # By its own mounts: a rename does not cross to those of the zygote.
     ended = Ended.beside(root)
+    # Until its exec the child has the launcher's memory: no other process may have its uid then.
+    vfork = Vfork.here() if uid_is_own or owner is None else None
     return Slot(
         number=settings["slot"],
         root=root,
@@ -137,13 +151,12 @@ def _slot(sock: socket.socket, settings: dict[str, Any], kernel: Kernel, *, own_
         cpus=os.cpu_count() or 1,
         other_processes=0 if uid_is_own else threads_of(owner[0] if owner else os.geteuid()) + SPARE_THREADS,
         own_mounts=own_mounts,
-        ipc=OwnIpc(kernel) if own_mounts else None,
+        ipc=OwnIpc(kernel, vfork) if own_mounts else None,
         ended=ended,
-        ready=Ready(settings["slot"], root_fd, owner, ended),
+        ready=Ready(settings["slot"], root_fd, owner, ended, vfork),
         tmpfs_bytes=settings["tmpfs_bytes"],
         spool_root=settings["spool_root"],
         stored_bytes=settings["stored_bytes"],
         kept_bytes=settings["kept_bytes"],
-        # Until its exec the child has the launcher's memory: no other process may have its uid then.
-        vfork=Vfork.here() if uid_is_own or owner is None else None,
+        vfork=vfork,
     )

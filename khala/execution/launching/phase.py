@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .begun import Running
 from .box import BOX_PROCESSES, Box, box_started
 from .command import arguments, open_stdin, places_of, task_environment
 from .framing import Header
@@ -62,11 +63,18 @@ class PhaseRun:
         self.exit_reason = self.reason = ""
         self._status: int | None = None
 
-    def execute(self, blobs: list[bytes], started: Callable[[], None]) -> None:
-        """Run the command to its end; `started` is called when it runs.
+    def execute(
+        self, blobs: list[bytes], started: Callable[[], None], running: Running | None = None
+    ) -> None:
+        """Run the command to its end, or go on with what is `running`; `started` is called when it runs.
 
         BadCommand if it cannot even be tried, ExecutorGone when the executor is.
         """
+        if running is not None:
+            self.run.adopt(running)
+            self._finish(started)
+            self._judge(-1)
+            return
         with ExitStack() as held:
             program, status_fd = self._program(), -1
             if (box := self._ground.box) is not None:
@@ -81,12 +89,15 @@ class PhaseRun:
         stdin_fd = open_stdin(self._command, blobs)
         try:
             self.run.start(partial(self._start, program), stdin_fd=stdin_fd)
-            try:
-                started()
-            finally:
-                self.run.finish()
+            self._finish(started)
         finally:
             os.close(stdin_fd)
+
+    def _finish(self, started: Callable[[], None]) -> None:
+        try:
+            started()
+        finally:
+            self.run.finish()
 
     def _start(self, program: Program, stdio: Stdio) -> int:
         # Only now: the groups' descriptors are others each time that they are made.

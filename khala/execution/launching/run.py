@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from .begun import Running
 from .capture import Capture
 from .children import Reaper, now_s
 from .guard import Guard
@@ -82,10 +83,7 @@ class Run:
     def start(self, start_child: Callable[[Stdio], int], *, stdin_fd: int) -> None:
         """Start the child by `start_child`, which returns its pid."""
         pipes = self._slot.ready.take_pipes()
-        self.started_at = time.time()
-        self._started_s = now_s()
-        if self._guard.limits.wall_time_s > 0:
-            self._kill_at_s = self._started_s + self._guard.limits.wall_time_s
+        self._note_start(time.time(), now_s())
         try:
             self._guard.open()
             self._pid = start_child(Stdio(stdin_fd, pipes.out_write, pipes.err_write))
@@ -96,9 +94,31 @@ class Run:
             raise
         os.close(pipes.out_write)
         os.close(pipes.err_write)
-        self._reaper = Reaper(self._pid)
-        self._guard.start(self._reaper)
-        self._streams = {pipes.out_read: self.stdout, pipes.err_read: self.stderr}
+        self._watch_over(Reaper(self._pid), (pipes.out_read, pipes.err_read))
+
+    def adopt(self, running: Running) -> None:
+        """Go on with a child that was started elsewhere, as if `start` had been called."""
+        self._note_start(running.started_at, running.started_s)
+        self._pid = running.use.main_pid
+        self._guard.open()
+        self._watch_over(running.use, running.reads)
+        for (fd, capture), data, at_end in zip(
+            self._streams.items(), running.gave, running.at_end, strict=True
+        ):
+            if data:
+                capture.feed(data)
+            if at_end:
+                del self._open_streams[fd]
+
+    def _note_start(self, started_at: float, started_s: float) -> None:
+        self.started_at, self._started_s = started_at, started_s
+        if self._guard.limits.wall_time_s > 0:
+            self._kill_at_s = started_s + self._guard.limits.wall_time_s
+
+    def _watch_over(self, reaper: Reaper, reads: tuple[int, int]) -> None:
+        self._reaper = reaper
+        self._guard.start(reaper, self._started_s)
+        self._streams = dict(zip(reads, (self.stdout, self.stderr), strict=True))
         self._open_streams = dict(self._streams)
 
     def finish(self) -> None:

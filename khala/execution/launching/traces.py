@@ -27,13 +27,17 @@ class Traces:
         self._uid = uid
         self._looked_at_ns: dict[str, int] = {}
 
+    @property
+    def changed_ns(self) -> list[int]:
+        """From which time stamp on each of the folders, in the order of SHARED, is looked at."""
+        return [self._looked_at_ns.get(folder, 0) - TICK_NS for folder in SHARED]
+
     def remove(self) -> None:
         """Remove every entry of the uid; OSError if one resists."""
         now_ns = time.time_ns()
         for folder in SHARED:
             try:
-                changed_ns = os.stat(folder).st_mtime_ns
-                if changed_ns >= self._looked_at_ns.get(folder, 0) - TICK_NS:
+                if os.stat(folder).st_mtime_ns >= self._looked_at_ns.get(folder, 0) - TICK_NS:
                     self._looked_at_ns[folder] = now_ns
                     self._clear(folder)
             except FileNotFoundError:

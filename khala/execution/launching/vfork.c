@@ -23,44 +23,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vfork.h"
+
 _Static_assert(sizeof(long) == 8, "the system calls by number are those of 64-bit Linux");
 
-enum { NOT_RUNNABLE = 126, NOT_FOUND = 127, STACK_BYTES = 1 << 16, EXEC_WITHIN_S = 2 };
-enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8 };
-
-struct limit {
-    long resource;
-    unsigned long soft, hard;
-};
-
-enum { PLACES, BOX, ARGV, ENV, LISTS };
-
-struct start {
-    int stdio[3];
-    int folder;              /* becomes the working directory */
-    int groups[MOST_GROUPS]; /* descriptors of files that take "0" and so this process into a group */
-    int group_count;
-    int kept[MOST_KEPT];     /* descriptors that the exec keeps */
-    int kept_count;
-    int limit_count;
-    struct limit limits[MOST_LIMITS];
-    int priority;
-    int drops_root;          /* whether to become uid and gid, without other groups */
-    unsigned uid, gid;
-    char oom_score[8];
-    int counts[LISTS];       /* how many of the texts, which follow one another, each with its NUL, are
-                              *   PLACES: where the program may be, in this order
-                              *   BOX: one or none; what to exec if a place can be run, instead of it
-                              *   ARGV and ENV: what is executed gets */
-};
+enum { NOT_RUNNABLE = 126, NOT_FOUND = 127, STACK_BYTES = 1 << 16 };
 
 /* The caller's idea of it must be the same. */
 const long khala_start_bytes = sizeof(struct start);
-
-struct told {
-    const char *step;  /* what failed, or NULL */
-    int error;         /* errno of it */
-};
 
 struct call {
     const struct start *start;
@@ -188,7 +158,6 @@ static char **split(const struct start *start, char *text, char **lists[LISTS])
     return all;
 }
 
-/* The child's pid when it has execed or failed, which `told` says, or -errno if there is none. */
 long khala_start(const struct start *start, char *texts, struct told *told)
 {
     struct call call = {.start = start, .told = told};
@@ -208,25 +177,9 @@ long khala_start(const struct start *start, char *texts, struct told *told)
     return pid;
 }
 
-enum { STREAMS = 2 };
-
-/* What a launcher waits for while a child runs, and what came of it. */
-struct watch {
-    long pid;              /* of the child */
-    long until_ns;         /* CLOCK_BOOTTIME; no longer than this */
-    long room;             /* how many bytes of output may yet be taken, of all streams together */
-    char *taken[STREAMS];  /* each has that much space */
-    long sizes[STREAMS];   /* bytes in there */
-    int streams[STREAMS];  /* where they come from, without blocking; -1 once at the end */
-    int children;          /* a signalfd of SIGCHLD */
-    int control;           /* what the caller must attend to when it is readable */
-    int ended, status;     /* whether the child has been reaped, and its wait status */
-    long user_us, system_us, rss_kib;  /* sums over the reaped, and the largest of them */
-};
-
 const long khala_watch_bytes = sizeof(struct watch);
 
-static long boot_ns(void)
+long boot_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_BOOTTIME, &now);
@@ -240,12 +193,14 @@ static long us(struct timeval time)
 
 static void reap(struct watch *watch)
 {
-    char noted[1024];
-    while (read(watch->children, noted, sizeof noted) > 0)
-        ;
+    /* SIGCHLD waits once, however many have ended. */
+    char noted[128];
+    ssize_t ignored = read(watch->children, noted, sizeof noted);
+    (void)ignored;
     int status;
     struct rusage use;
-    for (long pid; (pid = wait4(-1, &status, WNOHANG, &use)) > 0;) {
+    long pid;
+    while ((pid = wait4(-1, &status, WNOHANG, &use)) > 0) {
         if (pid == watch->pid) {
             watch->ended = 1;
             watch->status = status;
@@ -255,6 +210,7 @@ static void reap(struct watch *watch)
         if (use.ru_maxrss > watch->rss_kib)
             watch->rss_kib = use.ru_maxrss;
     }
+    watch->alone = pid < 0;
 }
 
 /* Read a stream once; whether more may be there, now or later. */
@@ -272,19 +228,25 @@ static int take(struct watch *watch, int stream)
     return 1;
 }
 
-/* Return when the child has ended, with what it wrote until then, or earlier, whatever it was: the caller
- * must be able to go on from any point. Other children that end meanwhile are reaped too. */
+/* At first only the end is waited for: a pipe has room for what a short command writes, and neither what it
+ * closes on the way there nor the next jobs need to wake the launcher. */
+enum { QUIET_NS = 5000000 };
+
 void khala_watch(struct watch *watch)
 {
+    long quiet_until_ns = boot_ns() + QUIET_NS;
     while (!watch->ended && watch->room) {
         struct pollfd ready[2 + STREAMS] = {{watch->children, POLLIN, 0}, {watch->control, POLLIN, 0}};
         for (int stream = 0; stream < STREAMS; stream++)
             ready[2 + stream] = (struct pollfd){watch->streams[stream], POLLIN, 0};
-        long left_ns = watch->until_ns - boot_ns();
+        long now_ns = boot_ns();
+        int quiet = now_ns < quiet_until_ns && quiet_until_ns < watch->until_ns;
+        long left_ns = (quiet ? quiet_until_ns : watch->until_ns) - now_ns;
         struct timespec pause = {left_ns / 1000000000L, left_ns % 1000000000L};
-        if (left_ns <= 0 || ppoll(ready, 2 + STREAMS, &pause, NULL) <= 0 || ready[1].revents)
+        int count = left_ns > 0 ? ppoll(ready, quiet ? 1 : 2 + STREAMS, &pause, NULL) : 0;
+        if (count < 0 || (!count && !quiet) || (count && ready[1].revents))
             return;
-        for (int stream = 0; stream < STREAMS; stream++)
+        for (int stream = 0; stream < STREAMS && !quiet; stream++)
             if (ready[2 + stream].revents)
                 take(watch, stream);
         if (ready[0].revents)

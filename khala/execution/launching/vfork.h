@@ -1,0 +1,64 @@
+/* What vfork.c and brief.c share. */
+#ifndef KHALA_VFORK_H
+#define KHALA_VFORK_H
+
+enum { EXEC_WITHIN_S = 2 };
+enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8, STREAMS = 2 };
+
+struct limit {
+    long resource;
+    unsigned long soft, hard;
+};
+
+enum { PLACES, BOX, ARGV, ENV, LISTS };
+
+struct start {
+    int stdio[3];
+    int folder;              /* becomes the working directory */
+    int groups[MOST_GROUPS]; /* descriptors of files that take "0" and so this process into a group */
+    int group_count;
+    int kept[MOST_KEPT];     /* descriptors that the exec keeps */
+    int kept_count;
+    int limit_count;
+    struct limit limits[MOST_LIMITS];
+    int priority;
+    int drops_root;          /* whether to become uid and gid, without other groups */
+    unsigned uid, gid;
+    char oom_score[8];
+    int counts[LISTS];       /* how many of the texts, which follow one another, each with its NUL, are
+                              *   PLACES: where the program may be, in this order
+                              *   BOX: one or none; what to exec if a place can be run, instead of it
+                              *   ARGV and ENV: what is executed gets */
+};
+
+struct told {
+    const char *step;  /* what failed, or NULL */
+    int error;         /* errno of it */
+};
+
+/* The child's pid when it has execed or failed, which `told` says, or -errno if there is none. */
+long khala_start(const struct start *start, char *texts, struct told *told);
+
+/* What a launcher waits for while a child runs, and what came of it. */
+struct watch {
+    long pid;              /* of the child */
+    long until_ns;         /* CLOCK_BOOTTIME; no longer than this */
+    long room;             /* how many bytes of output may yet be taken, of all streams together */
+    char *taken[STREAMS];  /* each has that much space */
+    long sizes[STREAMS];   /* bytes in there */
+    int streams[STREAMS];  /* where they come from, without blocking; -1 once at the end */
+    int children;          /* a signalfd of SIGCHLD */
+    int control;           /* what the caller must attend to when it is readable */
+    int ended, status;     /* whether the child has been reaped, and its wait status */
+    int alone;             /* no child is left, at the last look */
+    long user_us, system_us, rss_kib;  /* sums over the reaped, and the largest of them */
+};
+
+/* Return when the child has ended, with what it wrote until then, or earlier, whatever it was: the caller
+ * must be able to go on from any point. Other children that end meanwhile are reaped too. */
+void khala_watch(struct watch *watch);
+
+/* CLOCK_BOOTTIME in nanoseconds. */
+long boot_ns(void);
+
+#endif
