@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench.throughput import cluster
+from bench.cluster import running
 
 STREAMING = "head -c 6000000 /dev/zero | tr '\\0' x; sleep 600"
 """More than the kernel buffers of a connection take."""
@@ -181,7 +181,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
-    with cluster(2) as client:
+    with running(slots=2) as cluster:
+        client = cluster.http
         token = client.headers["Authorization"].removeprefix("Bearer ")
         url = str(client.base_url).rstrip("/")
         task = {"execute": {"command": STREAMING}}

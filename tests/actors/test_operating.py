@@ -6,7 +6,7 @@ from actors.world import World
 from wait import wait_until
 
 from khala.core.commands import GetTasks, ListExecutors
-from khala.core.operations import AmendTask, DrainExecutor, PurgeTask
+from khala.core.operations import AmendTask, DrainExecutor, DrainOrdered, PurgeTask
 from khala.core.task import State
 
 
@@ -43,8 +43,13 @@ def test_a_drained_executor_takes_nothing_until_it_is_undrained(world: World) ->
 
     unknown = world.ask(judicator, DrainExecutor(executor="nobody"))
     assert unknown.code == "not_found"
-    wait_until(lambda: executor.name in judicator.bus.peers(), what="the connection")
-    assert world.ask(judicator, DrainExecutor(executor=executor.name)).draining
+
+    def is_ordered() -> bool:
+        """It is connected before the judicator has seen it among the members."""
+        answer = world.ask(judicator, DrainExecutor(executor=executor.name))
+        return isinstance(answer, DrainOrdered) and answer.draining
+
+    wait_until(is_ordered, what="the order")
     wait_until(draining, what="the report")
     (id,) = world.submit(judicator, world.new())
     assert not world.drained.is_set()

@@ -8,10 +8,13 @@ shorter way to the same report, never to another one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Sequence
 from ctypes import Structure, byref, c_char_p, c_int, c_long, sizeof
 from enum import IntEnum
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from .begun import Begun, Running
@@ -110,26 +113,16 @@ class Brief:
             self._slot.control.receive()
 
     def _run_some(self) -> tuple[int, int, Begun | None]:
-        slot, row = self._slot, self._row
+        slot, row, made = self._slot, self._row, self._slot.ready.made
         jobs = slot.control.first_jobs(ROW)
-        made = slot.ready.made
-        bounds = None if made is None else self._bounds_of(jobs[0][0])
+        bounds = self._bounds_of(jobs[0][0])
         if made is None or bounds is None:
             return 0, _Stage.NOT_BEGUN, None
-        try:
-            bounds.guard.open()
-        except OSError:
+        plain = takewhile(lambda job: self._is_plain(*job) and self._bounds_of(job[0]) is bounds, jobs)
+        row.count = self._add_all([job for job, _ in plain], bounds)
+        if not row.count:
             return 0, _Stage.NOT_BEGUN, None
-        count = 0
-        for job, blobs in jobs:
-            if self._bounds_of(job) is not bounds or not self._is_plain(job, blobs):
-                break
-            if not self._add(count, job, bounds):
-                break
-            count += 1
-        if not count:
-            return 0, _Stage.NOT_BEGUN, None
-        row.count, row.has_more = count, slot.control.job_count > count
+        row.has_more = slot.control.job_count > row.count
         self._fill(bounds)
         waited = Waited(slot.watch.fileno(), slot.control.fileno(), 0.0)
         self._vfork.expect(0, (-1, -1), waited, most_bytes=bounds.most_bytes)
@@ -140,7 +133,8 @@ class Brief:
     def _is_plain(self, job: Header, blobs: list[bytes]) -> bool:
         command = job["execute"]
         return not (
-            job["compile"] is not None
+            command is None
+            or job["compile"] is not None
             or job["inputs"]
             or job["archives"]
             or job["outputs"]
@@ -178,29 +172,35 @@ class Brief:
             most_bytes=min(slot.head_bytes + slot.tail_bytes, limits.output_bytes or MOST_TAKEN_BYTES),
         )
 
-    def _add(self, place: int, job: Header, bounds: _Bounds) -> bool:
-        """Put a job into the row; False if its command is none that can be tried."""
+    def _add_all(self, jobs: Sequence[Header], bounds: _Bounds) -> int:
+        """Put jobs into the row, up to one that cannot even be tried; how many."""
+        count = 0
+        with contextlib.suppress(BadCommand, UnicodeError, OSError):
+            if jobs:
+                bounds.guard.open()
+            for job in jobs:
+                self._add(count, job, bounds)
+                count += 1
+        return count
+
+    def _add(self, place: int, job: Header, bounds: _Bounds) -> None:
         slot, row, command, task_id = self._slot, self._row, job["execute"], job["task_id"]
         name = workspace_name(slot.number, task_id, job["attempt"])
-        try:
-            argv = arguments(command)
-            env = task_environment(slot, f"{slot.root}/{name}", command["env"], task_id, job["attempt"])
-            program = Program(
-                limits=bounds.rlimits,
-                priority=slot.task_priority,
-                owner=slot.owner,
-                folder_fd=-1,
-                name=argv[0],
-                places=places_of(argv[0], env),
-                argv=argv,
-                env=env,
-            )
-            row.starts[place], row.texts[place] = packed(program, NOWHERE, bounds.guard.entrances)
-        except (BadCommand, UnicodeError):
-            return False
+        argv = arguments(command)
+        env = task_environment(slot, f"{slot.root}/{name}", command["env"], task_id, job["attempt"])
+        program = Program(
+            limits=bounds.rlimits,
+            priority=slot.task_priority,
+            owner=slot.owner,
+            folder_fd=-1,
+            name=argv[0],
+            places=places_of(argv[0], env),
+            argv=argv,
+            env=env,
+        )
+        row.starts[place], row.texts[place] = packed(program, NOWHERE, bounds.guard.entrances)
         row.ids[place], row.names[place] = task_id.encode(), name.encode()
         row.attempts[place] = job["attempt"]
-        return True
 
     def _fill(self, bounds: _Bounds) -> None:
         """What the jobs of the row share, as it is now."""
