@@ -18,8 +18,9 @@ from khala.actors.actor import NodeActor, Stage
 from khala.actors.answering import reply_of
 from khala.actors.leader_messages import LeadingWith
 from khala.actors.messages import AskJobs, Began, CallsAnswered, Flush, Tick
+from khala.actors.new_tasks import bytes_of
 from khala.actors.quotas import check_queued
-from khala.actors.submissions import SCHEDULER, queued_of
+from khala.actors.submissions import SCHEDULER, TOLD_HERE_BYTES, queued_of
 from khala.bus.envelope import Envelope
 from khala.core.access import Identity, reach_of
 from khala.core.dependencies import broken
@@ -188,7 +189,8 @@ class Jobs(NodeActor):
             if answer.answer == "conflict":
                 self.log.error("the id of a job's task is another task's", job=job.id, task=answer.task_id)
         after = self._store.advance_job(job.id, places.stop)
-        self.send(SCHEDULER, TasksQueued(tasks=tuple(map(queued_of, tasks))))
+        whole = self._leads and sum(bytes_of(task.spec) for task in tasks) <= TOLD_HERE_BYTES * len(tasks)
+        self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=whole) for task in tasks)))
         return after
 
     def _rows_of(self, job: Job) -> Rows:

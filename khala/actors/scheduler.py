@@ -321,7 +321,7 @@ class Scheduler(NodeActor):
 
     def _tell_epoch(self, epoch: Epoch) -> None:
         """Tell this node's actors with what it leads; Epoch() when it does not."""
-        for actor in ("judicator", "jobs", "cleaner"):
+        for actor in ("judicator", "jobs", "cleaner", "submissions"):
             self.tell(actor, LeadingWith(epoch))
 
     # --- effects ---------------------------------------------------------------------------------

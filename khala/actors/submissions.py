@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from khala.actors.actor import NodeActor, Stage
 from khala.actors.answering import not_available
+from khala.actors.leader_messages import LeadingWith
 from khala.actors.messages import Began, CallsAnswered, Flush, InsertTasks
 from khala.actors.new_tasks import with_known_dependencies
 from khala.actors.quotas import Quotas
@@ -27,14 +28,16 @@ from khala.core.commands import (
 from khala.core.files import file_ids_of
 from khala.core.messages import CancelsRequested, QueuedTask, TasksQueued
 from khala.core.operations import AmendTask, PurgeTask
-from khala.core.task import TERMINAL, Task, demand_of
+from khala.core.task import TERMINAL, Epoch, Task, demand_of
 from khala.errors import Unavailable
 from khala.store.interface import Store
 
 BATCH_TASKS = 1_000
 BATCH_BYTES = 16 << 20
 TOLD_WHOLE, TOLD_WHOLE_BYTES = 16, 64 << 10
-"""Of how many tasks the leader is told everything."""
+"""Of how many tasks another judicator's leader is told everything."""
+TOLD_HERE_BYTES = 4 << 10
+"""And this node's own leader of tasks of up to this size on average: it costs nothing but memory there."""
 SCHEDULER = "leader/scheduler"
 Cancel = tuple[CancelTasks, Envelope]
 
@@ -51,6 +54,7 @@ class Submissions(NodeActor):
         self._open: list[Envelope] = []
         self._created: tuple[tuple[str, str], ...] = ()
         self._flushing = False
+        self._leads = False
 
     def begin(self) -> None:
         """What was sent to an earlier one is no longer on its way."""
@@ -59,6 +63,10 @@ class Submissions(NodeActor):
     def callers(self) -> Iterable[Envelope]:
         """Those whose batch is being written, and those of the next ones."""
         return [*self._open, *(i.envelope for i in self._inserts), *(e for _, e in self._cancels)]
+
+    def handle_leading_with(self, leading: LeadingWith, envelope: Envelope) -> None:
+        """Does this node lead?"""
+        self._leads = leading.epoch != Epoch()
 
     def handle_insert_tasks(self, insert: InsertTasks, envelope: Envelope) -> None:
         """Gather."""
@@ -109,9 +117,11 @@ class Submissions(NodeActor):
                 self._answer(insert.envelope, not_available(why))
             return
         created = [task for task, answer in zip(tasks, answers, strict=True) if answer.answer == "created"]
-        small = len(created) <= TOLD_WHOLE and sum(insert.size_bytes for insert in batch) <= TOLD_WHOLE_BYTES
+        size_bytes = sum(insert.size_bytes for insert in batch)
+        small = len(created) <= TOLD_WHOLE and size_bytes <= TOLD_WHOLE_BYTES
         if created:
-            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=small) for task in created)))
+            whole = small or (self._leads and size_bytes <= TOLD_HERE_BYTES * len(created))
+            self.send(SCHEDULER, TasksQueued(tasks=tuple(queued_of(task, whole=whole) for task in created)))
         self._created = tuple((task.id, task.owner) for task in created) if small else ()
         by_place = iter(answers)
         for insert in batch:

@@ -31,7 +31,7 @@ def assign_waiting(ledger: Ledger) -> None:
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT, ledger.shares, ledger.at.boot_s):
         entry = ledger.entries[task_id]
         executor = ledger.executors[name]
-        entry.spec = ledger.told.pop(task_id, None)
+        entry.spec = ledger.told.pop(task_id, None) or entry.spec
         assigned = Assigned(executor=name, incarnation=executor.incarnation)
         ledger.save(entry, assigned, spec=entry.spec is None)
         ledger.reserve(executor, entry)

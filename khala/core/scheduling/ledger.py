@@ -25,7 +25,7 @@ from khala.core.scheduling.tally import Tally
 from khala.core.task import ACTIVE, TERMINAL, Demand, Epoch, ExitReason, State, Task, TaskControl, TaskSpec
 
 SETTLED_REMEMBERED = 10_000
-SPECS_REMEMBERED = 256
+SPECS_REMEMBERED = 1_024
 
 
 @dataclass(slots=True)
@@ -34,8 +34,8 @@ class Entry:
 
     `saving` is the change under way and `cause` the event that asked for it, which is handled again
     if the change missed; `put_off` holds the events that came meanwhile. `sequence` is the number of
-    the assignment that this leader sent, 0 if it did not. `spec` is there from the decision to assign until
-    the assignment is sent, if the leader had been told it.
+    the assignment that this leader sent, 0 if it did not. `spec` is there from the hint or
+    the decision to assign until the assignment is sent, if the leader had been told it.
     """
 
     task_id: str
@@ -124,6 +124,7 @@ class Ledger:
     tally: Tally = field(default_factory=Tally)
     told: OrderedDict[str, TaskSpec] = field(default_factory=OrderedDict)
     last: tuple[TaskControl, Demand] = (TaskControl(), Demand())
+    last_spec: TaskSpec | None = None
 
     def executor(self, name: str) -> ExecutorEntry:
         """The executor of that name, known from now on."""
@@ -155,8 +156,13 @@ class Ledger:
         self.effects.append(Save(entry.saving))
 
     def note_spec(self, task_id: str, spec: TaskSpec) -> None:
-        """Remember for a moment what a hint told; what an executor goes by never changes."""
-        self.told[task_id] = spec
+        """Remember what a hint told; what an executor goes by never changes. Equal ones in a row are one object
+        that is kept until the task is assigned; of others, the last that were told are."""
+        entry = self.entries.get(task_id)
+        if entry is not None and entry.saving is None and spec == self.last_spec:
+            entry.spec = self.last_spec
+            return
+        self.last_spec = self.told[task_id] = spec
         if len(self.told) > SPECS_REMEMBERED:
             self.told.popitem(last=False)
 

@@ -184,14 +184,14 @@ class Scheduler:
                 raise TypeError(f"the scheduler does not understand {type(message).__name__}")
 
     def _adopt(self, task: QueuedTask) -> None:
-        if task.spec is not None:
-            self.ledger.note_spec(task.task_id, task.spec)
         entry = self.ledger.entries.get(task.task_id)
         if entry is not None and entry.saving is not None:
             if task.control.rev > entry.saving.control.rev:
                 entry.wait_with(TasksQueued(tasks=(task,)))
             return
         self.ledger.adopt(task.task_id, task.control, task.demand)
+        if task.spec is not None:
+            self.ledger.note_spec(task.task_id, task.spec)
         self._after(task.task_id)
 
     def _after(self, task_id: str) -> None:
