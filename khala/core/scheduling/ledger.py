@@ -156,8 +156,8 @@ class Ledger:
         self.effects.append(Save(entry.saving))
 
     def note_spec(self, task_id: str, spec: TaskSpec) -> None:
-        """Remember what a hint told; what an executor goes by never changes. Equal ones in a row are one object
-        that is kept until the task is assigned; of others, the last that were told are."""
+        """Remember what a hint told; what an executor goes by never changes. Equal ones in a row are one
+        object, kept until the task is assigned; of others, the last that were told are."""
         entry = self.entries.get(task_id)
         if entry is not None and entry.saving is None and spec == self.last_spec:
             entry.spec = self.last_spec
