@@ -28,6 +28,8 @@ from khala.store.interface import TaskStore
 
 STORE_WRITER = "store-writer"
 BATCH_CHANGES = 1_000
+FIRST_CHANGES = 64
+"""After a rest: whoever has nothing to do need not wait until all that came at once is written."""
 BATCH_BYTES = 8 << 20
 REST_MOST_S = 0.02
 UNRESTED_BATCHES = 2
@@ -117,7 +119,8 @@ class StoreWriter(NodeActor):
 
     def _next_batch(self) -> list[Change]:
         size, count = 0, 0
-        for change in self._waiting[:BATCH_CHANGES]:
+        most = BATCH_CHANGES if self._in_a_row else FIRST_CHANGES
+        for change in self._waiting[:most]:
             size += _size_of(change)
             if count and size > BATCH_BYTES:
                 break

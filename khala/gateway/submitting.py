@@ -80,9 +80,10 @@ async def submit(call: Call, tasks: Sequence[NewTask]) -> Sequence[TaskAccepted]
 def portions(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
     """`tasks` in order, cut so that each part fits into one message."""
     part: list[NewTask] = []
-    size = 0
+    size, task_bytes, measured = 0, 0, None
     for task in tasks:
-        task_bytes = wire_bytes(task.spec)
+        if task.spec is not measured:
+            task_bytes, measured = wire_bytes(task.spec), task.spec
         if part and (len(part) >= MAX_SUBMIT_TASKS or size + task_bytes > MAX_SUBMIT_BYTES):
             yield part
             part, size = [], 0
