@@ -8,8 +8,11 @@ may come a moment later; whoever drives it looks again with every event and tick
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 
-from khala.core.effects import Send
+from khala.core.effects import Effect, Journal, Send
+from khala.core.journal import Fact, JournalRecord
+from khala.core.messages import AttemptFinished
 
 EVERY_S = 0.1
 """How long an end waits for others, but for the time until the next event or tick."""
@@ -39,3 +42,23 @@ class Endings:
             self._told_at = now
             for end in waiting:
                 self._send(end.destination, end.message)
+
+
+class Hurry(IntEnum):
+    """When the effects at hand are to be performed."""
+
+    NONE = 0
+    FOR_ENDS = 1
+    """When ends are told."""
+    NOW = 2
+
+
+def hurry_of(effect: Effect) -> Hurry:
+    """Is it as good on disk a little later? An outcome that is settled twice is settled once; and an
+    end need not be there before it is told, if it is told later."""
+    match effect:
+        case Journal(JournalRecord(fact=Fact.SETTLED)):
+            return Hurry.NONE
+        case Journal(JournalRecord(fact=Fact.END)) | Send(_, AttemptFinished()):
+            return Hurry.FOR_ENDS
+    return Hurry.NOW

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from khala.actors.actor import NodeActor, Stage
-from khala.actors.endings import Endings
+from khala.actors.endings import Endings, Hurry, hurry_of
 from khala.actors.executor_messages import (
     AttemptEnded,
     Drain,
@@ -28,6 +28,7 @@ from khala.bus.interface import JUDICATOR
 from khala.core.effects import DeliverOutput, DropSpool, Effect, Journal, Send, StartAttempt, StopAttempt
 from khala.core.execution.holdings import remember
 from khala.core.execution.machine import ExecutorMachine
+from khala.core.instant import Instant
 from khala.core.journal import Fact, JournalRecord
 from khala.core.messages import AttemptFinished
 from khala.core.operations import DrainOrdered
@@ -84,12 +85,18 @@ class Executor(NodeActor):
         self._may_run_until = 0.0
         self._has_lease = False
         self._effects: list[Effect] = []
+        self._hurry = Hurry.NONE
+        self._at = stage.clock()
         self._flushing = False
         self._late = False
         self._no_room = False
         self._leaving = False
         self._told_drained = False
         self._compact_at = COMPACT_BYTES
+
+    def now(self) -> Instant:
+        """When the message at hand was looked at."""
+        return self._at
 
     def begin(self) -> None:
         """Rebuild from the journal."""
@@ -99,7 +106,7 @@ class Executor(NodeActor):
 
     def on_receive(self, message: Any) -> None:
         """Before anything is handled, also right after a pause: does the lease still hold? (P11)"""
-        now = self.now()
+        now = self._at = self.stage.clock()
         self._note_reach(now.boot_s)
         until = self._surely_belongs_until() - LEASE_MARGIN_S
         if until > self._may_run_until:
@@ -202,6 +209,7 @@ class Executor(NodeActor):
     def _take(self, effects: list[Effect]) -> None:
         self._effects += effects
         if effects:
+            self._hurry = max(self._hurry, *map(hurry_of, effects))
             self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -219,12 +227,12 @@ class Executor(NodeActor):
         """Disk first, then everything else, in order."""
         self._flushing = False
         ends_wait = not self._endings.is_time(self.now().boot_s, busy=self._machine.has_waiting)
-        if not self._late and all(_can_wait(effect, ends=ends_wait) for effect in self._effects):
+        if not self._late and self._hurry <= (Hurry.FOR_ENDS if ends_wait else Hurry.NONE):
             return
         self._late = False
         if not self._write([effect.record for effect in self._effects if isinstance(effect, Journal)]):
             return
-        effects, self._effects = self._effects, []
+        effects, self._effects, self._hurry = self._effects, [], Hurry.NONE
         for effect in effects:
             match effect:
                 case Send(_, AttemptFinished()):
@@ -279,14 +287,3 @@ class Executor(NodeActor):
         except Unavailable as why:
             self.log.warning("the journal stays long", reason=str(why))
         self._compact_at = max(COMPACT_BYTES, 2 * self._journal.size_bytes)
-
-
-def _can_wait(effect: Effect, *, ends: bool) -> bool:
-    """Is it as good on disk a little later? An outcome that is settled twice is settled once; and an
-    end need not be there before it is told, if `ends` are told later."""
-    match effect:
-        case Journal(JournalRecord(fact=Fact.SETTLED)):
-            return True
-        case Journal(JournalRecord(fact=Fact.END)) | Send(_, AttemptFinished()):
-            return ends
-    return False

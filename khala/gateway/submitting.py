@@ -19,7 +19,8 @@ from khala.core.validation import inline_bytes
 from khala.errors import Fault, Refusal
 from khala.gateway.exchange import Call
 
-MAX_SUBMIT_TASKS = 1000
+MAX_SUBMIT_TASKS = 250
+"""In one message: the first of them are stored, and begin, while the next are read."""
 MAX_SUBMIT_BYTES = 4 * 1024 * 1024
 MAX_KEY_CHARS = 256
 SUBMITS_AT_A_TIME = 4

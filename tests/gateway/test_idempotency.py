@@ -81,8 +81,8 @@ def test_a_large_batch_is_split_into_messages_that_fit(gateway: Gateway) -> None
     tasks = [{"execute": {"command": f"echo {index}"}} for index in range(2500)]
     results = batch(gateway, tasks).json()["results"]
     submits = [command for command in gateway.cluster.seen if isinstance(command, SubmitTasks)]
-    assert sorted(len(submit.tasks) for submit in submits) == [500, 1000, 1000]
-    for index in (0, 999, 1000, 2499):
+    assert sorted(len(submit.tasks) for submit in submits) == [250] * 10
+    for index in (0, 249, 250, 2499):
         execute = gateway.cluster.task(results[index]["id"]).spec.execute
         assert execute is not None and execute.shell == f"echo {index}"
 
