@@ -21,7 +21,7 @@ from typing import Any
 from bench import machine, report
 
 SCENARIOS: Mapping[str, tuple[str, ...]] = {
-    "throughput": ("--tasks=1500",),
+    "throughput": ("--tasks=3000",),
     "control_plane": ("--tasks=6000",),
     "idle": ("--count=200", "--executors=200"),
     "http_rates": ("--seconds=4",),
@@ -30,7 +30,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
     "transfer": ("--repeats=3",),
     "failover": ("--repeats=1",),
     "store_size": ("--tasks=200000", "--repeats=3"),
-    "peers.run": ("--tasks=1500",),
+    "peers.run": ("--tasks=3000",),
 }
 WITHIN_S = 600.0
 
