@@ -33,8 +33,8 @@ DEV = [
 LAUNCHING = "khala/execution/launching"
 VFORK = Extension(
     "khala.execution.launching._vfork",
-    [f"{LAUNCHING}/vfork.c", f"{LAUNCHING}/brief.c"],
-    depends=[f"{LAUNCHING}/vfork.h"],
+    [f"{LAUNCHING}/vfork.c", f"{LAUNCHING}/brief.c", f"{LAUNCHING}/ready.c"],
+    depends=[f"{LAUNCHING}/launching.h"],
     optional=True,
 )
 

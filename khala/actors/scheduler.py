@@ -346,6 +346,8 @@ class Scheduler(NodeActor):
         if decisions is not None:
             self._act()
             decisions.passed(self.now().boot_s - began.boot_s)
+            if decisions.is_cut_short:
+                self._perform(())
 
     def _act(self) -> None:
         effects, self._effects = self._effects, []

@@ -14,19 +14,21 @@ from khala.core.scheduling.placement import place
 from khala.core.scheduling.queue import Signature, signature_of
 from khala.core.task import TERMINAL, State, TaskSpec
 
-PLACE_LIMIT = 1_000
-"""At most this many assignments a pass, so that one pass stays short."""
+PLACE_LIMIT = 250
+"""At most this many assignments a pass, so that nothing else waits long for one; the next follows at once."""
 RESEND_AFTER_S = 1.5
 RECALL_AFTER_S = 0.5
 SURPLUS_AFTER_S = 5.0
 ABORT_AGAIN_S = 1.0
 
 
-def assign_waiting(ledger: Ledger) -> None:
-    """Place what waits on executors with room, and ask for each assignment to be saved."""
+def assign_waiting(ledger: Ledger) -> bool:
+    """Place what waits on executors with room, and ask for each assignment to be saved. Is there more to
+    place than is done in one pass?"""
     _release_held(ledger)
     if not len(ledger.queue):
-        return
+        return False
+    placed = 0
     rooms = [(executor.name, executor.room) for executor in ledger.executors.values()]
     for task_id, name in place(ledger.queue, rooms, PLACE_LIMIT, ledger.shares, ledger.at.boot_s):
         entry = ledger.entries[task_id]
@@ -35,6 +37,8 @@ def assign_waiting(ledger: Ledger) -> None:
         assigned = Assigned(executor=name, incarnation=executor.incarnation)
         ledger.save(entry, assigned, spec=entry.spec is None)
         ledger.reserve(executor, entry)
+        placed += 1
+    return placed >= PLACE_LIMIT
 
 
 def _release_held(ledger: Ledger) -> None:

@@ -36,6 +36,7 @@ class Scheduler:
     def __init__(self, *, epoch: Epoch, leader: str, lease_s: float, at: Instant) -> None:
         self.ledger = Ledger(epoch=epoch, leader=leader, lease_s=lease_s, at=at)
         self.ledger.grace_until = at.boot_s + lease_s
+        self.is_cut_short = False
 
     def rebuild(self, tasks: Iterable[QueuedTask], at: Instant) -> list[Effect]:
         """Take over tasks found in the store: a new leader's start, and each re-scan (P3)."""
@@ -118,9 +119,9 @@ class Scheduler:
         return self._take_effects()
 
     def assign(self, at: Instant) -> list[Effect]:
-        """Place what waits; call when a batch of events has been handled."""
+        """Place what waits; call when a batch of events has been handled, and again if it `is_cut_short`."""
         self.ledger.at = at
-        assigning.assign_waiting(self.ledger)
+        self.is_cut_short = assigning.assign_waiting(self.ledger)
         return self._take_effects()
 
     def passed(self, took_s: float) -> None:

@@ -20,19 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vfork.h"
+#include "launching.h"
 
-enum { ROW = 8, NAME_BYTES = 64, FIGURES = 5, SHARED = 5, LISTS_OF_IPC = 3, HEADER_BYTES = 4096 };
-
-/* What an attempt takes with it, made ahead. */
-struct ready {
-    int ended;               /* the folder where the workspace is made, as `next` */
-    int has_owner;           /* whether it and the pipes are given to uid and gid */
-    unsigned uid, gid;
-    int workspace;
-    int pipes[2 * STREAMS];  /* what is read without blocking, and what is written, of each stream */
-    char next[NAME_BYTES];
-};
+enum { ROW = 8, FIGURES = 5, SHARED = 5, LISTS_OF_IPC = 3, HEADER_BYTES = 4096 };
 
 /* How it stands with the first that is not done: nothing was done of it; nothing, for the executor has said
  * something; its workspace is in its place, but the command could not be executed; it runs, or has ended and
@@ -73,7 +63,6 @@ struct row {
 };
 
 const long khala_row_bytes = sizeof(struct row);
-const long khala_ready_bytes = sizeof(struct ready);
 
 /* In the order of row.files: what the number follows in its line. */
 static const char *const labels[FIGURES] = {"", "max ", "", "oom_kill ", ""};
@@ -143,58 +132,11 @@ static int has_traces(const struct row *row)
     return 0;
 }
 
-/* Whether one of these lists of System V's objects has a line below its heading. */
-int khala_has_objects(const int *lists, int count)
-{
-    char text[1024];
-    for (int i = 0; i < count; i++) {
-        ssize_t size = pread(lists[i], text, sizeof text, 0);
-        char *heading = memchr(text, '\n', size > 0 ? (size_t)size : 0);
-        if (size < 0 || (heading && heading + 1 < text + size))
-            return 1;
-    }
-    return 0;
-}
-
 static int has_ipc(const struct row *row)
 {
     struct stat found;
     return row->queues >= 0 && (khala_has_objects(row->lists, LISTS_OF_IPC) || fstat(row->queues, &found) < 0 ||
                                 found.st_size != row->queues_bytes || stamp_ns(&found) != row->queues_ns);
-}
-
-static int make(struct ready *ready)
-{
-    for (int stream = 0; stream < STREAMS; stream++) {
-        int *ends = ready->pipes + 2 * stream;
-        if (pipe2(ends, O_CLOEXEC) < 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0)
-            return -1;
-        if (ready->has_owner && fchown(ends[1], ready->uid, ready->gid) < 0)
-            return -1;
-    }
-    if (mkdirat(ready->ended, ready->next, 0700) < 0)
-        return -1;
-    ready->workspace = openat(ready->ended, ready->next, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (ready->workspace < 0 || (ready->has_owner && fchown(ready->workspace, ready->uid, ready->gid) < 0))
-        return -1;
-    return 0;
-}
-
-/* Whether it could be made: all of it, or no descriptor. */
-int khala_ready(struct ready *ready)
-{
-    for (int i = 0; i < 2 * STREAMS; i++)
-        ready->pipes[i] = -1;
-    ready->workspace = -1;
-    if (make(ready) == 0)
-        return 1;
-    for (int i = 0; i < 2 * STREAMS; i++)
-        if (ready->pipes[i] >= 0)
-            close(ready->pipes[i]);
-    if (ready->workspace >= 0)
-        close(ready->workspace);
-    ready->workspace = -1;
-    return 0;
 }
 
 static void send_all(int to, const char *data, size_t size)

@@ -25,7 +25,7 @@ class Pipes(NamedTuple):
 
 
 class MadeReady(Structure):
-    """struct ready of brief.c."""
+    """struct ready of launching.h."""
 
     _fields_ = (
         ("ended", c_int),

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vfork.h"
+#include "launching.h"
 
 _Static_assert(sizeof(long) == 8, "the system calls by number are those of 64-bit Linux");
 

@@ -1,9 +1,9 @@
-/* What vfork.c and brief.c share. */
+/* What the C files of launchers share. */
 #ifndef KHALA_VFORK_H
 #define KHALA_VFORK_H
 
 enum { EXEC_WITHIN_S = 2 };
-enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8, STREAMS = 2 };
+enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8, STREAMS = 2, NAME_BYTES = 64 };
 
 struct limit {
     long resource;
@@ -60,5 +60,21 @@ void khala_watch(struct watch *watch);
 
 /* CLOCK_BOOTTIME in nanoseconds. */
 long boot_ns(void);
+
+/* What an attempt takes with it, made ahead. */
+struct ready {
+    int ended;               /* the folder where the workspace is made, as `next` */
+    int has_owner;           /* whether it and the pipes are given to uid and gid */
+    unsigned uid, gid;
+    int workspace;
+    int pipes[2 * STREAMS];  /* what is read without blocking, and what is written, of each stream */
+    char next[NAME_BYTES];
+};
+
+/* Whether it could be made: all of it, or no descriptor. */
+int khala_ready(struct ready *ready);
+
+/* Whether one of these lists of System V's objects (/proc/sysvipc) has a line below its heading. */
+int khala_has_objects(const int *lists, int count);
 
 #endif
