@@ -1,9 +1,8 @@
 """How a task lies in a document. Pure functions, any thread.
 
 `_id`, the control fields and the fields that are searched lie at the top, so that one `$set` changes
-them and indexes reach them; `spec` and `result` are nested, bytes stay bytes. Two fields are only
-there to be searched: `labels` (texts; absent when there are none) and `cancel_id` (the task's id, while
-a cancel waits).
+them and indexes reach them; `spec` and `result` are nested, bytes stay bytes. `labels` is only there to be
+searched: texts, absent when there are none.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pymongo import UpdateMany, UpdateOne
 
 from khala.core.changes import Change
 from khala.core.messages import QueuedTask
-from khala.core.task import TERMINAL, Result, Task, TaskControl, TaskEvent, TaskSpec, demand_of
+from khala.core.task import Result, Task, TaskControl, TaskEvent, TaskSpec, demand_of
 from khala.store.mongo.client import Document
 from khala.store.views import label_texts, texts_of
 
@@ -83,8 +82,6 @@ def document_of(task: Task) -> Document:
         document |= {name: getattr(task, name) for name in _JOB}
     if task.spec.labels:
         document["labels"] = label_texts(task)
-    if task.control.cancel_requested and task.control.state not in TERMINAL:
-        document["cancel_id"] = task.id
     return document
 
 
@@ -138,7 +135,7 @@ def statements_of(changes: Sequence[Change]) -> list[UpdateOne | UpdateMany]:
     alike: dict[tuple[TaskControl, TaskEvent], list[Change]] = {}
     alone: list[Change] = []
     for change in changes:
-        if distinct and change.result is None and not change.control.cancel_requested:
+        if distinct and change.result is None:
             alike.setdefault((change.control, change.event), []).append(change)
         else:
             alone.append(change)
@@ -156,18 +153,12 @@ def update_of(change: Change) -> Document:
     fields = _plain(change.control)
     if change.result is not None:
         fields["result"] = _plain(change.result)
-    update = {"$set": fields, "$push": {"events": _plain(change.event)}}
-    if change.control.cancel_requested:
-        if change.control.state in TERMINAL:
-            update["$unset"] = {"cancel_id": ""}
-        else:
-            fields["cancel_id"] = change.task_id
-    return update
+    return {"$set": fields, "$push": {"events": _plain(change.event)}}
 
 
 def cancel_pipeline(at: float) -> list[Document]:
     """The update that requests a cancel."""
-    return [{"$set": {"cancel_requested": True, "cancel_id": "$_id", **_told("cancel_requested", at, "")}}]
+    return [{"$set": {"cancel_requested": True, **_told("cancel_requested", at, "")}}]
 
 
 def amend_pipeline(

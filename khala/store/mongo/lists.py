@@ -21,8 +21,8 @@ from khala.store.mongo.counting import MongoCounts
 from khala.store.mongo.documents import PROJECTIONS, QUEUED, queued_of, task_of
 from khala.store.mongo.failures import translated
 from khala.store.mongo.jobs import range_of
-from khala.store.mongo.schema import CANCELS_INDEX, JOBS, QUEUE_INDEX
-from khala.store.mongo.selection import Key, between, filter_of, index_of
+from khala.store.mongo.schema import CANCELS, JOBS, QUEUE_INDEX
+from khala.store.mongo.selection import UNFINISHED, Key, between, filter_of, index_of
 from khala.store.views import PagePlan, page_of, plan_page, token_of
 
 PENDING = State.PENDING.value
@@ -67,12 +67,25 @@ class MongoLists(MongoCounts):
             return [queued_of(document) for document in found]
 
     def scan_cancels(self, limit: int) -> Sequence[QueuedTask]:
-        """See TaskStore; by id."""
-        if limit < 1:
-            return []
-        with self._connection.reading("scan cancel requests"):
-            found = self._tasks.find({"cancel_id": {"$gt": ""}}, QUEUED).hint(CANCELS_INDEX)
-            return [queued_of(document) for document in found.sort("cancel_id", ASCENDING).limit(limit)]
+        """See TaskStore; by id. Notes of what is over are removed."""
+        requested: list[QueuedTask] = []
+        notes = self._connection.collection(CANCELS)
+        with self._connection.writing("scan cancel requests"):
+            after = ""
+            while len(requested) < limit:
+                noted = notes.find({"_id": {"$gt": after}}).sort("_id", ASCENDING).limit(limit)
+                ids = [note["_id"] for note in noted]
+                if not ids:
+                    break
+                after = ids[-1]
+                wanted = {"_id": {"$in": ids}, "state": {"$in": UNFINISHED}}
+                open_ones = {document["_id"]: document for document in self._tasks.find(wanted, QUEUED)}
+                over = [task_id for task_id in ids if task_id not in open_ones]
+                if over:
+                    notes.delete_many({"_id": {"$in": over}})
+                found = (open_ones[task_id] for task_id in ids if task_id in open_ones)
+                requested += [queued_of(each) for each in found if each["cancel_requested"]]
+        return requested[:limit]
 
     def search(self, query: SearchTasks) -> TaskPage:
         """See TaskStore."""

@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
 
 from khala.core.changes import Change, Changed, Inserted
-from khala.core.task import Epoch, State, Task, TaskSpec
+from khala.core.task import TERMINAL, Epoch, State, Task, TaskSpec
 from khala.errors import Fault, OutcomeUnknown, Unavailable
 from khala.store.guards import check_changes
 from khala.store.mongo.client import Connection, Document
@@ -34,7 +35,7 @@ from khala.store.mongo.documents import (
 from khala.store.mongo.failures import DUPLICATE_KEY, PASSING
 from khala.store.mongo.leadership import EpochDocument
 from khala.store.mongo.removals import TASK, due_again
-from khala.store.mongo.schema import REMOVALS, TASKS
+from khala.store.mongo.schema import CANCELS, REMOVALS, TASKS
 from khala.store.mongo.selection import UNFINISHED
 from khala.store.mongo.transactions import Transactions
 from khala.store.views import check_view
@@ -55,6 +56,7 @@ class MongoTasks:
         self._epochs = EpochDocument(connection)
         self._tasks = connection.collection(TASKS)
         self._removals = connection.collection(REMOVALS)
+        self._cancels = connection.collection(CANCELS)
 
     def insert(self, tasks: Sequence[Task]) -> Sequence[Inserted]:
         """See TaskStore."""
@@ -66,6 +68,7 @@ class MongoTasks:
                 self._tasks.insert_many([document_of(task) for task in tasks], ordered=False)
             except BulkWriteError as error:
                 taken = _duplicates(error)
+            self._note_cancels([task.id for task in tasks if task.control.cancel_requested])
             stored = self._requests([tasks[index].id for index in sorted(taken)])
         return [_inserted(task, index in taken, stored) for index, task in enumerate(tasks)]
 
@@ -93,6 +96,10 @@ class MongoTasks:
         if owner is not None:
             open_ones["owner"] = owner
         with self._connection.writing("request cancels"):
+            # First, so that no request is without its note (`scan_cancels`); one without a request is let go.
+            latest = self._tasks.with_options(read_concern=ReadConcern("local"))
+            found_open = [document["_id"] for document in latest.find(open_ones, {"_id": 1})]
+            self._note_cancels(found_open)
             self._tasks.update_many(open_ones, cancel_pipeline(at))
         with self._connection.reading("read tasks"):
             found = self._by_id(task_ids, HINTED)
@@ -149,7 +156,7 @@ class MongoTasks:
             ]
             if self._tasks.bulk_write(updates, session=session).matched_count != len(updates):
                 raise _SomeMissed
-            self._note_removals(changes, session)
+            self._note(changes, session)
         return [Changed(task_id=change.task_id, applied=True) for change in changes]
 
     def _apply(self, session: ClientSession, epoch: Epoch, changes: Sequence[Change]) -> list[Changed]:
@@ -173,10 +180,21 @@ class MongoTasks:
             done = self._tasks.bulk_write(statements_of(fitting), session=session)
             if done.matched_count != len(fitting):
                 raise Fault("a task vanished within a transaction: is mongod's storage engine WiredTiger?")
-            self._note_removals(fitting, session)
+            self._note(fitting, session)
         misses = [change.task_id for change, fits in pairs if not fits]
         missed = self._by_id(misses, PROJECTIONS["basic"], session)
         return [_changed(change, fits, specs, missed) for change, fits in pairs]
+
+    def _note_cancels(self, task_ids: Sequence[str], session: ClientSession | None = None) -> None:
+        notes = [UpdateOne({"_id": task_id}, {"$setOnInsert": {}}, upsert=True) for task_id in task_ids]
+        if notes:
+            self._cancels.bulk_write(notes, ordered=False, session=session)
+
+    def _note(self, changes: Sequence[Change], session: ClientSession) -> None:
+        """What is kept beside the tasks of some of them."""
+        self._note_removals(changes, session)
+        open_ones = (change for change in changes if change.control.state not in TERMINAL)
+        self._note_cancels([each.task_id for each in open_ones if each.control.cancel_requested], session)
 
     def _note_removals(self, changes: Sequence[Change], session: ClientSession) -> None:
         """Those that end here and have a time of their own (RetentionStore)."""
