@@ -22,7 +22,7 @@
 
 #include "launching.h"
 
-enum { ROW = 8, FIGURES = 5, SHARED = 5, LISTS_OF_IPC = 3, HEADER_BYTES = 4096 };
+enum { ROW = 16, FIGURES = 5, SHARED = 5, LISTS_OF_IPC = 3, HEADER_BYTES = 4096 };
 
 /* How it stands with the first that is not done: nothing was done of it; nothing, for the executor has said
  * something; its workspace is in its place, but the command could not be executed; it runs, or has ended and

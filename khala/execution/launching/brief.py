@@ -33,7 +33,7 @@ from .vforking import MOST_TAKEN_BYTES, Vfork, Waited, has_execed, packed
 from .workspace import workspace_name
 
 # As in brief.c.
-ROW, FIGURES, LISTS_OF_IPC = 8, 5, 3
+ROW, FIGURES, LISTS_OF_IPC = 16, 5, 3
 MOST_ENFORCED_CHARS = 2048
 NOWHERE = Stdio(-1, -1, -1)
 
