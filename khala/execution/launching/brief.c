@@ -166,8 +166,8 @@ static void tell(const struct row *row, const struct watch *watch)
         send_all(row->control, watch->taken[stream], (size_t)watch->sizes[stream]);
 }
 
-/* A command that succeeded, alone, within its bounds, and left nothing: none of it is there when this returns
- * true. */
+/* A command that succeeded, alone, within its bounds, and left nothing, and its group as good as new: none of
+ * it is there when this returns true. */
 static int see_off(struct row *row, const struct ready *ready, const struct watch *watch)
 {
     if (!watch->ended || watch->status != 0 || !watch->alone || !watch->room)
@@ -179,7 +179,10 @@ static int see_off(struct row *row, const struct ready *ready, const struct watc
         return 0;
     for (int i = 0; i < FIGURES; i++)
         row->figures[i] = figure(row->files[i], labels[i]);
-    if (row->figures[KILLS] || has_traces(row) || !is_empty(ready->workspace))
+    if (row->figures[KILLS] || row->figures[REFUSED] || row->figures[PROCESSES] > row->most_processes ||
+        row->figures[LEFT] > row->most_left_bytes || has_traces(row) || !is_empty(ready->workspace))
+        return 0;
+    if (row->files[MEMORY] >= 0 && pwrite(row->files[MEMORY], "0", 1, 0) < 0)
         return 0;
     if (renameat(row->root, row->names[row->done], ready->ended, row->names[row->done]) < 0)
         return 0;
@@ -228,13 +231,10 @@ static int begin(struct row *row, const struct ready *ready, struct watch *watch
     return BEGUN;
 }
 
-/* Whether all is there for the next one: the group is as good as new, and the rest is made. */
+/* Whether all is there for the next one. */
 static int prepare(const struct row *row, struct ready *ready)
 {
-    if (row->figures[REFUSED] || row->figures[PROCESSES] > row->most_processes ||
-        row->figures[LEFT] > row->most_left_bytes || has_ipc(row))
-        return 0;
-    if (row->files[MEMORY] >= 0 && pwrite(row->files[MEMORY], "0", 1, 0) < 0)
+    if (has_ipc(row))
         return 0;
     if (row->cpu >= 0 && pwrite(row->cpu, "0", 1, 0) < 0)
         return 0;

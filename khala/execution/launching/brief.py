@@ -225,8 +225,10 @@ class Brief:
         slot.ready.keep(workspace=unused, pipes=unused or row.stage == _Stage.PLACED)
         if row.stage < _Stage.PLACED:
             if group is not None and row.done:
-                group.take(row.figures)
-                group.close()
+                # All of them have been told: what goes wrong here the next one finds.
+                with contextlib.suppress(OSError):
+                    group.take(row.figures)
+                    group.close()
             return None
         if row.stage == _Stage.PLACED:
             return Begun(made.workspace, None)

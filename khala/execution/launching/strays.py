@@ -13,17 +13,23 @@ import contextlib
 import errno
 import os
 import signal
+import time
 
-ROUNDS = 20
+from .children import now_s
+
+WITHIN_S = 5.0
+LOOK_EVERY_S = 0.005
 
 
 def end_strays(workspace: str, task_id: str, attempt: int) -> None:
-    """Kill every process of that attempt, looking again until none is found."""
+    """Kill every process of that attempt, looking again until none is found, for WITHIN_S seconds at most:
+    what was killed goes only when it gets to run, and this process, which is preferred, does before it."""
+    until_s = now_s() + WITHIN_S
     wanted = {f"KHALA_TASK_ID={task_id}".encode(), f"KHALA_ATTEMPT={attempt}".encode()}
-    for _ in range(ROUNDS):
-        strays = [pid for pid in os.listdir("/proc") if pid.isdigit() and _end_one(pid, workspace, wanted)]
-        if not strays:
+    while [pid for pid in os.listdir("/proc") if pid.isdigit() and _end_one(pid, workspace, wanted)]:
+        if now_s() > until_s:
             return
+        time.sleep(LOOK_EVERY_S)
 
 
 def _is_inside(pid: str, workspace: str) -> bool:
