@@ -126,7 +126,7 @@ class Brief:
         self._fill(bounds)
         waited = Waited(slot.watch.fileno(), slot.control.fileno(), 0.0)
         self._vfork.expect(0, (-1, -1), waited, most_bytes=bounds.most_bytes)
-        self._vfork.library.khala_row(byref(row), byref(made), self._vfork.watched)
+        self._vfork.functions.khala_row(byref(row), byref(made), self._vfork.watched)
         slot.control.drop_jobs(row.done)
         return row.done, row.stage, self._came_of(bounds, made)
 

@@ -54,7 +54,7 @@ class OwnIpc:
     def _is_used(self) -> bool:
         if self._vfork is not None:
             lists = (c_int * len(self._lists))(*self._lists)
-            return bool(self._vfork.library.khala_has_objects(lists, len(lists))) or self._has_queues()
+            return bool(self._vfork.functions.khala_has_objects(lists, len(lists))) or self._has_queues()
         for fd in self._lists:
             if os.pread(fd, LOOK_BYTES, 0).count(b"\n") > HEADER_LINES:
                 return True

@@ -75,7 +75,7 @@ class Ready:
     def _make_at_once(self) -> bool:
         if self._vfork is None or self._ended is None or self._pipes or self._fd >= 0:
             return False
-        if not self._vfork.library.khala_ready(byref(self._made)):
+        if not self._vfork.functions.khala_ready(byref(self._made)):
             return False
         self.keep(workspace=True, pipes=True)
         return True

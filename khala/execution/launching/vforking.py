@@ -71,7 +71,7 @@ class Vfork:
     """The functions of the library, and what `khala_watch` works on (`watched`)."""
 
     def __init__(self, library: ctypes.PyDLL) -> None:
-        self.library = library
+        self.functions = library
         self._start = library.khala_start
         self._start.argtypes = (c_char_p, c_char_p, POINTER(_Told))
         self._start.restype = c_long
@@ -103,7 +103,7 @@ class Vfork:
     def has(self, name: str, size: int) -> bool:
         """Does the library know a struct of this `name` and `size` in bytes?"""
         try:
-            return c_long.in_dll(self.library, name).value == size
+            return c_long.in_dll(self.functions, name).value == size
         except ValueError:
             return False
 
