@@ -19,6 +19,14 @@ from khala.execution.pool import LauncherPool
 from khala.execution.settings import ExecutionSettings, prepare_workspace_root
 
 SLOTS = 2
+MAKERS = {
+    "shared memory": "libc.shmget(77, 4096, 0o1600)",
+    "a semaphore": "libc.semget(77, 1, 0o1600)",
+    "a queue": "libc.msgget(77, 0o1600)",
+    "a POSIX queue": "rt.mq_open(b'/left', 0o102, 0o600, None)",
+}
+FIND = "print(libc.shmget(77, 0, 0), libc.semget(77, 0, 0), libc.msgget(77, 0), rt.mq_open(b'/left', 0))"
+"""Scripts for `python`: those that make an object of IPC, and one that looks for all of them."""
 
 
 @dataclass
@@ -157,3 +165,9 @@ def leave_behind(name: str) -> str:
         f"bash left.sh {name} & setsid bash left.sh {name} & (setsid bash -c '(bash left.sh {name} &)' &) ; "
         "until [ $(wc -l < up) -ge 3 ]; do sleep 0.01; done; "
     )
+
+
+def python(code: str) -> str:
+    """A command that runs `code`, with the C library as `libc` and `rt`."""
+    loaded = "import ctypes; libc = ctypes.CDLL(None); rt = ctypes.CDLL('librt.so.1')"
+    return f'python3 -I -c "{loaded}; {code}"'

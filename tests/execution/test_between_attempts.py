@@ -6,25 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from execution.harness import Bench, executed, new_root, opened, script
+from execution.harness import FIND, MAKERS, Bench, executed, new_root, opened, python, script
 from idle import is_next
 from wait import wait_until
 
 from khala.execution.launching.ended import NEXT, Ended
 from khala.execution.launching.ready import Ready
-
-MAKERS = {
-    "shared memory": "libc.shmget(77, 4096, 0o1600)",
-    "a semaphore": "libc.semget(77, 1, 0o1600)",
-    "a queue": "libc.msgget(77, 0o1600)",
-    "a POSIX queue": "rt.mq_open(b'/left', 0o102, 0o600, None)",
-}
-FIND = "print(libc.shmget(77, 0, 0), libc.semget(77, 0, 0), libc.msgget(77, 0), rt.mq_open(b'/left', 0))"
-
-
-def python(code: str) -> str:
-    loaded = "import ctypes; libc = ctypes.CDLL(None); rt = ctypes.CDLL('librt.so.1')"
-    return f'python3 -I -c "{loaded}; {code}"'
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has an IPC namespace for each slot")

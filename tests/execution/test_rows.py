@@ -8,8 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from execution.harness import Bench, executed, new_root, opened, script, settings_for
-from execution.test_between_attempts import FIND, MAKERS, python
+from execution.harness import (
+    FIND,
+    MAKERS,
+    Bench,
+    executed,
+    new_root,
+    opened,
+    python,
+    script,
+    settings_for,
+)
 
 from khala.core.task import Command, Outcome, PhaseResult, TaskSpec
 from khala.execution.job import Job, JobEnded, JobReturned

@@ -6,6 +6,7 @@
  * ordinary is left as it is, for the launcher's usual way to go on from there.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -67,13 +68,6 @@ const long khala_row_bytes = sizeof(struct row);
 /* In the order of row.files: what the number follows in its line. */
 static const char *const labels[FIGURES] = {"", "max ", "", "oom_kill ", ""};
 enum { PROCESSES, REFUSED, MEMORY, KILLS, LEFT };
-
-static long clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return now.tv_sec * 1000000000L + now.tv_nsec;
-}
 
 static long stamp_ns(const struct stat *found)
 {
@@ -141,9 +135,13 @@ static int has_ipc(const struct row *row)
 
 static void send_all(int to, const char *data, size_t size)
 {
-    /* Whoever reads next from a socket that is closed at the other end notices. */
-    for (ssize_t sent; size && (sent = send(to, data, size, MSG_NOSIGNAL)) > 0; size -= (size_t)sent)
-        data += sent;
+    while (size) {
+        ssize_t sent = send(to, data, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR)
+            return;  /* whoever reads next from a socket that is closed at the other end notices */
+        data += sent > 0 ? sent : 0;
+        size -= sent > 0 ? (size_t)sent : 0;
+    }
 }
 
 /* The frame that khala.execution.wire decodes (`decode_done`). */
@@ -212,7 +210,7 @@ static int begin(struct row *row, const struct ready *ready, struct watch *watch
     watch->ended = watch->alone = 0;
     watch->user_us = watch->system_us = watch->rss_kib = 0;
     row->began_at_ns = clock_ns(CLOCK_REALTIME);
-    row->began_ns = boot_ns();
+    row->began_ns = clock_ns(CLOCK_BOOTTIME);
     watch->pid = khala_start(&start, row->texts[row->done], &told);
     if (watch->pid < 0 || told.step) {
         if (watch->pid > 0)
@@ -224,9 +222,9 @@ static int begin(struct row *row, const struct ready *ready, struct watch *watch
     int waited_for = row->has_more || row->done + 1 < row->count;
     watch->until_ns = row->began_ns + (waited_for ? row->most_waited_for_ns : row->most_ns);
     row->ended_ns = 0;
-    if (boot_ns() - row->began_ns < EXEC_WITHIN_S * 1000000000L) {
+    if (clock_ns(CLOCK_BOOTTIME) - row->began_ns < EXEC_WITHIN_S * 1000000000L) {
         khala_watch(watch);
-        row->ended_ns = boot_ns();
+        row->ended_ns = clock_ns(CLOCK_BOOTTIME);
     }
     return BEGUN;
 }

@@ -1,6 +1,8 @@
 /* What the C files of launchers share. */
-#ifndef KHALA_VFORK_H
-#define KHALA_VFORK_H
+#ifndef KHALA_LAUNCHING_H
+#define KHALA_LAUNCHING_H
+
+#include <time.h>
 
 enum { EXEC_WITHIN_S = 2 };
 enum { MOST_GROUPS = 8, MOST_KEPT = 5, MOST_LIMITS = 8, STREAMS = 2, NAME_BYTES = 64 };
@@ -58,8 +60,8 @@ struct watch {
  * must be able to go on from any point. Other children that end meanwhile are reaped too. */
 void khala_watch(struct watch *watch);
 
-/* CLOCK_BOOTTIME in nanoseconds. */
-long boot_ns(void);
+/* In nanoseconds. */
+long clock_ns(clockid_t clock);
 
 /* What an attempt takes with it, made ahead. */
 struct ready {

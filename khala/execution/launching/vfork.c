@@ -179,10 +179,10 @@ long khala_start(const struct start *start, char *texts, struct told *told)
 
 const long khala_watch_bytes = sizeof(struct watch);
 
-long boot_ns(void)
+long clock_ns(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now);
+    clock_gettime(clock, &now);
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
@@ -234,12 +234,12 @@ enum { QUIET_NS = 5000000 };
 
 void khala_watch(struct watch *watch)
 {
-    long quiet_until_ns = boot_ns() + QUIET_NS;
+    long quiet_until_ns = clock_ns(CLOCK_BOOTTIME) + QUIET_NS;
     while (!watch->ended && watch->room) {
         struct pollfd ready[2 + STREAMS] = {{watch->children, POLLIN, 0}, {watch->control, POLLIN, 0}};
         for (int stream = 0; stream < STREAMS; stream++)
             ready[2 + stream] = (struct pollfd){watch->streams[stream], POLLIN, 0};
-        long now_ns = boot_ns();
+        long now_ns = clock_ns(CLOCK_BOOTTIME);
         int quiet = now_ns < quiet_until_ns && quiet_until_ns < watch->until_ns;
         long left_ns = (quiet ? quiet_until_ns : watch->until_ns) - now_ns;
         struct timespec pause = {left_ns / 1000000000L, left_ns % 1000000000L};
